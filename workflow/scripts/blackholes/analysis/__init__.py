@@ -1,0 +1,1 @@
+"""What is computed from histories and checkpoints, with the kernels."""

@@ -1,0 +1,1 @@
+"""Torch kernels: tensors in, tensors out, any device; no files, no configuration, no logging."""

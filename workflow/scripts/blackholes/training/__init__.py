@@ -1,0 +1,1 @@
+"""Corpus, model, optimizer and the training engine."""
