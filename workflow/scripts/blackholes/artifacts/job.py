@@ -1,0 +1,117 @@
+"""The frame of every script: its inputs, outputs and parameters, its log, provenance and progress.
+
+Imports no torch, so that a script that draws figures starts quickly.
+"""
+
+import sys
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TextIO
+
+from blackholes.artifacts import provenance
+from blackholes.errors import UserError
+
+
+@dataclass
+class Job:
+    """What a script sees of its Snakemake job."""
+
+    input: Any
+    output: Any
+    params: Any
+    wildcards: Any
+    threads: int
+    name: str  # what the terminal calls it, e.g. "train qwen/run_003"
+    log: TextIO | None = None
+    _seconds: float = field(default=5.0)
+
+    @cached_property
+    def metadata(self) -> dict[str, str]:
+        """Provenance of the outputs, text → text (see provenance.describe)."""
+        inputs = {}
+        for name, value in self.input.items():
+            paths = [value] if isinstance(value, str) else list(value)
+            for index, path in enumerate(paths):
+                inputs[name if len(paths) == 1 else f"{name}[{index}]"] = path
+        return provenance.describe(dict(self.params.items()), inputs, self.threads)
+
+    def say(self, text: str) -> None:
+        """One line for the terminal and the log."""
+        line = f"{self.name}: {text}"
+        print(line, file=sys.stderr, flush=True)
+        if self.log:
+            print(line, file=self.log, flush=True)
+
+    def progress(self, total: int, unit: str, start: int = 0) -> Callable[..., None]:
+        """A function `tick(done, **shown)` that says, every few seconds, how far, how fast, how long still.
+
+        `shown` are further numbers to show (a loss, a count of holes). Lines and no moving bar: several jobs share
+        one terminal and each has a log.
+        """
+        began = said = time.monotonic()
+
+        def tick(done: int, **shown) -> None:
+            nonlocal said
+            now = time.monotonic()
+            if now - said < self._seconds and done != total:
+                return
+            said = now
+            rate = (done - start) / max(now - began, 1e-9)
+            left = (total - done) / rate if rate else float("inf")
+            parts = [f"{unit} {done:,}/{total:,}", f"{rate:,.1f} {unit}s/s", f"{_clock(left)} left"]
+            parts += [
+                f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
+                for key, value in shown.items()
+            ]
+            self.say(" · ".join(parts))
+
+        return tick
+
+
+@contextmanager
+def open_job(snakemake) -> Iterator[Job]:
+    """Run a script's body: a UserError ends it with one clear line and exit status 1, any other with its traceback."""
+    wildcards = dict(snakemake.wildcards.items())
+    parts = [wildcards.get("experiment"), f"run_{wildcards['run']}" if "run" in wildcards else None]
+    name = " ".join([snakemake.rule, "/".join(part for part in parts if part)]).strip()
+    job = Job(
+        snakemake.input,
+        snakemake.output,
+        snakemake.params,
+        snakemake.wildcards,
+        snakemake.threads,
+        name,
+        _seconds=float(snakemake.params.get("progress_seconds", 5.0)),
+    )
+    if snakemake.log:
+        Path(snakemake.log[0]).parent.mkdir(parents=True, exist_ok=True)
+        job.log = open(snakemake.log[0], "w", encoding="utf-8")  # noqa: SIM115 - closed below
+        warnings.showwarning = lambda message, category, *_: job.say(f"{category.__name__}: {message}")
+    began = time.monotonic()
+    try:
+        yield job
+        if job.log:
+            print(f"{job.name}: done in {_clock(time.monotonic() - began)}", file=job.log)
+    except UserError as error:
+        job.say(f"error: {error}")
+        sys.exit(1)
+    except Exception:
+        if job.log:
+            traceback.print_exc(file=job.log)
+        raise
+    finally:
+        if job.log:
+            job.log.close()
+
+
+def _clock(seconds: float) -> str:
+    if seconds == float("inf"):
+        return "?"
+    hours, rest = divmod(round(seconds), 3600)
+    return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"

@@ -1,0 +1,110 @@
+"""Where a file comes from, in its own metadata: digests of configuration, code and inputs, seed, device, versions.
+
+Nothing here depends on the time, the host or the path, so the same inputs give the same bytes anywhere.
+"""
+
+import ast
+import hashlib
+import json
+import platform
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+_PACKAGES = ("torch", "numba", "numpy", "safetensors", "transformers", "matplotlib")
+
+
+def digest(value) -> str:
+    """16 hexadecimal digits of the SHA-256 of a value's canonical JSON."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def file_digest(path: str | Path) -> str:
+    """16 hexadecimal digits that identify a file's contents.
+
+    A safetensors file is known by its header: the provenance in it fixes the rest, and a matrix of gigabytes need
+    not be read a second time.
+    """
+    with open(path, "rb") as file:
+        if Path(path).suffix == ".safetensors":
+            head = file.read(8)
+            return hashlib.sha256(head + file.read(int.from_bytes(head, "little"))).hexdigest()[:16]
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def code_files(script: Path, package: Path) -> list[Path]:
+    """A script and every module of `package` that it imports, however indirectly, sorted.
+
+    Imports are read from the syntax tree, so nothing is executed and imports inside functions count too.
+    """
+    found, queue = {script}, [script]
+    while queue:
+        file = queue.pop()
+        for name in _imports(file, package):
+            parts = name.split(".")
+            # importing a.b.c runs a/__init__, a/b/__init__ and a/b/c
+            for depth in range(1, len(parts) + 1):
+                base = package.parent.joinpath(*parts[:depth])
+                for module in (base.with_suffix(".py"), base / "__init__.py"):
+                    if module.is_file() and module not in found:
+                        found.add(module)
+                        queue.append(module)
+    return sorted(found)
+
+
+def _imports(file: Path, package: Path) -> list[str]:
+    names = []
+    for node in ast.walk(ast.parse(file.read_bytes(), filename=str(file))):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names += [node.module] + [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            raise SyntaxError(f"{file}: relative imports are not followed by the code digest")
+    return [name for name in names if name.split(".")[0] == package.name]
+
+
+@cache
+def code_digest(script: Path, package: Path, *modules: str) -> str:
+    """Digest of the contents of a script, the modules it imports and the `modules` it imports by name."""
+    files = set(code_files(script, package))
+    for module in modules:
+        files.update(code_files(package.parent.joinpath(*module.split(".")).with_suffix(".py"), package))
+    return digest(
+        {
+            str(file.relative_to(package.parent)): hashlib.sha256(file.read_bytes()).hexdigest()
+            for file in files
+        }
+    )
+
+
+def describe(params: dict, inputs: dict[str, str], threads: int) -> dict[str, str]:
+    """The metadata of a job's outputs: text → text.
+
+    Args:
+        params: the rule's parameters; `code` and `upstream` are digests, `seed` is recorded as such.
+        inputs: name → path of every input file.
+        threads: threads that the job may use.
+    """
+    settings = {
+        key: value for key, value in params.items() if key not in ("code", "upstream", "progress_seconds")
+    }
+    versions = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    described = {
+        "config_digest": digest(settings),
+        "config": json.dumps(settings, sort_keys=True, default=str),
+        "code_digest": str(params.get("code", "")),
+        "upstream_digest": str(params.get("upstream", "")),
+        "input_digests": json.dumps({name: file_digest(path) for name, path in sorted(inputs.items())}),
+        "threads": str(threads),
+        "versions": json.dumps(versions, sort_keys=True),
+    }
+    if "seed" in params:
+        described["seed"] = str(params["seed"])
+    return described

@@ -1,0 +1,183 @@
+"""safetensors files, written and read in pieces: a history or a matrix never has to fit in memory.
+
+The format is 8 bytes of header length, a JSON header, then the tensors' bytes. The library writes whole tensors
+only, so the writer here lays out the header itself; reading, with all its checks, is the library's.
+"""
+
+import json
+import math
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from blackholes.artifacts.files import atomic
+from blackholes.errors import UserError
+
+_NAMES = {
+    torch.bool: "BOOL",
+    torch.uint8: "U8",
+    torch.int8: "I8",
+    torch.uint16: "U16",
+    torch.int16: "I16",
+    torch.int32: "I32",
+    torch.int64: "I64",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.float32: "F32",
+    torch.float64: "F64",
+}
+_DTYPES = {name: dtype for dtype, name in _NAMES.items()}
+
+
+class TensorWriter:
+    """Write tensors row by row into one safetensors file that appears, complete, when the context ends.
+
+    Args:
+        path: the file's final name.
+        layout: key → (dtype, shape) of every tensor.
+        metadata: text → text, kept in the header.
+
+    Raises:
+        UserError: the disk has no room for the file, or fills while it is written.
+    """
+
+    def __init__(self, path: str | os.PathLike, layout: Mapping, metadata: Mapping[str, str] | None = None):
+        self.path = Path(path)
+        header, offset = {"__metadata__": dict(sorted((metadata or {}).items()))}, 0
+        self._rows: dict[str, list[int]] = {}  # key → [offset of its next byte, bytes a row, bytes left]
+        for key, (dtype, shape) in layout.items():
+            size = math.prod(shape) * dtype.itemsize
+            header[key] = {
+                "dtype": _NAMES[dtype],
+                "shape": list(shape),
+                "data_offsets": [offset, offset + size],
+            }
+            self._rows[key] = [offset, math.prod(shape[1:]) * dtype.itemsize, size]
+            offset += size
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        text += b" " * (-len(text) % 8)  # tensors start aligned
+        self._head = len(text).to_bytes(8, "little") + text
+        self._layout = layout
+        self._size = offset
+        self._stack = ExitStack()
+
+    def __enter__(self) -> "TensorWriter":
+        temporary = self._stack.enter_context(atomic(self.path))
+        with ExitStack() as undo:
+            undo.push(self._stack)
+            need, free = len(self._head) + self._size, shutil.disk_usage(self.path.parent).free
+            if need > free:
+                raise UserError(
+                    f"{self.path}: needs {need / 1e6:,.1f} MB, but the disk has {free / 1e6:,.1f} MB left"
+                )
+            self._file = self._stack.enter_context(open(temporary, "wb", buffering=0))
+            self._file.write(self._head)
+            undo.pop_all()
+        return self
+
+    def append(self, key: str, rows: Tensor | np.ndarray) -> None:
+        """Write the next rows (leading dimension) of tensor `key`; they must have its dtype and trailing shape."""
+        rows = torch.as_tensor(rows)
+        dtype, shape = self._layout[key]
+        if rows.dtype != dtype or (shape and tuple(rows.shape[1:]) != tuple(shape[1:])):
+            raise ValueError(f"{key}: rows of {rows.dtype} {tuple(rows.shape)} do not fit {dtype} {shape}")
+        data = memoryview(rows.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        state = self._rows[key]
+        if len(data) > state[2]:
+            raise ValueError(f"{key}: more rows than {shape}")
+        while data:
+            written = os.pwrite(self._file.fileno(), data, len(self._head) + state[0])
+            data, state[0], state[2] = data[written:], state[0] + written, state[2] - written
+
+    def __exit__(self, kind, error, trace) -> bool | None:
+        left = [key for key, state in self._rows.items() if state[2]]
+        if kind is None and left:
+            error = ValueError(f"{self.path}: rows are missing in {', '.join(left)}")
+            self._stack.__exit__(ValueError, error, None)
+            raise error
+        return self._stack.__exit__(kind, error, trace)
+
+
+def write_tensors(
+    path: str | os.PathLike,
+    tensors: Mapping[str, Tensor | np.ndarray | float],
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Write whole tensors, arrays or numbers to one safetensors file, atomically."""
+    tensors = {key: torch.as_tensor(value) for key, value in tensors.items()}
+    layout = {key: (value.dtype, tuple(value.shape)) for key, value in tensors.items()}
+    with TensorWriter(path, layout, metadata) as writer:
+        for key, value in tensors.items():
+            writer.append(key, value)
+
+
+class TensorReader:
+    """What `open_tensors` yields. Tensors are read from the file when asked for, never before."""
+
+    def __init__(self, path: Path, file):
+        self.path, self._file = path, file
+        self.metadata: dict[str, str] = dict(file.metadata() or {})
+
+    def keys(self) -> list[str]:
+        return list(self._file.keys())
+
+    def shape(self, key: str) -> tuple[int, ...]:
+        return tuple(self._slice(key).get_shape())
+
+    def dtype(self, key: str) -> torch.dtype:
+        return _DTYPES[self._slice(key).get_dtype()]
+
+    def rows(self, key: str, start: int = 0, stop: int | None = None) -> Tensor:
+        """Rows start … stop − 1 along the leading dimension."""
+        piece = self._slice(key)
+        return piece[start:stop] if piece.get_shape() else self._file.get_tensor(key)
+
+    def expect(self, key: str, dtype: torch.dtype, shape: Sequence[int | str]) -> tuple[int, ...]:
+        """The shape of tensor `key`, once it is known to be there with this dtype and shape (letters fit any size).
+
+        Raises:
+            UserError: naming the file, the key, what was found and what was expected.
+        """
+        wanted = f"{_NAMES[dtype]} ({', '.join(map(str, shape))})"
+        if key not in self.keys():
+            raise UserError(
+                f"{self.path}: no tensor '{key}' ({wanted}); the file has {', '.join(self.keys())}"
+            )
+        found = self.shape(key)
+        sizes: dict[str, int] = {}
+        fits = len(found) == len(shape) and all(
+            size == (want if isinstance(want, int) else sizes.setdefault(want, size))
+            for size, want in zip(found, shape, strict=True)
+        )
+        if self.dtype(key) != dtype or not fits or 0 in found:
+            have = f"{_NAMES[self.dtype(key)]} ({', '.join(map(str, found))})"
+            raise UserError(f"{self.path}: tensor '{key}' is {have}, expected {wanted}")
+        return found
+
+    def _slice(self, key: str):
+        return self._file.get_slice(key)
+
+
+@contextmanager
+def open_tensors(path: str | os.PathLike) -> Iterator[TensorReader]:
+    """Open a safetensors file for reading in pieces.
+
+    Raises:
+        UserError: the file is missing, truncated, or no safetensors file.
+    """
+    path = Path(path)
+    try:
+        file = safe_open(path, framework="pt")
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file") from error
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: not a complete safetensors file: {error}") from error
+    with file:
+        yield TensorReader(path, file)
