@@ -66,8 +66,7 @@ class Job:
             left = (total - done) / rate if rate else float("inf")
             parts = [f"{unit} {done:,}/{total:,}", f"{rate:,.1f} {unit}s/s", f"{_clock(left)} left"]
             parts += [
-                f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
-                for key, value in shown.items()
+                f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in shown.items()
             ]
             self.say(" · ".join(parts))
 

@@ -72,10 +72,7 @@ def code_digest(script: Path, package: Path, *modules: str) -> str:
     for module in modules:
         files.update(code_files(package.parent.joinpath(*module.split(".")).with_suffix(".py"), package))
     return digest(
-        {
-            str(file.relative_to(package.parent)): hashlib.sha256(file.read_bytes()).hexdigest()
-            for file in files
-        }
+        {str(file.relative_to(package.parent)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
     )
 
 
@@ -87,9 +84,7 @@ def describe(params: dict, inputs: dict[str, str], threads: int) -> dict[str, st
         inputs: name → path of every input file.
         threads: threads that the job may use.
     """
-    settings = {
-        key: value for key, value in params.items() if key not in ("code", "upstream", "progress_seconds")
-    }
+    settings = {key: value for key, value in params.items() if key not in ("code", "upstream", "progress_seconds")}
     versions = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:

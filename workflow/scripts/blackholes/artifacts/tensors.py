@@ -74,9 +74,7 @@ class TensorWriter:
             undo.push(self._stack)
             need, free = len(self._head) + self._size, shutil.disk_usage(self.path.parent).free
             if need > free:
-                raise UserError(
-                    f"{self.path}: needs {need / 1e6:,.1f} MB, but the disk has {free / 1e6:,.1f} MB left"
-                )
+                raise UserError(f"{self.path}: needs {need / 1e6:,.1f} MB, but the disk has {free / 1e6:,.1f} MB left")
             self._file = self._stack.enter_context(open(temporary, "wb", buffering=0))
             self._file.write(self._head)
             undo.pop_all()
@@ -147,9 +145,7 @@ class TensorReader:
         """
         wanted = f"{_NAMES[dtype]} ({', '.join(map(str, shape))})"
         if key not in self.keys():
-            raise UserError(
-                f"{self.path}: no tensor '{key}' ({wanted}); the file has {', '.join(self.keys())}"
-            )
+            raise UserError(f"{self.path}: no tensor '{key}' ({wanted}); the file has {', '.join(self.keys())}")
         found = self.shape(key)
         sizes: dict[str, int] = {}
         fits = len(found) == len(shape) and all(
