@@ -1,0 +1,429 @@
+"""The configuration: the one place where every key's default, range and meaning is written down.
+
+`load(config)` checks what Snakemake read; `python -m blackholes.config` prints `config/README.md`.
+"""
+
+import difflib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import PurePath
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from urllib.parse import urlsplit
+
+from annotated_types import Ge, Gt, Le
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
+
+from blackholes.errors import UserError
+
+VOCABULARIES = {"ascii": 128}  # characters a vocabulary holds: token id = code point
+RESERVED = ("benchmarks", "checkpoints", "corpus", "figures", "lattice", "logs", "report", "snowballs")
+
+
+def _no_bool(value):
+    if isinstance(value, bool):  # YAML's `yes` would quietly become 1
+        raise ValueError
+    return value
+
+
+Integer = Annotated[int, BeforeValidator(_no_bool)]
+Number = Annotated[float, BeforeValidator(_no_bool), Field(allow_inf_nan=False)]
+Step = Annotated[int, BeforeValidator(_no_bool), Field(ge=0)] | Literal["last"]
+
+
+def _key(default, meaning, allowed=None, **limits):
+    """A field; `allowed` says in words what its type and range cannot."""
+    extra = {"allowed": allowed} if allowed else None
+    return Field(default, description=meaning, json_schema_extra=extra, validate_default=False, **limits)
+
+
+def _refuse(key: str, value, allowed: str):
+    """Raise, in a validator of a whole section, for one of its keys."""
+    raise PydanticCustomError("impossible", "impossible", {"key": key, "value": value, "allowed": allowed})
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Corpus(Section):
+    """The text to train on. It is read once, cleaned, and written as tokens with a table of what is dead."""
+
+    name: str | None = _key(
+        None,
+        "folder of the tokens under `results/corpus/`; null: `builtin`, or the file's name without its ending",
+        "lower-case letters, digits, _ and -",
+        pattern=r"^[a-z0-9][a-z0-9_-]*$",
+    )
+    source: Literal["builtin", "file", "url"] = _key(
+        "builtin",
+        "`builtin`: the language reference that every Python ships (`pydoc_data.topics`; the text depends on "
+        "the Python version, which is recorded); `file`: needs `path`; `url`: needs `url`",
+    )
+    path: str | None = _key(
+        None, "text file, from the folder Snakemake runs in", "a path, with source: file", min_length=1
+    )
+    url: str | None = _key(
+        None, "address of a text file", "http:// or https://, with source: url", pattern=r"^https?://[^\s/]+"
+    )
+    sha256: str | None = _key(
+        None,
+        "checksum that the file's bytes must have; null: not checked",
+        "64 hexadecimal digits, with source: file or url",
+        pattern=r"^[0-9a-fA-F]{64}$",
+    )
+    encoding: str = _key(
+        "utf-8", "how the file's bytes become characters", "an encoding Python knows, such as utf-8 or cp1252"
+    )
+    vocabulary: Literal["ascii"] = _key(
+        "ascii", "the tokens: `ascii` is the 128 ASCII characters; any other character is dropped and counted"
+    )
+
+    @field_validator("encoding")
+    @classmethod
+    def _known(cls, encoding):
+        try:
+            b"".decode(encoding)
+        except (LookupError, ValueError):  # ValueError: a null character in the name
+            raise ValueError from None
+        return encoding
+
+    @model_validator(mode="after")
+    def _source_fits(self):
+        for key, sources in {"path": ["file"], "url": ["url"], "sha256": ["file", "url"]}.items():
+            value = getattr(self, key)
+            if value is not None and self.source not in sources:
+                _refuse(key, value, f"null where source is {self.source} (or source: {' or '.join(sources)})")
+            if value is None and key == self.source.replace("file", "path"):
+                _refuse(key, value, f"a value, since source is {self.source}")
+        if self.source == "builtin" and self.encoding != "utf-8":
+            _refuse("encoding", self.encoding, "utf-8 where source is builtin (or source: file or url)")
+        place = self.path or (self.url and urlsplit(self.url).path) or "builtin"
+        stem = re.sub(r"[^a-z0-9_-]+", "-", PurePath(place).stem.lower()).strip("-_")
+        self.name = self.name or stem or self.source
+        return self
+
+
+class Model(Section):
+    """GPT-2 without dropout, input and output embeddings tied, initialised as `transformers` does."""
+
+    vocabulary_size: Integer = _key(
+        128, "V, rows of the embedding", "the size of corpus.vocabulary (ascii: 128)", ge=2, le=65536
+    )
+    context: Integer = _key(128, "tokens in a training window", ge=2, le=65536)
+    width: Integer = _key(
+        64, "D, dimensions of an embedding", "integer from 1 up to 65536, a multiple of heads", ge=1, le=65536
+    )
+    layers: Integer = _key(2, "transformer blocks", ge=1, le=256)
+    heads: Integer = _key(
+        2, "attention heads of a block", "integer from 1 up to 1024, a divisor of width", ge=1, le=1024
+    )
+
+    @model_validator(mode="after")
+    def _heads_fit(self):
+        if self.width % self.heads:
+            _refuse("width", self.width, f"a multiple of heads ({self.heads})")
+        return self
+
+
+def _betas(betas):
+    if not all(0 <= beta < 1 for beta in betas):
+        raise ValueError
+    return betas
+
+
+class Experiment(Section):
+    """What one experiment trains. A change of any key but `runs` trains every run of it again."""
+
+    runs: Integer = _key(16, "how many models; run k has seed base_seed + k", ge=1, le=999)
+    steps: Integer = _key(10_000, "optimizer steps; the history has one snapshot more", ge=1, le=10_000_000)
+    base_seed: Integer = _key(42, "run k has seed base_seed + k", ge=0, le=2**31 - 1)
+    batch_size: Integer = _key(16, "windows in a step; the corpus must hold as many", ge=1, le=65536)
+    target_offset: Literal[1, 2] = _key(
+        1, "1: predict the next token; 2: the token after it, as the notebooks did by shifting twice"
+    )
+    precision: Literal["bf16", "fp32"] = _key(
+        "bf16",
+        "what parameters, gradients and Adam's moments are stored in; `bf16` is the regime studied, "
+        "`fp32` rounds only the snapshots in the history",
+    )
+    init: Literal["qwen", "normal"] = _key(
+        "qwen",
+        "`qwen`: every embedding row starts as the same draw from N(0, I); `normal`: as transformers does",
+    )
+    learning_rate: Number = _key(1e-3, "AdamW's learning rate at the first step", gt=0, le=10)
+    weight_decay: Number = _key(0.01, "decay of every weight but biases and LayerNorm", ge=0, le=10)
+    betas: Annotated[tuple[Number, Number], AfterValidator(_betas)] = _key(
+        (0.9, 0.999), "AdamW's decay of its two moments", "two numbers, each from 0 to below 1"
+    )
+    epsilon: Number = _key(1e-8, "AdamW's epsilon", gt=0, le=1)
+    clip: Number = _key(1.0, "largest norm of the gradient; what is longer is scaled down to it", gt=0)
+    schedule: Literal["linear"] = _key("linear", "the learning rate falls linearly to 0, without warm-up")
+    model: Model = _key(Model(), "the model trained")
+
+    def seed(self, run: int) -> int:
+        """Seed of run `run`, which counts from 1."""
+        return self.base_seed + run
+
+    def run_names(self) -> list[str]:
+        """`run_001`, `run_002`, …: the folders of the runs."""
+        return [f"run_{run:03d}" for run in range(1, self.runs + 1)]
+
+    def run_settings(self, run: int) -> dict:
+        """All that enters the bytes of run `run`: not the number of runs, so one more run reruns none."""
+        return {"seed": self.seed(run), **self.model_dump(exclude={"runs", "base_seed"}, mode="json")}
+
+
+class Training(Section):
+    """How to train: where, and with what. Never what is trained."""
+
+    device: Literal["auto", "cpu", "cuda", "mps"] = _key(
+        "auto", "`auto`: a GPU if there is one; results are the same to the bit on one kind of device only"
+    )
+    threads: Integer = _key(
+        1,
+        "CPU threads of a run. They enter the bytes, since sums are split by thread; runs go side by side anyway",
+        ge=1,
+        le=1024,
+    )
+    progress_seconds: Number = _key(5.0, "time between two lines of progress", gt=0, le=3600)
+
+
+class Distances(Section):
+    """Pairwise Chebyshev matrices of every step of a run."""
+
+    store: bool = _key(True, "false: compute and discard, the statistics are the same; true: S × V × V float32 a run")
+    memory_budget_gb: Number = _key(1.0, "working memory of a job, in GB of 10⁹ bytes", ge=0.01, le=4096)
+
+
+class Adjacency(Section):
+    """Which pairs of tokens a graph joins. On a lattice ties are common, so the operator matters."""
+
+    measure: Literal["chebyshev", "cells"] = _key(
+        ..., "`chebyshev`: largest coordinate difference; `cells`: the same counted in bfloat16 lattice steps"
+    )
+    operator: Literal["<", "<="] = _key(..., "how a pair's distance is compared with the threshold")
+    threshold: Number = _key(
+        ..., "the distance compared with", "number ≥ 0 (a whole one for cells; above 0 with <)", ge=0
+    )
+
+    @model_validator(mode="after")
+    def _possible(self):
+        if self.operator == "<" and self.threshold == 0:
+            _refuse("threshold", self.threshold, "above 0 with the operator <, which no pair can meet at 0")
+        if self.measure == "cells" and self.threshold != int(self.threshold):
+            _refuse("threshold", self.threshold, "a whole number where measure is cells")
+        return self
+
+
+class Figures(Section):
+    """What figures and the summary table show."""
+
+    key_steps: Annotated[list[Step], Field(min_length=1)] = _key(
+        [0, 1, 10, 100, 1000, "last"],
+        "snapshots shown where a few are shown; steps beyond an experiment's last are left out",
+        "list of steps ≥ 0 and `last`",
+    )
+    summary_steps: Literal["auto"] | Annotated[list[Step], Field(min_length=1)] = _key(
+        "auto",
+        "rows of `summary.csv`; `auto`: 0, 1, 2, 5, 10, 20, 50, … and the last",
+        "`auto`, or a list of steps ≥ 0 and `last`",
+    )
+    run: Integer = _key(1, "the run shown where one is shown; every experiment must have it", ge=1, le=999)
+    dpi: Integer = _key(160, "dots per inch of the PNG files", ge=50, le=600)
+
+
+def _experiment_name(name):
+    if not re.fullmatch(r"[a-z][a-z0-9_-]*", name) or name in RESERVED:
+        raise ValueError(
+            "a name that starts with a lower-case letter, goes on with a-z, 0-9, _ or -, "
+            f"and is none of {', '.join(RESERVED)}"
+        )
+    return name
+
+
+def _adjacency_name(name):
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        raise ValueError("a name that starts with a lower-case letter and goes on with a-z, 0-9 or _")
+    return name
+
+
+IDENTICAL = Adjacency(measure="chebyshev", operator="<=", threshold=0.0)
+ADJACENCY = {
+    "identical": IDENTICAL,
+    "touching": Adjacency(measure="chebyshev", operator="<", threshold=2 * 2**-7),
+    "cells": Adjacency(measure="cells", operator="<=", threshold=1.0),
+}
+
+
+class Config(Section):
+    """Everything; `Config()` is the published scale."""
+
+    corpus: Corpus = _key(Corpus(), "the text to train on")
+    experiment_defaults: Experiment = _key(Experiment(), "what every experiment inherits")
+    experiments: dict[Annotated[str, AfterValidator(_experiment_name)], Experiment] = _key(
+        {"qwen": Experiment(), "normal": Experiment(init="normal", runs=4)},
+        "name → the keys in which the experiment differs from `experiment_defaults`",
+        "a mapping of experiments, at least one",
+        min_length=1,
+    )
+    training: Training = _key(Training(), "how to run")
+    distances: Distances = _key(Distances(), "pairwise distances")
+    adjacency: dict[Annotated[str, AfterValidator(_adjacency_name)], Adjacency] = _key(
+        ADJACENCY, "name → which pairs are joined", "a mapping of graphs, with identical, touching and cells"
+    )
+    figures: Figures = _key(Figures(), "what is shown")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _inherit(cls, config):
+        """Lay each experiment over the defaults; an empty one inherits all, `false` leaves it out."""
+        if not isinstance(config, Mapping):
+            return config
+        config = {key: value for key, value in config.items() if value is not None}
+        defaults = config.get("experiment_defaults", {})
+        experiments = config.get("experiments", {"qwen": {}, "normal": {"init": "normal", "runs": 4}})
+        if isinstance(defaults, Mapping) and isinstance(experiments, Mapping):
+            config["experiments"] = {
+                name: merge(defaults, {} if own is None else own)
+                for name, own in experiments.items()
+                if own is not False
+            }
+        return config
+
+    @model_validator(mode="after")
+    def _fits_together(self):
+        size = VOCABULARIES[self.corpus.vocabulary]
+        for name, experiment in self.experiments.items():
+            if experiment.model.vocabulary_size != size:
+                key = f"experiments.{name}.model.vocabulary_size"
+                _refuse(key, experiment.model.vocabulary_size, f"{size}, the size of corpus.vocabulary")
+            if self.figures.run > experiment.runs:
+                _refuse("figures.run", self.figures.run, f"1 to {experiment.runs}, the runs of {name}")
+        for name in ADJACENCY:
+            if name not in self.adjacency:
+                _refuse(f"adjacency.{name}", None, "a graph: identical, touching and cells are always there")
+        if self.adjacency["identical"] != IDENTICAL:
+            value = self.adjacency["identical"].model_dump()
+            _refuse("adjacency.identical", value, f"{IDENTICAL.model_dump()}, which black holes are defined by")
+        return self
+
+
+def merge(base: Any, overlay: Any) -> Any:
+    """`overlay` laid over `base`, mappings within mappings too, as Snakemake merges configuration files."""
+    if not (isinstance(base, Mapping) and isinstance(overlay, Mapping)):
+        return overlay
+    return {**base, **{key: merge(base.get(key), value) for key, value in overlay.items()}}
+
+
+def steps_at(chosen: Literal["auto"] | list[int | str], last: int) -> list[int]:
+    """The configured steps of an experiment whose last step is `last`: ascending, each once, none beyond it."""
+    if chosen == "auto":
+        tens = [10**k for k in range(len(str(last)))]
+        chosen = [0, *(m * ten for ten in tens for m in (1, 2, 5)), last]
+    return sorted({last if step == "last" else step for step in chosen if step == "last" or step <= last})
+
+
+def load(config: Mapping) -> Config:
+    """Check a configuration and fill in what it leaves out.
+
+    Raises UserError with one line a problem: the dotted key, the value given, and what is allowed.
+    """
+    try:
+        return Config.model_validate(config)
+    except ValidationError as error:
+        lines = dict.fromkeys(_line(problem) for problem in error.errors(include_url=False))
+    shared = {line.partition("experiment_defaults")[2] for line in lines if line.startswith("experiment_defaults")}
+    inherited = re.compile(r"experiments\.[^.]*")  # said once, where the key stands
+    raise UserError("\n".join(line for line in lines if inherited.sub("", line, count=1) not in shared))
+
+
+def _line(problem: dict) -> str:
+    """One problem in one line."""
+    loc, kind, context, value = problem["loc"], problem["type"], problem.get("ctx", {}), problem["input"]
+    if kind == "impossible":
+        loc, value = (*loc, *context["key"].split(".")), context["value"]
+    is_name = loc[-1:] == ("[key]",)
+    key, field, siblings = _field(loc[:-1] if is_name else loc)
+    if kind == "extra_forbidden":
+        near = difflib.get_close_matches(str(loc[-1]), siblings, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        return f"{key}: unknown key (value {_short(value)}); {hint}allowed here: {', '.join(siblings)}"
+    if kind == "impossible":
+        allowed = context["allowed"]
+    elif is_name:
+        allowed = str(context.get("error") or "text as a name")
+    else:
+        allowed = allowed_words(field) if field else "a mapping of keys"
+    shown = "missing" if kind == "missing" else f"{_short(value)} is not allowed"
+    return f"{key or 'configuration'}: {shown}; expected {allowed}"
+
+
+def _field(loc: tuple):
+    """(dotted key, its field or None where it is a section or unknown, the keys beside it) of an error."""
+    key, field, siblings, here = "", None, [], Config
+    for part in loc:
+        if isinstance(here, type) and issubclass(here, BaseModel):
+            siblings, field = list(here.model_fields), here.model_fields.get(part)
+            here = field.annotation if field else None
+        elif get_origin(here) is dict:
+            field, here = None, get_args(here)[1]
+        elif isinstance(part, int):
+            key += f"[{part}]"
+            continue
+        else:  # pydantic names the members of a union here
+            continue
+        key += f".{part}" if key else str(part)
+    if isinstance(here, type) and issubclass(here, BaseModel):
+        field = None
+    return key, field, siblings
+
+
+def _short(value: Any) -> str:
+    plain = value is None or isinstance(value, bool)  # as YAML writes them
+    text = json.dumps(value) if plain else " ".join(repr(value).split())
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def type_words(annotation: Any) -> str:
+    """A type in the words of a YAML file."""
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return type_words(parts[0])
+    if origin is Literal:
+        return type_words(type(parts[0]))
+    if origin in (Union, UnionType):
+        return " or ".join(dict.fromkeys(type_words(part) for part in parts))
+    names = {int: "integer", float: "number", bool: "true or false", str: "text", type(None): "null"}
+    return names.get(annotation) or ("list" if origin in (list, tuple) else "mapping")
+
+
+def allowed_words(field: FieldInfo) -> str:
+    """What a field accepts, in words."""
+    if field.json_schema_extra:
+        return field.json_schema_extra["allowed"]
+    if get_origin(field.annotation) is Literal:
+        *words, last = map(str, get_args(field.annotation))
+        return f"{', '.join(words)} or {last}" if words else last
+    kind, limits = type_words(field.annotation), {type(limit): limit for limit in field.metadata}
+    low = f"from {limits[Ge].ge:.10g}" if Ge in limits else f"above {limits[Gt].gt:.10g}" if Gt in limits else ""
+    high = f"up to {limits[Le].le:.10g}" if Le in limits else ""
+    return " ".join(filter(None, [kind, low, high]))
+
+
+if __name__ == "__main__":
+    from blackholes.config_reference import markdown
+
+    print(markdown(), end="")

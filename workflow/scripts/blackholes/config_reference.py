@@ -1,0 +1,105 @@
+"""config/README.md, written from the models: `python -m blackholes.config > config/README.md`."""
+
+import json
+
+from pydantic import BaseModel
+
+from blackholes import config
+
+INTRO = """\
+# Configuration
+
+Generated from `workflow/scripts/blackholes/config.py`; a test fails when the two differ. To write it anew:
+
+    PYTHONPATH=workflow/scripts python -m blackholes.config > config/README.md
+
+[config.yaml](config.yaml) is read always: the published scale, with every key in place.
+What you want otherwise goes into a file of its own, an *overlay*, with those keys alone that differ:
+
+    snakemake --cores all --configfile config/quick.yaml
+
+Overlays merge deeply into `config.yaml`: a mapping is merged key by key, anything else (a list too) is replaced.
+Several are laid on top of each other in the order given, and `--config` comes last:
+
+    snakemake --cores all --configfile config/quick.yaml config/gatsby.yaml --config 'distances={store: false}'
+
+- [quick.yaml](quick.yaml): the same science in minutes on two cores.
+- [gatsby.yaml](gatsby.yaml): the published corpus, from Project Gutenberg.
+
+Everything is checked before anything runs. A key that is not in the tables below, a wrong type, a value that is out
+of range or impossible stops with a line that names the key, the value and what is allowed.
+In YAML, write 1.0e-3 or 0.001; the text 1e-3 is understood as well.
+"""
+
+EXPERIMENTS = """\
+Each entry is one experiment, and its name a folder: `results/<name>/`. A name starts with a lower-case letter, goes on
+with a-z, 0-9, _ or -, and is none of {reserved}.
+An entry has any keys of `experiment_defaults` in which it differs, `model` included; an empty one inherits them all.
+Since overlays can only add, `<name>: false` leaves an experiment out.
+
+Default:
+
+{default}
+"""
+
+ADJACENCY = """\
+Each entry is one graph, and its name the first part of the keys in `graph_statistics.safetensors`. `identical` (the
+definition of a black hole, not to be changed), `touching` and `cells` are always there; others may be added.
+
+Default:
+
+{default}
+"""
+
+
+def markdown() -> str:
+    """The reference of every key: type, default, what is allowed, meaning."""
+    parts = [INTRO]
+    for name, field in config.Config.model_fields.items():
+        if name == "experiments":
+            default = {"qwen": {}, "normal": {"init": "normal", "runs": 4}}
+            text = EXPERIMENTS.format(reserved=", ".join(config.RESERVED), default=_yaml(default))
+            parts.append(f"## experiments\n\n{text}")
+        elif name == "adjacency":
+            default = {key: value.model_dump() for key, value in config.ADJACENCY.items()}
+            parts.append(
+                f"## adjacency\n\n{_section(config.Adjacency, '')}\n{ADJACENCY.format(default=_yaml(default))}"
+            )
+        else:
+            parts.append(f"## {name}\n\n{_section(field.annotation, name)}")
+    return "\n".join(parts)
+
+
+def _section(model: type[BaseModel], name: str) -> str:
+    head = f"{' '.join(model.__doc__.split())}\n\n| key | type | default | allowed | meaning |\n|---|---|---|---|---|\n"
+    rows, inner = "", ""
+    for key, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            inner += f"\n### {name}.{key}\n\n{_section(field.annotation, f'{name}.{key}')}"
+            continue
+        default = "required" if field.is_required() else f"`{_value(field.default)}`"
+        cells = [
+            f"`{key}`",
+            config.type_words(field.annotation),
+            default,
+            config.allowed_words(field),
+            field.description,
+        ]
+        rows += "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
+    return head + rows + inner
+
+
+def _value(value) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _yaml(entries: dict) -> str:
+    flow = (
+        f"    {name}: {{{', '.join(f'{key}: {_quoted(value)}' for key, value in keys.items())}}}"
+        for name, keys in entries.items()
+    )
+    return "\n".join(flow)
+
+
+def _quoted(value) -> str:
+    return f'"{value}"' if str(value)[:1] in "<>" else _value(value)
