@@ -27,8 +27,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 from blackholes.errors import UserError
+from blackholes.training.vocabulary import VOCABULARIES
 
-VOCABULARIES = {"ascii": 128}  # characters a vocabulary holds: token id = code point
 RESERVED = ("benchmarks", "checkpoints", "corpus", "figures", "lattice", "logs", "report", "snowballs")
 
 
@@ -289,17 +289,14 @@ class Config(Section):
     @model_validator(mode="before")
     @classmethod
     def _inherit(cls, config):
-        """Lay each experiment over the defaults; an empty one inherits all, `false` leaves it out."""
+        """Lay each experiment over the defaults; `false` leaves one out."""
         if not isinstance(config, Mapping):
             return config
-        config = {key: value for key, value in config.items() if value is not None}
-        defaults = config.get("experiment_defaults", {})
+        config, defaults = dict(config), config.get("experiment_defaults", {})
         experiments = config.get("experiments", {"qwen": {}, "normal": {"init": "normal", "runs": 4}})
         if isinstance(defaults, Mapping) and isinstance(experiments, Mapping):
             config["experiments"] = {
-                name: merge(defaults, {} if own is None else own)
-                for name, own in experiments.items()
-                if own is not False
+                name: merge(defaults, own) for name, own in experiments.items() if own is not False
             }
         return config
 
@@ -366,7 +363,7 @@ def _line(problem: dict) -> str:
     elif is_name:
         allowed = str(context.get("error") or "text as a name")
     else:
-        allowed = allowed_words(field) if field else "a mapping of keys"
+        allowed = allowed_words(field) if field else "a mapping of keys ({} for none)"
     shown = "missing" if kind == "missing" else f"{_short(value)} is not allowed"
     return f"{key or 'configuration'}: {shown}; expected {allowed}"
 

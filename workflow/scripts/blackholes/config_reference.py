@@ -34,7 +34,7 @@ In YAML, write 1.0e-3 or 0.001; the text 1e-3 is understood as well.
 EXPERIMENTS = """\
 Each entry is one experiment, and its name a folder: `results/<name>/`. A name starts with a lower-case letter, goes on
 with a-z, 0-9, _ or -, and is none of {reserved}.
-An entry has any keys of `experiment_defaults` in which it differs, `model` included; an empty one inherits them all.
+An entry has any keys of `experiment_defaults` in which it differs, `model` included; `{{}}` inherits them all.
 Since overlays can only add, `<name>: false` leaves an experiment out.
 
 Default:

@@ -1,0 +1,246 @@
+"""The corpus: from a text to token ids, their counts, and the tokens that it never contains (row A)."""
+
+import codecs
+import hashlib
+import http.client
+import platform
+import re
+import string
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Shaped
+
+from blackholes.artifacts.files import write_table
+from blackholes.artifacts.tensors import write_tensors
+from blackholes.errors import UserError
+from blackholes.training.tokens import Tokens, check, load, windows
+from blackholes.training.vocabulary import VOCABULARIES, character
+
+__all__ = [  # what training needs of it lives in `tokens`
+    "Tokens",
+    "character",
+    "check",
+    "clean",
+    "decode",
+    "download",
+    "encode",
+    "load",
+    "read",
+    "windows",
+    "write",
+]
+
+LARGEST = 256 * 2**20  # bytes of a download: a text that is longer is no corpus for these models
+
+# Markers as Project Gutenberg has written them since 1993; a long title can run over several lines.
+_START = re.compile(
+    r"^[ \t]*\*{3}[ \t]*START OF TH(?:E|IS) PROJECT GUTENBERG"
+    r"(?:[^\n]*(?:\n[^\n]+){0,3}?\*{3}[ \t]*$|[^\n]*$)"
+    r"|^\*END\*?[ \t]*THE SMALL PRINT![^\n]*$",
+    re.MULTILINE | re.IGNORECASE,
+)
+_END = re.compile(r"^[ \t]*\*{3}[ \t]*END OF TH(?:E|IS) PROJECT GUTENBERG", re.MULTILINE | re.IGNORECASE)
+_END_AFTER_START = re.compile(
+    r"^[ \t]*(?:\*{3}[ \t]*)?END OF (?:TH(?:E|IS) )?PROJECT GUTENBERG", re.MULTILINE | re.IGNORECASE
+)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A text as it was found: what messages call it, and what is recorded about it."""
+
+    text: str
+    origin: str
+    facts: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """A cleaned text, how many characters were not in the vocabulary (by character), and how many were cut away."""
+
+    text: str
+    dropped: dict[str, int]
+    cut: int
+
+
+def write(settings: Mapping, tokens: str, table: str, metadata: Mapping[str, str] | None = None) -> str:
+    """Read and clean the text of the `corpus` settings; write `tokens` (safetensors) and `table` (CSV).
+
+    Returns one line that says what was found.
+
+    Raises:
+        UserError: naming the file or address: it cannot be read, is empty, or is not what the settings say.
+    """
+    size = VOCABULARIES[settings["vocabulary"]]
+    source = read(settings)
+    cleaned = clean(source.text, size)
+    n_dropped = sum(cleaned.dropped.values())
+    if not cleaned.text:
+        raise UserError(
+            f"{source.origin}: empty after cleaning ({n_dropped:,} characters dropped that are not "
+            f"{settings['vocabulary']}, {cleaned.cut:,} cut); expected text"
+        )
+    ids = encode(cleaned.text, size)
+    counts = np.bincount(ids, minlength=size).astype(np.int64)
+    dead = counts == 0
+    facts = {
+        **source.facts,
+        "corpus_text_sha256": hashlib.sha256(cleaned.text.encode()).hexdigest(),
+        "corpus_characters_dropped": str(n_dropped),
+        "corpus_characters_cut": str(cleaned.cut),
+    }
+    write_tensors(tokens, {"token_ids": ids, "token_counts": counts, "dead_mask": dead}, {**(metadata or {}), **facts})
+    rows = ((t, character(t), counts[t], "dead" if dead[t] else "live") for t in range(size))
+    write_table(table, ["token_id", "character", "count", "status"], rows)
+    return (
+        f"{source.origin}: {len(ids):,} tokens, {size - dead.sum()} live, {dead.sum()} dead; "
+        f"{n_dropped:,} characters dropped, {cleaned.cut:,} cut"
+    )
+
+
+def read(settings: Mapping) -> Source:
+    """The text that the `corpus` settings name, decoded and otherwise as it is.
+
+    Raises:
+        UserError: missing or unreadable file, unreachable address, wrong checksum, empty, or wrong encoding.
+    """
+    if settings["source"] == "builtin":
+        return _builtin()
+    if settings["source"] == "file":
+        origin = settings["path"]
+        try:
+            data = Path(origin).expanduser().read_bytes()
+        except FileNotFoundError as error:
+            raise UserError(f"{origin}: no such file (corpus.path, from {Path.cwd()})") from error
+        except OSError as error:
+            raise UserError(f"{origin}: cannot be read (corpus.path): {error.strerror}") from error
+    else:
+        origin = settings["url"]
+        data = download(origin)
+    found, expected = hashlib.sha256(data).hexdigest(), settings.get("sha256")
+    if expected and found != expected.lower():
+        raise UserError(f"{origin}: corpus.sha256: expected {expected.lower()}, got {found}")
+    text = _decode(data, settings["encoding"], origin)
+    return Source(text, origin, {"corpus_origin": Path(origin).name, "corpus_sha256": found})
+
+
+def clean(text: str, vocabulary_size: int = 128) -> Cleaned:
+    """Text as the models are trained on it.
+
+    In this order: line ends become LF; a Project Gutenberg header and footer is cut, with the markers; characters
+    that are not in the vocabulary (code point ≥ `vocabulary_size`) are dropped; ASCII whitespace at both ends is
+    cut, which is how the published corpus comes to its length.
+    """
+    text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    length = len(text)
+    start = _START.search(text)
+    end = (_END_AFTER_START if start else _END).search(text, start.end() if start else 0)
+    text = text[start.end() if start else 0 : end.start() if end else None]
+    cut = length - len(text)
+    points = _code_points(text)
+    kept = points < vocabulary_size
+    characters, numbers = np.unique(points[~kept], return_counts=True)
+    text = points[kept].tobytes().decode("utf-32-le")
+    stripped = text.strip(string.whitespace)
+    dropped = {chr(point): int(number) for point, number in zip(characters, numbers, strict=True)}
+    return Cleaned(stripped, dropped, cut + len(text) - len(stripped))
+
+
+def encode(text: str, vocabulary_size: int = 128) -> Shaped[np.ndarray, "n"]:
+    """Token ids, a character each: its code point, as uint8 (uint16 where the vocabulary is larger than 256).
+
+    Raises:
+        ValueError: a character is not in the vocabulary.
+    """
+    points = _code_points(text)
+    if len(points) and points.max() >= vocabulary_size:
+        raise ValueError(f"{chr(points.max())!r} is not among the {vocabulary_size} tokens")
+    return points.astype(np.uint8 if vocabulary_size <= 256 else np.uint16)
+
+
+def decode(token_ids: Shaped[np.ndarray, "n"]) -> str:
+    """The text of token ids."""
+    return "".join(map(chr, token_ids.tolist()))
+
+
+def download(url: str, timeout: float = 30.0, tries: int = 3, pause: float = 2.0, deadline: float = 600.0) -> bytes:
+    """The bytes at an address, held in memory: nothing is left on disk when it fails.
+
+    Tries again, with growing pauses, after what may pass: no connection, a time-out, a cut connection, a busy server.
+
+    Args:
+        timeout: seconds without a byte; deadline: seconds for one try as a whole.
+
+    Raises:
+        UserError: naming the address and what went wrong.
+    """
+    for attempt in range(1, tries + 1):
+        try:
+            return _fetch(url, timeout, deadline)
+        except urllib.error.HTTPError as error:
+            reason = f"HTTP {error.code} {error.reason}"
+            if error.code < 500 and error.code not in (408, 425, 429):
+                raise UserError(f"{url}: {reason} (corpus.url)") from error
+        except (OSError, http.client.HTTPException) as error:  # URLError and time-outs are OSErrors
+            reason = str(getattr(error, "reason", "")) or str(error) or type(error).__name__
+        if attempt < tries:
+            time.sleep(pause * 2 ** (attempt - 1))
+    raise UserError(
+        f"{url}: cannot be read, tried {tries} times: {reason} (corpus.url; offline, use corpus.source file or builtin)"
+    )
+
+
+def _fetch(url: str, timeout: float, deadline: float) -> bytes:
+    request = urllib.request.Request(url, headers={"User-Agent": "token-black-holes (corpus download)"})
+    began, data = time.monotonic(), bytearray()
+    with urllib.request.urlopen(request, timeout=timeout) as response:
+        kind = response.headers.get_content_type()
+        if kind in ("text/html", "application/xhtml+xml"):
+            raise UserError(f"{url}: is a web page ({kind}); expected plain text (corpus.url)")
+        length = response.headers.get("Content-Length")
+        while chunk := response.read1(1 << 16):
+            data += chunk
+            if len(data) > LARGEST or int(length or 0) > LARGEST:
+                raise UserError(f"{url}: is larger than {LARGEST / 2**20:.0f} MiB; expected a text (corpus.url)")
+            if time.monotonic() - began > deadline:
+                raise TimeoutError(f"not complete after {deadline:g} s")
+    if length is not None and len(data) != int(length):  # http.client says nothing when a body ends early
+        raise ConnectionError(f"{len(data):,} bytes came of {int(length):,}")
+    return bytes(data)
+
+
+def _builtin() -> Source:
+    """The topics of CPython's language reference, in key order: offline, and the same wherever that Python is."""
+    try:
+        from pydoc_data.topics import topics
+    except ImportError as error:
+        raise UserError(
+            f"corpus.source: builtin needs pydoc_data.topics, which this Python {platform.python_version()} lacks"
+        ) from error
+    text = "\n\n".join(topics[key] for key in sorted(topics))
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    python = platform.python_version()
+    facts = {"corpus_origin": "pydoc_data.topics", "corpus_python": python, "corpus_sha256": digest}
+    return Source(text, f"pydoc_data.topics of Python {python}", facts)
+
+
+def _decode(data: bytes, encoding: str, origin: str) -> str:
+    if not data:
+        raise UserError(f"{origin}: is empty; expected text")
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        byte = f"byte 0x{data[error.start]:02x} at position {error.start:,}"
+        raise UserError(f"{origin}: corpus.encoding: {byte} is not {codecs.lookup(encoding).name}") from error
+    except UnicodeError as error:
+        raise UserError(f"{origin}: corpus.encoding: not {encoding}: {error}") from error
+
+
+def _code_points(text: str) -> Shaped[np.ndarray, "n"]:
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
