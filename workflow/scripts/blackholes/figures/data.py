@@ -1,0 +1,110 @@
+"""Reads what the figures draw: safetensors and CSV into NumPy and pandas. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from safetensors import SafetensorError, safe_open
+
+from blackholes.errors import UserError
+
+
+def paths(value: str | Path | Iterable[str | Path]) -> list[Path]:
+    """A rule's named input, which is one path or a list, as a list."""
+    return [Path(value)] if isinstance(value, str | Path) else [Path(v) for v in value]
+
+
+def optional(inputs: object, name: str) -> Path | None:
+    """The first file of a named input, or None where the rule does not name it."""
+    found = paths(getattr(inputs, name, None) or [])
+    return found[0] if found else None
+
+
+def run_names(files: Sequence[Path], options: Mapping) -> list[str]:
+    """`options["runs"]`, or the folders that the files lie in: run_001, run_002, …"""
+    return list(options.get("runs") or [file.parent.name for file in files])
+
+
+def read_series(files: Sequence[Path], keys: Sequence[str]) -> dict[str, np.ndarray]:
+    """One row a run: {key: (R, S)} for keys of shape (S,); every file has the same S."""
+    runs = [_read(file, keys) for file in files]
+    _same_length(files, [len(run[keys[0]]) for run in runs], keys[0])
+    return {key: np.stack([run[key] for run in runs]) for key in keys}
+
+
+def read_rows(files: Sequence[Path], key: str, rows: Sequence[int]) -> np.ndarray:
+    """(R, K, V): the K rows of a (S, V) tensor of every file, without reading the rest."""
+    return np.stack([_read(file, [key], rows)[key] for file in files])
+
+
+def length(file: Path, key: str) -> int:
+    """S of a tensor (S, …)."""
+    with _open(file) as tensors:
+        _require(file, tensors, key)
+        return tensors.get_slice(key).get_shape()[0]
+
+
+def read_losses(files: Sequence[Path]) -> tuple[np.ndarray, np.ndarray]:
+    """Training logs → steps (N,) and losses (R, N)."""
+    runs = [_table(file, ["step", "loss"]) for file in files]
+    _same_length(files, [len(run) for run in runs], "step")
+    return runs[0]["step"].to_numpy(), np.stack([run["loss"].to_numpy(float) for run in runs])
+
+
+def read_tokens(file: Path) -> pd.DataFrame:
+    """tokens.csv: token_id, character, count, status; ordered by token_id. `NA` and `null` are characters here."""
+    columns = ["token_id", "character", "count", "status"]
+    table = _table(file, columns, dtype={"character": str}, keep_default_na=False, na_values=[])
+    return table.sort_values("token_id", ignore_index=True)
+
+
+def key_steps(options: Mapping, last: int) -> list[int]:
+    """The configured snapshots that the history has, in order; without configuration 0, 1, 10, 100, … and the last."""
+    wanted = options.get("key_steps") or [0, *(10**k for k in range(9)), last]
+    return sorted({int(step) for step in wanted if 0 <= int(step) <= last}) or [last]
+
+
+def _open(file: Path):
+    try:
+        return safe_open(file, framework="numpy")
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{file}: cannot be read as safetensors ({error}); expected a complete file") from error
+
+
+def _require(file: Path, tensors, key: str) -> None:
+    if key not in tensors.keys():  # noqa: SIM118  (a reader, not a dict)
+        raise UserError(f"{file}: no tensor {key!r}; expected one beside {', '.join(sorted(tensors.keys()))}")
+
+
+def _read(file: Path, keys: Sequence[str], rows: Sequence[int] | None = None) -> dict[str, np.ndarray]:
+    found = {}
+    with _open(file) as tensors:
+        for key in keys:
+            _require(file, tensors, key)
+            if rows is None:
+                found[key] = tensors.get_tensor(key)
+            else:
+                part = tensors.get_slice(key)
+                found[key] = np.concatenate([part[row : row + 1] for row in rows])
+    return found
+
+
+def _table(file: Path, columns: Sequence[str], **options) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(file, **options)
+    except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
+        raise UserError(f"{file}: cannot be read as CSV ({error}); expected columns {', '.join(columns)}") from error
+    missing = [column for column in columns if column not in table]
+    if missing or table.empty:
+        what = f"no column {missing[0]!r}" if missing else "no rows"
+        raise UserError(f"{file}: {what}; expected columns {', '.join(columns)} and a row each step or token")
+    return table
+
+
+def _same_length(files: Sequence[Path], lengths: Sequence[int], key: str) -> None:
+    for file, found in zip(files, lengths, strict=True):
+        if found != lengths[0]:
+            raise UserError(f"{file}: {key} has {found} rows; expected {lengths[0]}, as in {files[0]}")

@@ -1,0 +1,82 @@
+"""Loss and structure of all experiments, side by side: mean ± σ over the runs of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from blackholes.errors import UserError
+from blackholes.figures import data, style
+
+_PANELS = [
+    ("loss", "cross-entropy (nats per token)"),
+    ("counts", "black holes (number)"),
+    ("populations", "population of all holes (tokens)"),
+    ("largest_bh_size", "population of the largest hole (tokens)"),
+    ("touching.n_components", "touching components (number)"),
+    ("touching.largest_component_size", "largest touching component (tokens)"),
+]
+
+
+def from_files(inputs, options: Mapping) -> Figure:
+    """inputs: logs, counts, graphs (one a run each, in one order); options: experiments (the name for each run)."""
+    names = list(options["experiments"])
+    files = {kind: data.paths(getattr(inputs, kind)) for kind in ("logs", "counts", "graphs")}
+    for kind, found in files.items():
+        if len(found) != len(names):
+            raise UserError(f"experiments: {len(names)} names for {len(found)} {kind}; expected one for each file")
+    results = {}
+    for name in dict.fromkeys(names):
+        mine = {kind: [f for f, n in zip(found, names, strict=True) if n == name] for kind, found in files.items()}
+        _, losses = data.read_losses(mine["logs"])
+        results[name] = {
+            "loss": losses,
+            **data.read_series(mine["counts"], ["counts", "populations", "largest_bh_size"]),
+            **data.read_series(mine["graphs"], [key for key, _ in _PANELS if key.startswith("touching.")]),
+        }
+    return draw(results)
+
+
+@style.styled
+def draw(results: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
+    """results: {experiment: {"loss": (R, N), series: (R, S)}}; experiments may differ in runs and steps."""
+    figure, grid = style.panels(3, 2, (7.8, 7.2), sharex=True)
+    last = max(series["counts"].shape[1] for series in results.values()) - 1
+    for axes, (key, label) in zip(grid.flat, _PANELS, strict=True):
+        top = 0
+        for index, series in enumerate(results.values()):
+            values, colour = np.asarray(series[key], float), style.experiment_colour(index)
+            steps = np.arange(values.shape[1])
+            if key == "loss":
+                steps = steps + 1
+                values = style.smoothed(steps, values)
+            style.runs_and_mean(
+                axes,
+                steps,
+                values,
+                colour,
+                stepped=key != "loss",
+                runs=False,
+                pixels=300,
+                width=max(2 - 0.7 * index, 1),
+            )
+            top = max(top, values.max())
+        axes.set_title(label)
+        style.step_axis(axes, last, label=axes in grid[-1])
+        if key != "loss":
+            style.count_axis(axes, top=top)
+    style.legend(figure, _entries(results))
+    return figure
+
+
+def _entries(results: Mapping[str, Mapping[str, np.ndarray]]) -> Sequence[tuple[object, str]]:
+    entries = []
+    for index, (name, series) in enumerate(results.items()):
+        colour, runs = style.experiment_colour(index), len(series["counts"])
+        mean = Line2D([], [], color=colour, linewidth=1.5)
+        band = f"mean of {runs} runs ± one standard deviation" if runs > 1 else "1 run"
+        entries.append(((style.patch(colour, 0.18), mean) if runs > 1 else mean, f"{name}: {band}"))
+    return entries

@@ -1,0 +1,163 @@
+"""Who is in the black holes of one run at key snapshots: every token in its place, coloured by its hole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import PatchCollection
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import FancyBboxPatch
+
+from blackholes.errors import UserError
+from blackholes.figures import data, style
+
+_COLUMNS = 16
+_C0 = "NUL SOH STX ETX EOT ENQ ACK BEL BS TAB LF VT FF CR SO SI".split()
+_C0 += "DLE DC1 DC2 DC3 DC4 NAK SYN ETB CAN EM SUB ESC FS GS RS US".split()
+
+
+def from_files(inputs, options: Mapping) -> Figure:
+    """inputs: counts (of one run), tokens. options: experiment, run, key_steps."""
+    (file,) = data.paths(inputs.counts)
+    tokens = data.read_tokens(data.paths(inputs.tokens)[0])
+    steps = data.key_steps(options, data.length(file, "labels") - 1)
+    labels = data.read_rows([file], "labels", steps)[0]
+    if labels.shape[1] != len(tokens):
+        raise UserError(f"{file}: labels has {labels.shape[1]} tokens; expected {len(tokens)}, as in tokens.csv")
+    name = ", ".join([*filter(None, [options.get("experiment")]), str(options.get("run") or file.parent.name)])
+    return draw(steps, labels, tokens["character"].tolist(), (tokens["status"] == "dead").to_numpy(), name)
+
+
+@style.styled
+def draw(
+    steps: Sequence[int], labels: np.ndarray, characters: Sequence[str], dead: np.ndarray, title: str | None = None
+) -> Figure:
+    """labels (K, V): smallest token id of the token's hole at the K steps; characters and dead mask (V,)."""
+    colours = hole_colours(labels)
+    names = [short_name(character) for character in characters]
+    columns = min(len(steps), 2)
+    rows = -(-len(steps) // columns)
+    lines = -(-len(names) // _COLUMNS)
+    size = (0.25 + 4.55 * max(columns, 1.2), 0.85 + rows * (0.55 + 0.27 * lines))
+    figure, grid = style.panels(rows, columns, size, (title or "").replace("_", " "))
+    for axes, step, label in zip(grid.flat, steps, labels, strict=False):
+        _snapshot(axes, label, names, dead, colours)
+        _heading(axes, step, label, colours)
+    for axes in list(grid.flat)[len(steps) :]:
+        axes.set_visible(False)
+    _legend(figure)
+    return figure
+
+
+def hole_colours(labels: np.ndarray) -> dict[int, str]:
+    """(K, V) → {hole: fill}: the largest over the snapshots get colours of their own, the others share a grey."""
+    populations = np.stack([np.bincount(row, minlength=labels.shape[1]) for row in labels])
+    best = np.where(populations > 1, populations, 0)
+    order = np.argsort(-best.sum(0), kind="stable")
+    holes = [int(hole) for hole in order if best[:, hole].any()]
+    return {h: style.HOLES[i] if i < len(style.HOLES) else style.SMALL_HOLES for i, h in enumerate(holes)}
+
+
+def short_name(character: str) -> str:
+    """A printable character, or up to four letters for one that is not: LF, NUL, SP, x80."""
+    if len(character) == 1 and ord(character) < 32:
+        return _C0[ord(character)]
+    if character in (" ", "\x7f", "\xa0", "\xad"):
+        return {" ": "SP", "\x7f": "DEL", "\xa0": "NBSP", "\xad": "SHY"}[character]
+    if len(character) == 1 and 128 <= ord(character) < 160:
+        return f"x{ord(character):02X}"
+    known = {"SPACE": "SP", "\\N": "LF", "\\R": "CR", "\\T": "TAB"}
+    return character if len(character) == 1 else known.get(character.upper(), character[:4])
+
+
+def _snapshot(
+    axes: Axes, label: np.ndarray, names: Sequence[str], dead: np.ndarray, colours: Mapping[int, str]
+) -> None:
+    population = np.bincount(label, minlength=len(label))[label]
+    for kind in (False, True):
+        boxes, fills = [], []
+        for token in np.flatnonzero(np.asarray(dead, bool) == kind):
+            row, column = divmod(int(token), _COLUMNS)
+            if not kind and population[token] == 1:
+                continue
+            boxes.append(
+                FancyBboxPatch((column - 0.40, row - 0.38), 0.80, 0.76, boxstyle="round,pad=0,rounding_size=0.14")
+            )
+            fills.append(colours[label[token]] if population[token] > 1 else "none")
+        edge = style.COLOURS["dead"] if kind else "none"
+        axes.add_collection(PatchCollection(boxes, facecolors=fills, edgecolors=edge, linewidths=0.8))
+    for token, name in enumerate(names):
+        row, column = divmod(token, _COLUMNS)
+        ink = style.INK if population[token] > 1 else style.PALE
+        fontsize = {1: 9, 2: 7, 3: 5.8}.get(len(name), 5)
+        axes.text(
+            column,
+            row,
+            name,
+            ha="center",
+            va="center_baseline" if len(name) == 1 else "center",
+            fontsize=fontsize,
+            color=ink,
+            parse_math=False,
+        )
+    lines = -(-len(names) // _COLUMNS)
+    axes.set_xlim(-0.5, _COLUMNS - 0.5)
+    axes.set_ylim(lines - 0.5, -0.5)
+    axes.grid(False)
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0, labelsize=6, labelcolor=style.COLOURS["run"])
+    axes.set_xticks([])
+    axes.set_yticks(range(lines), [str(_COLUMNS * line) for line in range(lines)])
+
+
+def _heading(axes: Axes, step: int, label: np.ndarray, colours: Mapping[int, str], shown: int = 6) -> None:
+    """`step 100: 3 holes` and, at the right, the populations of the largest beside their colours."""
+    populations = np.bincount(label)
+    holes = sorted(np.flatnonzero(populations > 1), key=lambda hole: (-populations[hole], hole))
+    alone = int((populations == 1).sum())
+    axes.set_title(f"step {step:,}", fontweight="bold", pad=13)
+    words = f"{len(holes)} hole{'s' * (len(holes) != 1)}, {alone} singleton{'s' * (alone != 1)}"
+    axes.text(0, 1.012, words, transform=axes.transAxes, va="bottom", fontsize=7)
+    x = 1.0
+    more = len(holes) - shown
+    texts = ([(f"+{more} more", None)] if more > 0 else []) + [
+        (str(populations[h]), colours[h]) for h in reversed(holes[:shown])
+    ]
+    for text, colour in texts:
+        axes.text(x, 1.012, text, transform=axes.transAxes, ha="right", va="bottom", fontsize=7)
+        x -= 0.013 * len(text) + 0.012
+        if colour:
+            box = FancyBboxPatch(
+                (x - 0.016, 1.02),
+                0.022,
+                0.038,
+                boxstyle="round,pad=0,rounding_size=0.004",
+                transform=axes.transAxes,
+                facecolor=colour,
+                clip_on=False,
+                linewidth=0,
+            )
+            axes.add_patch(box)
+            x -= 0.04
+
+
+def _legend(figure: Figure) -> None:
+    square = {"marker": "s", "linestyle": "", "markersize": 8}
+    edge = style.COLOURS["dead"]
+    fill = tuple(Line2D([], [], color=colour, **square) for colour in style.HOLES[:3])
+    entries = [
+        (fill, "in a hole (one colour a hole,\nits population beside the step)"),
+        (Line2D([], [], color=style.SMALL_HOLES, **square), "in one of the\nsmallest holes"),
+        (
+            Line2D([], [], markerfacecolor="none", markeredgecolor=edge, markeredgewidth=0.8, **square),
+            "framed: dead, never\nin the corpus",
+        ),
+        (
+            Line2D([], [], color=style.PALE, marker="$\\mathrm{a}$", linestyle="", markersize=5),
+            "pale: singleton,\nits vector is its own",
+        ),
+    ]
+    style.legend(figure, entries)

@@ -1,0 +1,38 @@
+"""Mean tokens per black hole: population over number, where there is a hole; mean ± σ over the runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from blackholes.figures import data, style
+
+
+def from_files(inputs, options: Mapping) -> Figure:
+    """inputs: counts (one a run). options: experiment."""
+    series = data.read_series(data.paths(inputs.counts), ["counts", "populations"])
+    return draw(series["counts"], series["populations"], options.get("experiment"))
+
+
+@style.styled
+def draw(counts: np.ndarray, populations: np.ndarray, experiment: str | None = None) -> Figure:
+    """counts, populations (R, S); a run without holes has no value at that step and is left out of the mean."""
+    colour = style.COLOURS["tokens_per_hole"]
+    steps = np.arange(counts.shape[1])
+    ratio = np.divide(populations, counts, out=np.full(counts.shape, np.nan), where=counts > 0)
+    figure, grid = style.panels(
+        2, 1, (7.2, 4.5), style.heading(experiment, len(counts)), sharex=True, height_ratios=[3.4, 1]
+    )
+    axes, below = grid[:, 0]
+    style.runs_and_mean(axes, steps, ratio, colour)
+    style.count_axis(axes, "mean population of a hole\n(tokens per hole)", top=np.nanmax(ratio, initial=2))
+    if not counts.any():
+        style.say(axes, "no black hole in any run at any step")
+    style.curve(below, steps, (counts > 0).sum(0), color=style.COLOURS["run"], linewidth=1)
+    style.count_axis(below, "runs with\nholes (number)", top=len(counts))
+    style.step_axis(axes, steps[-1], label=False)
+    style.step_axis(below, steps[-1])
+    style.run_legend(figure, len(counts), [colour])
+    return figure
