@@ -1,0 +1,91 @@
+"""GPT-2's parameters: names and shapes as in a Hugging Face checkpoint, initialisation, and the checkpoint itself."""
+
+import json
+import math
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from blackholes.artifacts.files import write_text
+from blackholes.artifacts.tensors import write_tensors
+
+EMBEDDING = "transformer.wte.weight"
+
+
+def shapes(model: dict) -> dict[str, tuple[int, ...]]:
+    """Name → shape of every parameter, in the order of `GPT2LMHeadModel.named_parameters()`.
+
+    Args:
+        model: `vocabulary_size`, `context`, `width`, `layers` (and `heads`, which shapes nothing).
+    """
+    V, T, C = model["vocabulary_size"], model["context"], model["width"]
+    found = {EMBEDDING: (V, C), "transformer.wpe.weight": (T, C)}
+    for layer in range(model["layers"]):
+        h = f"transformer.h.{layer}"
+        found |= {
+            f"{h}.ln_1.weight": (C,), f"{h}.ln_1.bias": (C,),
+            f"{h}.attn.c_attn.weight": (C, 3 * C), f"{h}.attn.c_attn.bias": (3 * C,),
+            f"{h}.attn.c_proj.weight": (C, C), f"{h}.attn.c_proj.bias": (C,),
+            f"{h}.ln_2.weight": (C,), f"{h}.ln_2.bias": (C,),
+            f"{h}.mlp.c_fc.weight": (C, 4 * C), f"{h}.mlp.c_fc.bias": (4 * C,),
+            f"{h}.mlp.c_proj.weight": (4 * C, C), f"{h}.mlp.c_proj.bias": (C,),
+        }  # fmt: skip
+    return found | {"transformer.ln_f.weight": (C,), "transformer.ln_f.bias": (C,)}
+
+
+def decays(name: str) -> bool:
+    """Whether AdamW's weight decay applies: to all but biases and LayerNorm, the default of the Trainer."""
+    return not name.endswith(".bias") and ".ln_" not in name
+
+
+def initialise(model: dict, init: str, seed: int) -> dict[str, Tensor]:
+    """Fresh float32 parameters, distributed as `transformers` draws them.
+
+    Weights are N(0, 0.02²), projections into the residual stream N(0, (0.02 / √(2 layers))²), biases 0, LayerNorm
+    gains 1. With `init: qwen` every row of the embedding is one and the same draw from N(0, I); with `normal` the
+    embedding stays N(0, 0.02²).
+    """
+    draw = torch.Generator().manual_seed(seed)
+    weights = {}
+    for name, shape in shapes(model).items():
+        if name.endswith(".bias"):
+            weights[name] = torch.zeros(shape)
+        elif ".ln_" in name:
+            weights[name] = torch.ones(shape)
+        else:
+            std = 0.02 / math.sqrt(2 * model["layers"]) if name.endswith("c_proj.weight") else 0.02
+            weights[name] = torch.randn(shape, generator=draw) * std
+    if init == "qwen":
+        point = torch.randn(model["width"], generator=draw)
+        weights[EMBEDDING] = point.expand(model["vocabulary_size"], -1).clone()
+    elif init != "normal":
+        raise ValueError(f"init: {init!r} is not one of 'qwen', 'normal'")
+    return weights
+
+
+def write_checkpoint(
+    config: Path, tensors: Path, weights: dict[str, Tensor], model: dict, metadata: dict[str, str]
+) -> None:
+    """Write `config.json` and `model.safetensors` so that `GPT2LMHeadModel.from_pretrained` loads their folder."""
+    dtype = str(weights[EMBEDDING].dtype).removeprefix("torch.")
+    settings = {
+        "architectures": ["GPT2LMHeadModel"],
+        "model_type": "gpt2",
+        "vocab_size": model["vocabulary_size"],
+        "n_positions": model["context"],
+        "n_embd": model["width"],
+        "n_layer": model["layers"],
+        "n_head": model["heads"],
+        "activation_function": "gelu_new",
+        "layer_norm_epsilon": 1e-5,
+        "resid_pdrop": 0.0,
+        "embd_pdrop": 0.0,
+        "attn_pdrop": 0.0,
+        "bos_token_id": None,
+        "eos_token_id": None,
+        "tie_word_embeddings": True,
+        "dtype": dtype,
+    }
+    write_tensors(tensors, weights, {"format": "pt"} | metadata)
+    write_text(config, json.dumps(settings, indent=2) + "\n")
