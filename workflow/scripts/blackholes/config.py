@@ -12,7 +12,6 @@ from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from urllib.parse import urlsplit
 
-from annotated_types import Ge, Gt, Le
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -414,10 +413,10 @@ def allowed_words(field: FieldInfo) -> str:
     if get_origin(field.annotation) is Literal:
         *words, last = map(str, get_args(field.annotation))
         return f"{', '.join(words)} or {last}" if words else last
-    kind, limits = type_words(field.annotation), {type(limit): limit for limit in field.metadata}
-    low = f"from {limits[Ge].ge:.10g}" if Ge in limits else f"above {limits[Gt].gt:.10g}" if Gt in limits else ""
-    high = f"up to {limits[Le].le:.10g}" if Le in limits else ""
-    return " ".join(filter(None, [kind, low, high]))
+    words = [type_words(field.annotation)]
+    for name, word in {"ge": "from", "gt": "above", "le": "up to"}.items():
+        words += [f"{word} {getattr(limit, name):.10g}" for limit in field.metadata if hasattr(limit, name)]
+    return " ".join(words)
 
 
 if __name__ == "__main__":

@@ -2,10 +2,10 @@
 
 VOCABULARIES = {"ascii": 128}  # name → number of tokens
 
-_CONTROL = (
+_CONTROL = (  # noqa: SIM905 - read as a row of names
     "NUL SOH STX ETX EOT ENQ ACK BEL BS TAB LF VT FF CR SO SI "
     "DLE DC1 DC2 DC3 DC4 NAK SYN ETB CAN EM SUB ESC FS GS RS US space"
-).split()  # noqa: SIM905 - read as a row of names
+).split()
 _ESCAPES = {"TAB": r"TAB \t", "LF": r"LF \n", "CR": r"CR \r"}
 
 

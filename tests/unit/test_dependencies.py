@@ -1,0 +1,86 @@
+"""pyproject.toml (ranges), requirements.lock (pip) and envs/*.yaml (conda) say the same."""
+
+import ast
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+RUN = [Requirement(text) for text in PROJECT["project"]["dependencies"]]
+DEV = [Requirement(text) for text in PROJECT["dependency-groups"]["dev"]]
+CONDA = {"pytorch": "torch", "matplotlib-base": "matplotlib"}  # what conda-forge calls them
+# Around the scripts, not in them: the workflow system itself, its report, and the Trainer we compare with.
+OUTSIDE = {"snakemake", "snakemake-executor-plugin-slurm", "pygments", "accelerate", "tqdm"}
+COMES_WITH = {"numpy": "numba", "pydantic_core": "pydantic"}  # imported module → the dependency that brings it
+
+
+def lock_lines():
+    lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+LOCK = {canonicalize_name(line.partition("==")[0]): line.partition("==")[2] for line in lock_lines()}
+
+
+def conda_pins(path):
+    environment = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert environment["channels"] == ["conda-forge", "nodefaults"]
+    python, *pins = environment["dependencies"]
+    assert re.fullmatch(r"python =3\.\d+", python)
+    split = dict(pin.split(" ==") for pin in pins)
+    return {canonicalize_name(CONDA.get(name, name)): version for name, version in split.items()}
+
+
+@pytest.mark.parametrize("line", lock_lines())
+def test_the_lock_has_exact_versions_for_any_machine(line):
+    name, _, version = line.partition("==")
+    assert re.fullmatch(r"[A-Za-z0-9._-]+", name)
+    assert str(Version(version)) == version
+    assert Version(version).local is None, "a +local version installs on one kind of machine only"
+    assert not name.startswith(("nvidia", "triton")), "torch asks for these itself, where it needs them"
+
+
+def test_the_lock_names_each_package_once():
+    assert len(LOCK) == len(lock_lines())
+
+
+@pytest.mark.parametrize("requirement", RUN + DEV, ids=str)
+def test_every_direct_dependency_is_locked_within_its_range(requirement):
+    assert LOCK[canonicalize_name(requirement.name)] in requirement.specifier
+
+
+def test_torch_is_exact():
+    assert {str(r.specifier) for r in RUN if r.name == "torch"} == {"==2.13.0"}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "envs").glob("*.yaml")), ids=lambda path: path.name)
+def test_conda_pins_are_the_locks(path):
+    pins = conda_pins(path)
+    assert pins == {name: LOCK[name] for name in pins}
+
+
+def test_the_environment_has_what_scripts_need():
+    direct = {canonicalize_name(requirement.name) for requirement in RUN}
+    assert direct - OUTSIDE <= set(conda_pins(ROOT / "envs/blackholes.yaml"))
+
+
+def test_everything_imported_is_a_direct_dependency():
+    imported = set()
+    for path in (ROOT / "workflow/scripts").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                imported.add(node.module.partition(".")[0])
+    imported -= {*sys.stdlib_module_names, "blackholes"}
+    assert {"torch", "numpy"} <= imported, "the search itself works"
+    direct = {canonicalize_name(requirement.name) for requirement in RUN}
+    assert {canonicalize_name(COMES_WITH.get(name, name)) for name in imported} <= direct
