@@ -94,7 +94,9 @@ class Corpus(Section):
     @classmethod
     def _known(cls, encoding):
         try:
-            b"".decode(encoding)
+            b"a".decode(encoding)
+        except UnicodeError:  # a text encoding, if not of this byte
+            pass
         except (LookupError, ValueError):  # ValueError: a null character in the name
             raise ValueError from None
         return encoding
