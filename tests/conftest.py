@@ -1,0 +1,18 @@
+"""Shapes in the kernels' signatures are checked whenever a test calls them. Compiled loops (_*.py) are left alone."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from jaxtyping import config, install_import_hook
+
+_kernels = Path(find_spec("blackholes.kernels").origin).parent
+install_import_hook([f"blackholes.kernels.{path.stem}" for path in _kernels.glob("[!_]*.py")], "beartype.beartype")
+
+
+@pytest.fixture
+def bad_input():
+    """Lets input that contradicts a signature through, to see what the function itself says about it."""
+    config.update("jaxtyping_disable", True)
+    yield
+    config.update("jaxtyping_disable", False)
