@@ -75,7 +75,7 @@ class Corpus(Section):
         None, "text file, from the folder Snakemake runs in", "a path, with source: file", min_length=1
     )
     url: str | None = _key(
-        None, "address of a text file", "http:// or https://, with source: url", pattern=r"^https?://[^\s/]+"
+        None, "address of a text file", "http:// or https://, with source: url", pattern=r"^https?://[^\s/?#\[\]]+\S*$"
     )
     sha256: str | None = _key(
         None,

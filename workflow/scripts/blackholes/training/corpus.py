@@ -188,7 +188,7 @@ def download(url: str, timeout: float = 30.0, tries: int = 3, pause: float = 2.0
             if error.code < 500 and error.code not in (408, 425, 429):
                 raise UserError(f"{url}: {reason} (corpus.url)") from error
         except (OSError, http.client.HTTPException) as error:  # URLError and time-outs are OSErrors
-            reason = str(getattr(error, "reason", "")) or str(error) or type(error).__name__
+            reason = " ".join(str(getattr(error, "reason", "") or error).split()) or type(error).__name__
         if attempt < tries:
             time.sleep(pause * 2 ** (attempt - 1))
     raise UserError(
@@ -203,15 +203,15 @@ def _fetch(url: str, timeout: float, deadline: float) -> bytes:
         kind = response.headers.get_content_type()
         if kind in ("text/html", "application/xhtml+xml"):
             raise UserError(f"{url}: is a web page ({kind}); expected plain text (corpus.url)")
-        length = response.headers.get("Content-Length")
+        length = response.length  # as announced; None when it was not
         while chunk := response.read1(1 << 16):
             data += chunk
-            if len(data) > LARGEST or int(length or 0) > LARGEST:
+            if len(data) > LARGEST or (length or 0) > LARGEST:
                 raise UserError(f"{url}: is larger than {LARGEST / 2**20:.0f} MiB; expected a text (corpus.url)")
             if time.monotonic() - began > deadline:
                 raise TimeoutError(f"not complete after {deadline:g} s")
-    if length is not None and len(data) != int(length):  # http.client says nothing when a body ends early
-        raise ConnectionError(f"{len(data):,} bytes came of {int(length):,}")
+    if length is not None and len(data) != length:  # http.client says nothing when a body ends early
+        raise ConnectionError(f"{len(data):,} bytes came of {length:,}")
     return bytes(data)
 
 
