@@ -13,6 +13,7 @@ from safetensors.numpy import save_file
 
 from blackholes.errors import UserError
 from blackholes.figures import data, style
+from blackholes.training.vocabulary import character
 
 V, DEAD = 128, 51
 MODULES = [
@@ -87,6 +88,7 @@ def write_run(folder: Path, steps: int, rng: np.random.Generator, dead: np.ndarr
     moved = np.r_[0, 0.02 / (1 + t[1:]) ** 0.6 * rng.lognormal(0, 0.4, steps)]
     moved[(rng.random(steps + 1) < 0.1) & (t > steps // 2)] = 0
     geometry = {"centroid_norm": 8 * (not normal) + 0.3 + np.cumsum(moved) * 0.2, "centroid_displacement": moved}
+    geometry["centroid_distance"] = np.cumsum(moved) * 0.5
     geometry["cloud_radius"] = 2.2 * (1 - np.exp(-t / 400)) * rng.uniform(0.9, 1.1) + 0.2 * normal
     save_file({k: v.astype(np.float32) for k, v in geometry.items()}, folder / "geometric_time_series.safetensors")
     n = t[1:]
@@ -103,8 +105,7 @@ def write_experiments(root: Path, steps: int, runs: dict[str, int], n_dead: int 
     spare = [*range(126, 96, -3), *range(34, 64), *range(64, 97)]
     for token in spare[: max(n_dead - int((counts == 0).sum()), 0)]:
         counts[token] = 0
-    c0 = "NUL SOH STX ETX EOT ENQ ACK BEL BS TAB LF VT FF CR SO SI DLE DC1 DC2 DC3 DC4 NAK SYN ETB CAN EM SUB ESC"
-    names = [*c0.split(), *"FS GS RS US".split(), "space", *map(chr, range(33, 127)), "DEL"]
+    names = [character(token) for token in range(V)]
     dead = counts == 0
     status = np.where(dead, "dead", "live")
     table = pd.DataFrame({"token_id": range(V), "character": names, "count": counts, "status": status})

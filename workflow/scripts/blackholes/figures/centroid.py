@@ -1,4 +1,4 @@
-"""Where the cloud of tokens is and how large: norm and displacement of its centroid, its radius."""
+"""Where the cloud of tokens is and how large: norm, path and displacement of its centroid, its radius."""
 
 from __future__ import annotations
 
@@ -9,20 +9,25 @@ from matplotlib.figure import Figure
 
 from blackholes.figures import data, style
 
+_KEYS = ["centroid_norm", "centroid_distance", "centroid_displacement", "cloud_radius"]
+
 
 def from_files(inputs, options: Mapping) -> Figure:
     """inputs: geometry (one a run). options: experiment."""
-    series = data.read_series(data.paths(inputs.geometry), ["centroid_norm", "centroid_displacement", "cloud_radius"])
+    series = data.read_series(data.paths(inputs.geometry), _KEYS)
     return draw(*series.values(), options.get("experiment"))
 
 
 @style.styled
-def draw(norm: np.ndarray, displacement: np.ndarray, radius: np.ndarray, experiment: str | None = None) -> Figure:
-    """norm, displacement, radius (R, S) in units of the embedding; the displacement of step 0 is 0 by definition."""
+def draw(
+    norm: np.ndarray, distance: np.ndarray, displacement: np.ndarray, radius: np.ndarray, experiment: str | None = None
+) -> Figure:
+    """norm, distance (from step 0), displacement, radius (R, S) in units of the embedding; the displacement of step 0 is 0 by definition."""
     steps = np.arange(norm.shape[1])
-    figure, grid = style.panels(3, 1, (7.2, 6.4), style.heading(experiment, len(norm)), sharex=True)
+    figure, grid = style.panels(4, 1, (7.2, 8.0), style.heading(experiment, len(norm)), sharex=True)
     rows = [
         (norm, "centroid_norm", "norm of the centroid\n(embedding units)"),
+        (distance, "centroid_distance", "centroid's distance from\nstep 0 (embedding units)"),
         (displacement, "centroid_displacement", "centroid's displacement\n(embedding units per step)"),
         (radius, "cloud_radius", "radius of the cloud\n(embedding units)"),
     ]
@@ -34,7 +39,7 @@ def draw(norm: np.ndarray, displacement: np.ndarray, radius: np.ndarray, experim
             style.runs_and_mean(axes, steps, values, style.COLOURS[role], stepped=False, band=False)
         axes.set_ylabel(label)
         style.step_axis(axes, steps[-1], label=axes is grid[-1, 0])
-    for axes in grid[[0, 2], 0]:
+    for axes in grid[[0, 1, 3], 0]:
         low, high = axes.dataLim.intervaly
         margin = 0.06 * (high - low or abs(high) or 1)
         axes.set_ylim(max(low - margin, -0.03 * high or -0.03), high + margin)
@@ -48,8 +53,9 @@ def _displacement(axes, steps: np.ndarray, values: np.ndarray) -> None:
     if not (values > 0).any():
         style.say(axes, "the centroid never moved")
         return
+    smooth = style.smoothed(steps[1:], values[:, 1:]).mean(0)  # what few smaller values there are may leave the axis
     style.noisy_runs(axes, steps[1:], values[:, 1:], style.COLOURS["centroid_displacement"])
     axes.set_yscale("log", nonpositive="clip")
-    axes.set_ylim(0.5 * values[values > 0].min(), 2 * values.max())
+    axes.set_ylim(max(0.5 * values[values > 0].min(), 0.03 * smooth[smooth > 0].min()), 2 * values.max())
     if still:
         axes.set_title(f"{still:,} of {values[:, 1:].size:,} updates moved it by exactly 0", fontsize=7, loc="right")

@@ -14,13 +14,11 @@ _ROWS = [
     ("largest", "largest_component_size", "largest component\n(tokens)"),
     ("isolated", "n_isolated", "isolated tokens\n(number)"),
 ]
-_WORDS = """identical: two tokens whose vectors are equal (distance 0)
-touching: Chebyshev distance below the threshold
-cells: at most one bfloat16 step apart in every dimension
-
-A component is a set of tokens that such pairs connect;
-an isolated token has no neighbour at all.
-Duplicates count equal vectors, whatever the adjacency."""
+_WORDS = {
+    "identical": "their vectors are equal (distance 0)",
+    "touching": "their Chebyshev distance is below the threshold",
+    "cells": "they are within one bfloat16 step in every dimension",
+}
 
 
 def from_files(inputs, options: Mapping) -> Figure:
@@ -56,8 +54,13 @@ def draw(
             if row == 1:
                 axes.set_title(f"adjacency: {name}", fontweight="bold")
     for axes in grid[0, 1:]:
-        axes.set_visible(False)
+        axes.set_axis_off()
     if len(names) > 1:
-        figure.text(0.53, 0.93, _WORDS, va="top", fontsize=7.5, linespacing=1.5, color=style.COLOURS["run"])
+        words = [f"{name}: {_WORDS[name]}" for name in names if name in _WORDS]
+        words += ["", "A component is a set of tokens that such pairs connect;", "an isolated token has no neighbour."]
+        words = ["Two tokens are neighbours if", *words, "Duplicates count equal vectors, whatever the adjacency."]
+        grid[0, 1].text(
+            0.02, 0.97, "\n".join(words), va="top", fontsize=7, linespacing=1.5, transform=grid[0, 1].transAxes
+        )
     style.run_legend(figure, len(duplicates), [style.COLOURS[role] for role, _, _ in rows])
     return figure

@@ -12,7 +12,7 @@ from blackholes.errors import UserError
 from blackholes.figures import data, style
 
 _PANELS = [
-    ("loss", "cross-entropy (nats per token)"),
+    ("loss", "cross-entropy (nats per token), running mean"),
     ("counts", "black holes (number)"),
     ("populations", "population of all holes (tokens)"),
     ("largest_bh_size", "population of the largest hole (tokens)"),

@@ -15,8 +15,6 @@ from blackholes.errors import UserError
 from blackholes.figures import data, style
 
 _COLUMNS = 16
-_C0 = "NUL SOH STX ETX EOT ENQ ACK BEL BS TAB LF VT FF CR SO SI".split()
-_C0 += "DLE DC1 DC2 DC3 DC4 NAK SYN ETB CAN EM SUB ESC FS GS RS US".split()
 
 
 def from_files(inputs, options: Mapping) -> Figure:
@@ -48,7 +46,7 @@ def draw(
         _heading(axes, step, label, colours)
     for axes in list(grid.flat)[len(steps) :]:
         axes.set_visible(False)
-    _legend(figure)
+    _legend(figure, 2 * columns)
     return figure
 
 
@@ -62,15 +60,13 @@ def hole_colours(labels: np.ndarray) -> dict[int, str]:
 
 
 def short_name(character: str) -> str:
-    """A printable character, or up to four letters for one that is not: LF, NUL, SP, x80."""
-    if len(character) == 1 and ord(character) < 32:
-        return _C0[ord(character)]
-    if character in (" ", "\x7f", "\xa0", "\xad"):
-        return {" ": "SP", "\x7f": "DEL", "\xa0": "NBSP", "\xad": "SHY"}[character]
-    if len(character) == 1 and 128 <= ord(character) < 160:
-        return f"x{ord(character):02X}"
-    known = {"SPACE": "SP", "\\N": "LF", "\\R": "CR", "\\T": "TAB"}
-    return character if len(character) == 1 else known.get(character.upper(), character[:4])
+    """A name of tokens.csv that fits into a box: `a`, SP for `space`, LF for `LF \\n`, x80 for U+0080."""
+    if len(character) == 1:
+        return character if character.isprintable() and character != " " else short_name(f"U+{ord(character):04X}")
+    word = (character.split() or ["?"])[0]
+    if word.startswith("U+"):
+        return {"0020": "SP"}.get(word[2:], f"x{int(word[2:], 16):02X}")
+    return {"space": "SP"}.get(word, word[:4])
 
 
 def _snapshot(
@@ -120,31 +116,19 @@ def _heading(axes: Axes, step: int, label: np.ndarray, colours: Mapping[int, str
     alone = int((populations == 1).sum())
     axes.set_title(f"step {step:,}", fontweight="bold", pad=13)
     words = f"{len(holes)} hole{'s' * (len(holes) != 1)}, {alone} singleton{'s' * (alone != 1)}"
-    axes.text(0, 1.012, words, transform=axes.transAxes, va="bottom", fontsize=7)
-    x = 1.0
-    more = len(holes) - shown
-    texts = ([(f"+{more} more", None)] if more > 0 else []) + [
-        (str(populations[h]), colours[h]) for h in reversed(holes[:shown])
-    ]
-    for text, colour in texts:
-        axes.text(x, 1.012, text, transform=axes.transAxes, ha="right", va="bottom", fontsize=7)
-        x -= 0.013 * len(text) + 0.012
+    axes.text(-0.5, -0.62, words, va="bottom", fontsize=7)
+    x = _COLUMNS - 0.5  # in columns, from the right
+    more = [(f"+{len(holes) - shown} more", None)] if len(holes) > shown else []
+    for text, colour in more + [(str(populations[hole]), colours[hole]) for hole in reversed(holes[:shown])]:
+        axes.text(x, -0.62, text, ha="right", va="bottom", fontsize=7)
+        x -= 0.23 * len(text) + 0.2
         if colour:
-            box = FancyBboxPatch(
-                (x - 0.016, 1.02),
-                0.022,
-                0.038,
-                boxstyle="round,pad=0,rounding_size=0.004",
-                transform=axes.transAxes,
-                facecolor=colour,
-                clip_on=False,
-                linewidth=0,
-            )
-            axes.add_patch(box)
-            x -= 0.04
+            box = {"boxstyle": "round,pad=0,rounding_size=0.08", "facecolor": colour, "linewidth": 0, "clip_on": False}
+            axes.add_patch(FancyBboxPatch((x - 0.3, -0.99), 0.36, 0.34, **box))
+            x -= 0.6
 
 
-def _legend(figure: Figure) -> None:
+def _legend(figure: Figure, columns: int) -> None:
     square = {"marker": "s", "linestyle": "", "markersize": 8}
     edge = style.COLOURS["dead"]
     fill = tuple(Line2D([], [], color=colour, **square) for colour in style.HOLES[:3])
@@ -160,4 +144,4 @@ def _legend(figure: Figure) -> None:
             "pale: singleton,\nits vector is its own",
         ),
     ]
-    style.legend(figure, entries)
+    style.legend(figure, entries, columns)

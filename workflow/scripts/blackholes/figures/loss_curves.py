@@ -34,7 +34,9 @@ def draw(
         counts = np.asarray(token_counts, float)
         style.reference(axes, np.log(len(counts)), f"all {len(counts)} tokens equally likely")
         share = counts[counts > 0] / counts.sum()
-        style.reference(axes, -(share * np.log(share)).sum(), "token frequencies alone (entropy of the corpus)")
+        style.reference(
+            axes, -(share * np.log(share)).sum(), "token frequencies alone (entropy of the corpus)", left=True
+        )
     axes.set_ylabel("cross-entropy (nats per token)")
     if log_steps:
         style.log_axis(axes, steps[-1])

@@ -31,10 +31,11 @@ COLOURS = {
     "increase": "#d62839",
     "loss": "#3f4450",
     "centroid_norm": "#14747c",
+    "centroid_distance": "#b0467f",
     "centroid_displacement": "#9a5a3c",
     "cloud_radius": "#6c6fc0",
     "run": "#6b7280",
-    "reference": "#9aa0aa",
+    "reference": "#7f8692",
 }
 EXPERIMENTS = ("#1d2f5f", "#e2a01e", "#00876c", "#b5446e", "#5aa9e6", "#8d6a4f")  # by place in the configuration
 HOLES = (  # fills under dark characters: a hole keeps its own through the snapshots of one figure
@@ -42,7 +43,7 @@ HOLES = (  # fills under dark characters: a hole keeps its own through the snaps
     *("#8fd3c8", "#c9b79c", "#b9b9f2", "#d6e27a", "#a9cfd6", "#e8a3dc"),
 )
 SMALL_HOLES = "#c4c8cf"
-INK, PALE, RULE = "#22262e", "#a3a9b3", "#d9dce1"
+INK, PALE, RULE = "#22262e", "#8f96a2", "#d9dce1"
 
 _STYLE = {
     "font.family": "DejaVu Sans",  # travels with matplotlib: the same letters on every machine
@@ -169,9 +170,9 @@ def linear_step_axis(axes: Axes, last: int) -> None:
     axes.set_xlabel("training step")
 
 
-def count_axis(axes: Axes, label: str = "", top: float = 1) -> None:
+def count_axis(axes: Axes, label: str = "", top: float = 1, ticks: int = 5) -> None:
     """Whole numbers from 0 to a little above `top`."""
-    axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5, min_n_ticks=2))
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=ticks, min_n_ticks=2))
     axes.set_ylim(-0.03 * max(top, 1), max(top, 1) * 1.1)
     axes.set_ylabel(label)
 
@@ -263,6 +264,8 @@ def curve(axes: Axes, steps, values, stepped: bool = True, log: bool = True, pix
     """One line of (S,) values, thinned; stepped: a value holds until the next step."""
     index = thin(steps, values, log=log, pixels=pixels)
     drawstyle = "steps-post" if stepped else "default"
+    if len(steps) <= 10:  # a point is no line, and the last level has no length
+        line = {"marker": "o", "markersize": 2 + line.get("linewidth", 1), **line}
     axes.plot(np.asarray(steps)[index], np.asarray(values, float)[index], drawstyle=drawstyle, **line)
 
 
@@ -291,17 +294,17 @@ def runs_and_mean(
     curve(axes, steps, mean, stepped, pixels=pixels, color=colour, linewidth=width)
 
 
-def reference(axes: Axes, value: float, text: str, colour: str = COLOURS["reference"], above: bool = True) -> None:
-    """A dashed level with its name at the right end."""
+def reference(axes: Axes, value: float, text: str, colour: str = COLOURS["reference"], left: bool = False) -> None:
+    """A dashed level with its name above its right end, or its left one where the curves come to it."""
     axes.axhline(value, color=colour, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1.5)
     axes.annotate(
         text,
-        (1, value),
-        (-2, 2 if above else -2),
+        (0 if left else 1, value),
+        (4 if left else -2, 2),
         xycoords=("axes fraction", "data"),
         textcoords="offset points",
-        ha="right",
-        va="bottom" if above else "top",
+        ha="left" if left else "right",
+        va="bottom",
         fontsize=7,
         color=colour,
     )

@@ -31,7 +31,7 @@ def draw(counts: np.ndarray, populations: np.ndarray, experiment: str | None = N
     if not counts.any():
         style.say(axes, "no black hole in any run at any step")
     style.curve(below, steps, (counts > 0).sum(0), color=style.COLOURS["run"], linewidth=1)
-    style.count_axis(below, "runs with\nholes (number)", top=len(counts))
+    style.count_axis(below, "runs with\nholes (number)", top=len(counts), ticks=2)
     style.step_axis(axes, steps[-1], label=False)
     style.step_axis(below, steps[-1])
     style.run_legend(figure, len(counts), [colour])
