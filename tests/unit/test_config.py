@@ -70,8 +70,14 @@ def test_false_leaves_an_experiment_out():
 
 
 def test_the_text_of_a_command_line_is_understood():
-    experiment = config.load({"experiments": {"a": {"runs": "3", "learning_rate": "1e-3"}}}).experiments["a"]
-    assert (experiment.runs, experiment.learning_rate) == (3, 1e-3)
+    """`--config` hands on every value as text."""
+    text = (ROOT / "config/config.yaml").read_text(encoding="utf-8")
+    assert config.load(yaml.load(text, Loader=yaml.BaseLoader)) == config.Config()
+    given = {"a": {"runs": "3", "learning_rate": "1e-3", "target_offset": "2"}, "b": "false"}
+    loaded = config.load({"experiments": given})
+    assert list(loaded.experiments) == ["a"]
+    experiment = loaded.experiments["a"]
+    assert (experiment.runs, experiment.learning_rate, experiment.target_offset) == (3, 1e-3, 2)
 
 
 def test_a_run_is_settled_by_its_seed_and_not_by_how_many_there_are():
@@ -205,6 +211,7 @@ def test_every_key_has_a_meaning(model):
             "experiments.qwen.betas: [0.9, 1] is not allowed; expected two",
         ),
         ({"experiments": {"qwen": {"betas": [0.9, "x"]}}}, "experiments.qwen.betas[1]: 'x' is not allowed"),
+        ({"experiments": {"qwen": {"target_offset": True}}}, "target_offset: true is not allowed; expected 1 or 2"),
         ({"experiments": {"qwen": {"target_offset": 3}}}, "target_offset: 3 is not allowed; expected 1 or 2"),
         ({"experiments": {"qwen": {"precision": "mixed"}}}, "precision: 'mixed' is not allowed; expected bf16 or fp32"),
         ({"experiments": {"qwen": {"init": "zero"}}}, "init: 'zero' is not allowed; expected qwen or normal"),

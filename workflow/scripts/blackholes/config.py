@@ -3,13 +3,10 @@
 `load(config)` checks what Snakemake read; `python -m blackholes.config` prints `config/README.md`.
 """
 
-import difflib
-import json
 import re
 from collections.abc import Mapping
 from pathlib import PurePath
-from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -22,9 +19,9 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
+from blackholes.config_words import problem_line
 from blackholes.errors import UserError
 from blackholes.training.vocabulary import VOCABULARIES
 
@@ -35,6 +32,10 @@ def _no_bool(value):
     if isinstance(value, bool):  # YAML's `yes` would quietly become 1
         raise ValueError
     return value
+
+
+def _number(value):
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
 
 
 Integer = Annotated[int, BeforeValidator(_no_bool)]
@@ -152,7 +153,7 @@ class Experiment(Section):
     steps: Integer = _key(10_000, "optimizer steps; the history has one snapshot more", ge=1, le=10_000_000)
     base_seed: Integer = _key(42, "run k has seed base_seed + k", ge=0, le=2**31 - 1)
     batch_size: Integer = _key(16, "windows in a step; the corpus must hold as many", ge=1, le=65536)
-    target_offset: Literal[1, 2] = _key(
+    target_offset: Annotated[Literal[1, 2], BeforeValidator(_no_bool), BeforeValidator(_number)] = _key(
         1, "1: predict the next token; 2: the token after it, as the notebooks did by shifting twice"
     )
     precision: Literal["bf16", "fp32"] = _key(
@@ -297,7 +298,7 @@ class Config(Section):
         experiments = config.get("experiments", {"qwen": {}, "normal": {"init": "normal", "runs": 4}})
         if isinstance(defaults, Mapping) and isinstance(experiments, Mapping):
             config["experiments"] = {
-                name: merge(defaults, own) for name, own in experiments.items() if own is not False
+                name: merge(defaults, own) for name, own in experiments.items() if own not in (False, "false")
             }
         return config
 
@@ -337,88 +338,22 @@ def steps_at(chosen: Literal["auto"] | list[int | str], last: int) -> list[int]:
 def load(config: Mapping) -> Config:
     """Check a configuration and fill in what it leaves out.
 
-    Raises UserError with one line a problem: the dotted key, the value given, and what is allowed.
+    Values may be text, as Snakemake hands on what `--config` says. Raises UserError with one line a problem: the
+    dotted key, the value given, and what is allowed.
     """
     try:
-        return Config.model_validate(config)
+        return Config.model_validate(_nulls(config))
     except ValidationError as error:
-        lines = dict.fromkeys(_line(problem) for problem in error.errors(include_url=False))
+        lines = dict.fromkeys(problem_line(problem, Config) for problem in error.errors(include_url=False))
     shared = {line.partition("experiment_defaults")[2] for line in lines if line.startswith("experiment_defaults")}
     inherited = re.compile(r"experiments\.[^.]*")  # said once, where the key stands
     raise UserError("\n".join(line for line in lines if inherited.sub("", line, count=1) not in shared))
 
 
-def _line(problem: dict) -> str:
-    """One problem in one line."""
-    loc, kind, context, value = problem["loc"], problem["type"], problem.get("ctx", {}), problem["input"]
-    if kind == "impossible":
-        loc, value = (*loc, *context["key"].split(".")), context["value"]
-    is_name = loc[-1:] == ("[key]",)
-    key, field, siblings = _field(loc[:-1] if is_name else loc)
-    if kind == "extra_forbidden":
-        near = difflib.get_close_matches(str(loc[-1]), siblings, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        return f"{key}: unknown key (value {_short(value)}); {hint}allowed here: {', '.join(siblings)}"
-    if kind == "impossible":
-        allowed = context["allowed"]
-    elif is_name:
-        allowed = str(context.get("error") or "text as a name")
-    else:
-        allowed = allowed_words(field) if field else "a mapping of keys ({} for none)"
-    shown = "missing" if kind == "missing" else f"{_short(value)} is not allowed"
-    return f"{key or 'configuration'}: {shown}; expected {allowed}"
-
-
-def _field(loc: tuple):
-    """(dotted key, its field or None where it is a section or unknown, the keys beside it) of an error."""
-    key, field, siblings, here = "", None, [], Config
-    for part in loc:
-        if isinstance(here, type) and issubclass(here, BaseModel):
-            siblings, field = list(here.model_fields), here.model_fields.get(part)
-            here = field.annotation if field else None
-        elif get_origin(here) is dict:
-            field, here = None, get_args(here)[1]
-        elif isinstance(part, int):
-            key += f"[{part}]"
-            continue
-        else:  # pydantic names the members of a union here
-            continue
-        key += f".{part}" if key else str(part)
-    if isinstance(here, type) and issubclass(here, BaseModel):
-        field = None
-    return key, field, siblings
-
-
-def _short(value: Any) -> str:
-    plain = value is None or isinstance(value, bool)  # as YAML writes them
-    text = json.dumps(value) if plain else " ".join(repr(value).split())
-    return text if len(text) <= 80 else text[:77] + "..."
-
-
-def type_words(annotation: Any) -> str:
-    """A type in the words of a YAML file."""
-    origin, parts = get_origin(annotation), get_args(annotation)
-    if origin is Annotated:
-        return type_words(parts[0])
-    if origin is Literal:
-        return type_words(type(parts[0]))
-    if origin in (Union, UnionType):
-        return " or ".join(dict.fromkeys(type_words(part) for part in parts))
-    names = {int: "integer", float: "number", bool: "true or false", str: "text", type(None): "null"}
-    return names.get(annotation) or ("list" if origin in (list, tuple) else "mapping")
-
-
-def allowed_words(field: FieldInfo) -> str:
-    """What a field accepts, in words."""
-    if field.json_schema_extra:
-        return field.json_schema_extra["allowed"]
-    if get_origin(field.annotation) is Literal:
-        *words, last = map(str, get_args(field.annotation))
-        return f"{', '.join(words)} or {last}" if words else last
-    words = [type_words(field.annotation)]
-    for name, word in {"ge": "from", "gt": "above", "le": "up to"}.items():
-        words += [f"{word} {getattr(limit, name):.10g}" for limit in field.metadata if hasattr(limit, name)]
-    return " ".join(words)
+def _nulls(config: Any) -> Any:
+    if isinstance(config, Mapping):
+        return {key: _nulls(value) for key, value in config.items()}
+    return None if config == "null" else config
 
 
 if __name__ == "__main__":

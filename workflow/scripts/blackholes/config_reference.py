@@ -5,6 +5,7 @@ import json
 from pydantic import BaseModel
 
 from blackholes import config
+from blackholes.config_words import allowed_words, type_words
 
 INTRO = """\
 # Configuration
@@ -80,9 +81,9 @@ def _section(model: type[BaseModel], name: str) -> str:
         default = "required" if field.is_required() else f"`{_value(field.default)}`"
         cells = [
             f"`{key}`",
-            config.type_words(field.annotation),
+            type_words(field.annotation),
             default,
-            config.allowed_words(field),
+            allowed_words(field),
             field.description,
         ]
         rows += "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"

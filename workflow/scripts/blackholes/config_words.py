@@ -1,0 +1,82 @@
+"""The configuration's types, ranges and problems in the words of someone who writes YAML."""
+
+import difflib
+import json
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+
+def problem_line(problem: dict, model: type[BaseModel]) -> str:
+    """One of pydantic's problems with `model` in one line: dotted key, value, what is allowed."""
+    loc, kind, context, value = problem["loc"], problem["type"], problem.get("ctx", {}), problem["input"]
+    if kind == "impossible":
+        loc, value = (*loc, *context["key"].split(".")), context["value"]
+    is_name = loc[-1:] == ("[key]",)
+    key, field, siblings = _field(loc[:-1] if is_name else loc, model)
+    if kind == "extra_forbidden":
+        near = difflib.get_close_matches(str(loc[-1]), siblings, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        return f"{key}: unknown key (value {_short(value)}); {hint}allowed here: {', '.join(siblings)}"
+    if kind == "impossible":
+        allowed = context["allowed"]
+    elif is_name:
+        allowed = str(context.get("error") or "text as a name")
+    else:
+        allowed = allowed_words(field) if field else "a mapping of keys ({} for none)"
+    shown = "missing" if kind == "missing" else f"{_short(value)} is not allowed"
+    return f"{key or 'configuration'}: {shown}; expected {allowed}"
+
+
+def _field(loc: tuple, model: type[BaseModel]) -> tuple[str, FieldInfo | None, list[str]]:
+    """(dotted key, its field or None where it is a section or unknown, the keys beside it) of an error."""
+    key, field, siblings, here = "", None, [], model
+    for part in loc:
+        if isinstance(here, type) and issubclass(here, BaseModel):
+            siblings, field = list(here.model_fields), here.model_fields.get(part)
+            here = field.annotation if field else None
+        elif get_origin(here) is dict:
+            field, here = None, get_args(here)[1]
+        elif isinstance(part, int):
+            key += f"[{part}]"
+            continue
+        else:  # pydantic names the members of a union here
+            continue
+        key += f".{part}" if key else str(part)
+    if isinstance(here, type) and issubclass(here, BaseModel):
+        field = None
+    return key, field, siblings
+
+
+def _short(value: Any) -> str:
+    plain = value is None or isinstance(value, bool)  # as YAML writes them
+    text = json.dumps(value) if plain else " ".join(repr(value).split())
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def type_words(annotation: Any) -> str:
+    """A type in the words of a YAML file."""
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return type_words(parts[0])
+    if origin is Literal:
+        return type_words(type(parts[0]))
+    if origin in (Union, UnionType):
+        return " or ".join(dict.fromkeys(type_words(part) for part in parts))
+    names = {int: "integer", float: "number", bool: "true or false", str: "text", type(None): "null"}
+    return names.get(annotation) or ("list" if origin in (list, tuple) else "mapping")
+
+
+def allowed_words(field: FieldInfo) -> str:
+    """What a field accepts, in words."""
+    if field.json_schema_extra:
+        return field.json_schema_extra["allowed"]
+    if get_origin(field.annotation) is Literal:
+        *words, last = map(str, get_args(field.annotation))
+        return f"{', '.join(words)} or {last}" if words else last
+    words = [type_words(field.annotation)]
+    for name, word in {"ge": "from", "gt": "above", "le": "up to"}.items():
+        words += [f"{word} {getattr(limit, name):.10g}" for limit in field.metadata if hasattr(limit, name)]
+    return " ".join(words)
