@@ -22,7 +22,7 @@ def from_files(inputs, options: Mapping) -> Figure:
 def draw(
     norm: np.ndarray, distance: np.ndarray, displacement: np.ndarray, radius: np.ndarray, experiment: str | None = None
 ) -> Figure:
-    """norm, distance (from step 0), displacement, radius (R, S) in units of the embedding; the displacement of step 0 is 0 by definition."""
+    """norm, distance (from step 0), displacement, radius (R, S), in units of the embedding."""
     steps = np.arange(norm.shape[1])
     figure, grid = style.panels(4, 1, (7.2, 8.0), style.heading(experiment, len(norm)), sharex=True)
     rows = [

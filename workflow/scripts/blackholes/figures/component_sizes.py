@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from blackholes.figures import data, style
 
@@ -55,14 +56,16 @@ def draw(steps: Sequence[int], labels: Mapping[str, np.ndarray], experiment: str
         "tokens in components of that size (mean over the runs)" if runs > 1 else "tokens in components of that size",
         fontsize=8,
     )
-    style.legend(
-        figure,
-        [
-            (style.patch(style.COLOURS["isolated"]), "isolated tokens"),
-            (style.patch(style.COLOURS["components"]), "components of two or more"),
-            (style.nothing(), "number above a bar: components" + (" (mean over the runs)" if runs > 1 else "")),
-        ],
-    )
+    over = " (mean over the runs)" if runs > 1 else ""
+    entries = [
+        (style.patch(style.COLOURS["isolated"]), "isolated tokens"),
+        (style.patch(style.COLOURS["components"]), "components of two or more"),
+        (style.nothing(), "number above a bar: components" + over),
+    ]
+    if runs > 1:
+        bar = Line2D([], [], color=style.INK, marker="|", linestyle="", markersize=8, markeredgewidth=0.7)
+        entries.append((bar, "± one standard deviation"))
+    style.legend(figure, entries, 2)
     return figure
 
 
