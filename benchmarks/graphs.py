@@ -1,0 +1,82 @@
+"""Components and statistics of one run, three adjacencies, and its black holes: notebooks and SciPy beside ours.
+
+python benchmarks/graphs.py [--steps 10001] [--rounds 3]
+"""
+
+import argparse
+
+import numpy as np
+import torch
+from _harness import Rival, compare, walking_tokens
+from blackholes.kernels import components, distances, duplicates
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import connected_components
+
+ADJACENCIES = {"identical": (0.0, True), "touching": (2 * 2**-7, False), "cells": (1, True)}
+
+
+def edges(matrix, threshold, inclusive):
+    return matrix <= threshold if inclusive else matrix < threshold
+
+
+def union_find(matrix, threshold, inclusive):
+    """As the notebooks: pairs one by one in Python."""
+    parent = list(range(len(matrix)))
+
+    def find(i):
+        while parent[i] != i:
+            parent[i] = parent[parent[i]]
+            i = parent[i]
+        return i
+
+    for i, j in np.argwhere(np.triu(edges(matrix, threshold, inclusive), 1)).tolist():
+        a, b = find(i), find(j)
+        if a != b:
+            parent[max(a, b)] = min(a, b)
+    return [find(i) for i in range(len(parent))]
+
+
+def csgraph(matrix, threshold, inclusive):
+    return connected_components(csr_matrix(edges(matrix, threshold, inclusive)), directed=False)[1]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=10_001)
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    history = walking_tokens(arguments.steps)
+    chebyshev, cells = distances.chebyshev_matrices(history), distances.cell_matrices(history)
+    matrices = {"identical": chebyshev, "touching": chebyshev, "cells": cells}
+
+    def a_step_at_a_time(method):
+        def run(n):
+            for name, adjacency in ADJACENCIES.items():
+                for matrix in matrices[name][:n].numpy():
+                    method(matrix, *adjacency)
+
+        return run
+
+    def ours(n):
+        return [components.graph_statistics(matrices[name][:n], *edge) for name, edge in ADJACENCIES.items()]
+
+    for (name, edge), found in zip(ADJACENCIES.items(), ours(50), strict=True):
+        for matrix, label in zip(matrices[name][:50].numpy(), found["labels"].tolist(), strict=True):
+            assert union_find(matrix, *edge) == label
+    assert torch.equal(duplicates.labels(history[:50]), ours(50)[0]["labels"])
+
+    compare(
+        f"Components, {' × '.join(map(str, chebyshev.shape))}, adjacencies {', '.join(ADJACENCIES)}",
+        [
+            Rival("union-find in Python, labels only", a_step_at_a_time(union_find), share=0.005),
+            Rival("SciPy csgraph, a step at a time, labels only", a_step_at_a_time(csgraph), share=0.2),
+            Rival("black holes from the vectors, ours", lambda n: duplicates.labels(history[:n])),
+            Rival("ours, labels and statistics", ours),
+        ],
+        n=len(history),
+        rounds=arguments.rounds,
+    )
+
+
+if __name__ == "__main__":
+    main()
