@@ -9,11 +9,11 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from safetensors.numpy import save_file
-
 from blackholes.errors import UserError
 from blackholes.figures import data, style
 from blackholes.training.vocabulary import character
+from matplotlib.text import Text
+from safetensors.numpy import save_file
 
 V, DEAD = 128, 51
 MODULES = [
@@ -129,3 +129,190 @@ def draw(module: str, made: SimpleNamespace, **more):
     if module == "hole_members":
         inputs.counts = inputs.counts[:1]
     return importlib.import_module(f"blackholes.figures.{module}").from_files(inputs, options)
+
+
+CASES = {  # steps, runs of each experiment
+    "short": (300, {"qwen": 3, "normal": 2}),
+    "one run": (40, {"qwen": 1}),
+    "one step": (1, {"qwen": 2}),
+    "one run of one step": (1, {"qwen": 1}),
+    "no holes, no increases": (40, {"normal": 2}),
+}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> dict[str, SimpleNamespace]:
+    return {name: write_experiments(tmp_path_factory.mktemp("runs"), *case) for name, case in CASES.items()}
+
+
+def first_experiment(made: SimpleNamespace) -> SimpleNamespace:
+    keep = made.names.count(made.names[0])
+    return SimpleNamespace(**{k: v[:keep] if isinstance(v, list) else v for k, v in vars(made).items()})
+
+
+def labels_of(figure) -> list[str]:
+    texts = [axes.get_ylabel() or axes.get_title(loc="left") for axes in figure.axes if axes.axison]
+    return [text for text in [*texts, figure.get_supylabel()] if text]
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("module", MODULES)
+def test_draws(module, case, made):
+    runs = made[case] if module == "experiments" else first_experiment(made[case])
+    figure = draw(module, runs)
+    assert figure.axes
+    if case != "short":
+        return
+    everything = figure.findobj(Text)
+    assert all(text.get_fontsize() >= 5 for text in everything if text.get_text())
+    if module != "hole_members":  # a table of characters has no axes to name
+        units = ("number", "tokens", "nats per token", "embedding units")
+        named = [text for text in labels_of(figure) if any(unit in text for unit in units)]
+        assert named, labels_of(figure)
+        assert any("step" in text.get_text() for text in everything)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_same_figure_same_bytes(module, made, tmp_path):
+    runs = made["one run of one step"]
+    first, second, png = (tmp_path / name for name in ("first.svg", "second.svg", "figure.png"))
+    style.save(draw(module, runs), first, png, dpi=60)
+    style.save(draw(module, runs), second)
+    svg = first.read_bytes()
+    assert svg == second.read_bytes()
+    assert b"</svg>" in svg
+    assert b"<dc:date>" not in svg
+    assert png.read_bytes().startswith(b"\x89PNG")
+    assert b"Software" not in png.read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["figure.png", "first.svg", "second.svg"]
+
+
+def test_same_png_same_bytes(made, tmp_path):
+    for name in ("first.png", "second.png"):
+        style.save(draw("black_hole_counts", made["short"]), tmp_path / name)
+    assert (tmp_path / "first.png").read_bytes() == (tmp_path / "second.png").read_bytes()
+
+
+def test_a_published_run_stays_small(tmp_path):
+    """10,001 steps × 16 runs that change at every step: the largest of the curves, thinned."""
+    rng = np.random.default_rng(1)
+    slow = np.cumsum(rng.random((16, 10_001)) < 0.01, axis=1)
+    noisy = slow + (rng.random((16, 10_001)) < 0.02)
+    means = importlib.import_module("blackholes.figures.black_hole_means").draw(noisy, slow, noisy)
+    loss = importlib.import_module("blackholes.figures.loss_curves").draw(
+        np.arange(1, 10_002), rng.random((16, 10_001))
+    )
+    for name, figure in {"means": means, "loss": loss}.items():
+        style.save(figure, tmp_path / f"{name}.svg")
+        assert (tmp_path / f"{name}.svg").stat().st_size < 2_000_000
+
+
+@pytest.mark.parametrize("log", [True, False])
+def test_thinning_keeps_what_a_column_shows(log):
+    rng = np.random.default_rng(3)
+    steps = np.arange(5_000)
+    values = rng.normal(size=5_000)
+    values[1_000:1_500] = np.nan
+    values[2_000:3_000] = 4.0
+    index = style.thin(steps, values, log=log, pixels=100)
+    kept = values[index]
+    assert len(index) < 600
+    assert {0, 999, 1_500, 4_999} <= set(index)
+    assert np.isnan(kept).any()
+    place = np.where(steps < 1, 0.4 * steps, 0.4 + np.log10(np.maximum(steps, 1))) if log else steps
+    column = np.floor(place / place[-1] * 100)
+    for c in np.unique(column):
+        here = values[column == c]
+        mine = kept[column[index] == c]
+        if not np.isnan(here).any() and len(np.unique(here)) > 1:
+            assert (mine.min(), mine.max(), mine[0], mine[-1]) == (here.min(), here.max(), here[0], here[-1])
+
+
+def test_thinning_a_step_function_keeps_its_changes():
+    values = np.repeat([1, 2, 5, 1], [10, 1, 200, 39])
+    index = style.thin(np.arange(250), values)
+    held = values[index][np.searchsorted(index, np.arange(250), side="right") - 1]
+    assert np.array_equal(held, values)
+    assert len(index) < 12
+
+
+def test_mean_leaves_out_runs_without_a_value():
+    mean, deviation = style.mean_and_deviation(np.array([[1, np.nan, np.nan], [3, 2, np.nan]]))
+    assert np.array_equal(mean, [2, 2, np.nan], equal_nan=True)
+    assert np.allclose(deviation, [np.sqrt(2), 0, 0])
+
+
+def test_smoothing_is_the_mean_of_the_neighbourhood():
+    steps = np.arange(1, 200)
+    values = np.random.default_rng(0).random((2, 199))
+    expected = [values[:, (steps >= t / 1.1) & (steps <= 1.1 * t)].mean(1) for t in steps]
+    assert np.allclose(style.smoothed(steps, values), np.transpose(expected))
+
+
+def test_distribution_adds_up():
+    module = importlib.import_module("blackholes.figures.component_sizes")
+    classes = module.size_classes(V)
+    assert classes[:4] == [(1, 1), (2, 2), (3, 4), (5, 8)]
+    labels = np.r_[np.zeros(51, int), 51, 51, np.arange(53, V)]
+    tokens, components = module.distribution(labels[None], classes)
+    assert tokens.sum() == V
+    assert dict(zip(classes, tokens[0], strict=True)) == dict.fromkeys(classes, 0) | {
+        (1, 1): 75,
+        (2, 2): 2,
+        (33, 64): 51,
+    }
+    assert components[0].tolist() == [75, 1, 0, 0, 0, 0, 1, 0]
+
+
+def test_holes_keep_their_colours_and_names_fit():
+    module = importlib.import_module("blackholes.figures.hole_members")
+    labels = canonical(np.stack([np.zeros(V, int), np.arange(V) // 2]))
+    colours = module.hole_colours(labels)
+    assert colours[0] == style.HOLES[0]
+    assert set(colours.values()) == {*style.HOLES, style.SMALL_HOLES}
+    names = [module.short_name(character(token)) for token in range(160)]
+    assert [names[0], names[9], names[10], names[32], names[36], names[127]] == ["NUL", "TAB", "LF", "SP", "$", "DEL"]
+    assert module.short_name(" ") == "SP"
+    assert max(map(len, names)) <= 4
+
+
+def test_colours_are_distinct():
+    colours = [*style.COLOURS.values(), *style.EXPERIMENTS]
+    assert len(set(colours)) == len(colours)
+
+
+def test_figures_import_no_torch():
+    names = ", ".join(f"blackholes.figures.{module}" for module in MODULES)
+    check = f"import sys; import {names}; sys.exit('torch' in sys.modules or 'matplotlib.pyplot' in sys.modules)"
+    subprocess.run([sys.executable, "-c", check], check=True, cwd=FIGURES.parents[1])
+
+
+def test_bad_files_are_named(made, tmp_path):
+    broken = tmp_path / "black_hole_counts.safetensors"
+    broken.write_bytes(b"no tensors here")
+    with pytest.raises(UserError, match=r"black_hole_counts\.safetensors"):
+        data.read_series([broken], ["counts"])
+    with pytest.raises(UserError, match="no tensor 'missing'"):
+        data.read_series(data.paths(made["one run"].counts), ["missing"])
+    with pytest.raises(UserError, match="no column 'step'"):
+        data.read_losses(data.paths(made["one run"].tokens))
+    with pytest.raises(UserError, match=r"1 rows|2 rows"):
+        data.read_series([Path(made[case].counts[0]) for case in ("one run", "one step")], ["counts"])
+
+
+def test_key_steps():
+    assert data.key_steps({"key_steps": [100, 0, 10]}, 50) == [0, 10]
+    assert data.key_steps({"key_steps": [100]}, 50) == [50]
+    assert data.key_steps({}, 120) == [0, 1, 10, 100, 120]
+
+
+def test_every_figure_and_table_has_a_caption_that_renders():
+    from docutils.core import publish_parts
+    from jinja2 import Template
+
+    captions = FIGURES.parents[2] / "report"
+    assert {*MODULES, "workflow", "summary", "increases", "tokens"} <= {path.stem for path in captions.glob("*.rst")}
+    snakemake = SimpleNamespace(wildcards=SimpleNamespace(experiment="qwen", run="001"))
+    for path in captions.glob("*.rst"):
+        text = Template(path.read_text(encoding="utf-8")).render(snakemake=snakemake)
+        publish_parts(text, writer="html", settings_overrides={"halt_level": 2, "report_level": 5})
