@@ -204,8 +204,11 @@ class Training(Section):
 
 
 class Distances(Section):
-    """Pairwise Chebyshev matrices of every step of a run."""
+    """Pairwise Chebyshev matrices of every step of a run, and what is computed from histories and matrices."""
 
+    device: Literal["auto", "cpu", "cuda", "mps"] = _key(
+        "auto", "where distances, black holes, geometry and graphs are computed; `auto`: a GPU if there is one"
+    )
     store: bool = _key(True, "false: compute and discard, the statistics are the same; true: S × V × V float32 a run")
     memory_budget_gb: Number = _key(1.0, "working memory of a job, in GB of 10⁹ bytes", ge=0.01, le=4096)
 

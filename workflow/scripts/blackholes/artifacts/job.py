@@ -26,6 +26,7 @@ class Job:
     output: Any
     params: Any
     wildcards: Any
+    config: dict
     threads: int
     name: str  # what the terminal calls it, e.g. "train qwen/run_003"
     log: TextIO | None = None
@@ -48,23 +49,27 @@ class Job:
         if self.log:
             print(line, file=self.log, flush=True)
 
-    def progress(self, total: int, unit: str, start: int = 0) -> Callable[..., None]:
-        """A function `tick(done, **shown)` that says, every few seconds, how far, how fast, how long still.
+    def progress(self, unit: str) -> Callable[..., None]:
+        """A function `tick(done, total, **shown)` that says, every few seconds, how far, how fast, how long still.
 
         `shown` are further numbers to show (a loss, a count of holes). Lines and no moving bar: several jobs share
         one terminal and each has a log.
         """
-        began = said = time.monotonic()
+        began, first = time.monotonic(), None
+        said = began
 
-        def tick(done: int, **shown) -> None:
-            nonlocal said
+        def tick(done: int, total: int, **shown) -> None:
+            nonlocal said, first
             now = time.monotonic()
+            if first is None:
+                first = (now, done)  # what came before is start-up, and says nothing of the speed
             if now - said < self._seconds and done != total:
                 return
             said = now
-            rate = (done - start) / max(now - began, 1e-9)
-            left = (total - done) / rate if rate else float("inf")
-            parts = [f"{unit} {done:,}/{total:,}", f"{rate:,.1f} {unit}s/s", f"{_clock(left)} left"]
+            rate = (done - first[1]) / max(now - first[0], 1e-9)
+            parts = [f"{unit} {done:,}/{total:,}"]
+            if rate:
+                parts += [f"{rate:,.1f} {unit}s/s", f"{_clock((total - done) / rate)} left"]
             parts += [
                 f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in shown.items()
             ]
@@ -84,9 +89,10 @@ def open_job(snakemake) -> Iterator[Job]:
         snakemake.output,
         snakemake.params,
         snakemake.wildcards,
+        snakemake.config,
         snakemake.threads,
         name,
-        _seconds=float(snakemake.params.get("progress_seconds", 5.0)),
+        _seconds=float(snakemake.config["training"]["progress_seconds"]),
     )
     if snakemake.log:
         Path(snakemake.log[0]).parent.mkdir(parents=True, exist_ok=True)
@@ -110,7 +116,5 @@ def open_job(snakemake) -> Iterator[Job]:
 
 
 def _clock(seconds: float) -> str:
-    if seconds == float("inf"):
-        return "?"
     hours, rest = divmod(round(seconds), 3600)
     return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"

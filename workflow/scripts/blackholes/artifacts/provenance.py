@@ -80,11 +80,11 @@ def describe(params: dict, inputs: dict[str, str], threads: int) -> dict[str, st
     """The metadata of a job's outputs: text → text.
 
     Args:
-        params: the rule's parameters; `code` and `upstream` are digests, `seed` is recorded as such.
+        params: the rule's parameters; `code` and `upstream` are digests, a seed in `settings` is recorded as such.
         inputs: name → path of every input file.
         threads: threads that the job may use.
     """
-    settings = {key: value for key, value in params.items() if key not in ("code", "upstream", "progress_seconds")}
+    settings = {key: value for key, value in params.items() if key not in ("code", "upstream")}
     versions = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -100,6 +100,7 @@ def describe(params: dict, inputs: dict[str, str], threads: int) -> dict[str, st
         "threads": str(threads),
         "versions": json.dumps(versions, sort_keys=True),
     }
-    if "seed" in params:
-        described["seed"] = str(params["seed"])
+    seed = params.get("settings", {}).get("seed")
+    if seed is not None:
+        described["seed"] = str(seed)
     return described

@@ -16,6 +16,7 @@ from blackholes.artifacts.files import write_table
 from blackholes.artifacts.tensors import TensorWriter
 from blackholes.errors import UserError
 from blackholes.kernels import gpt2
+from blackholes.kernels.device import describe
 from blackholes.training import model as gpt2_model
 from blackholes.training import tokens as corpus_tokens
 
@@ -57,26 +58,25 @@ class Parameters:
 
 
 def train(
-    token_ids: np.ndarray, settings: dict, seed: int, device: torch.device | str = "cpu", threads: int = 1
+    token_ids: np.ndarray, settings: dict, device: torch.device | str = "cpu", threads: int = 1
 ) -> Iterator[Step]:
     """Train one run and yield the state before training, then one Step after every optimizer step.
 
     Args:
         token_ids: the corpus, integers (n,).
-        settings: an experiment: `steps`, `batch_size`, `target_offset`, `precision`, `init`, `learning_rate`,
+        settings: of one run: `seed` (initial parameters, order of the windows), `steps`, `batch_size`, `target_offset`, `precision`, `init`, `learning_rate`,
             `weight_decay`, `betas`, `epsilon`, `clip`, `model`.
-        seed: of this run; it fixes the initial parameters and the order of the windows.
         threads: CPU threads; the batch is split among them.
 
     Raises:
         UserError: the corpus is too short for a window or for one batch, or the loss is no longer finite.
     """
-    for step, _ in _train(token_ids, settings, seed, torch.device(device), threads, "corpus"):
+    for step, _ in _train(token_ids, settings, torch.device(device), threads, "corpus"):
         yield step
 
 
-def _train(token_ids, settings, seed, device, threads, origin) -> Iterator[tuple[Step, Parameters]]:
-    shape, batch, steps = settings["model"], settings["batch_size"], settings["steps"]
+def _train(token_ids, settings, device, threads, origin) -> Iterator[tuple[Step, Parameters]]:
+    shape, batch, steps, seed = (settings[key] for key in ("model", "batch_size", "steps", "seed"))
     context = shape["context"]
     count = corpus_tokens.check(len(token_ids), context, 1, batch, origin)
     torch.set_num_threads(threads if device.type != "cpu" else 1)
@@ -172,11 +172,10 @@ def write_run(
     log: str,
     checkpoint: tuple[str, str],
     settings: dict,
-    seed: int,
-    device: str = "cpu",
+    device: torch.device | str = "cpu",
     threads: int = 1,
     metadata: dict[str, str] | None = None,
-    progress: Callable[..., None] = lambda done, **shown: None,
+    progress: Callable[..., None] = lambda done, total, **shown: None,
 ) -> None:
     """Train one run from the corpus file and write its history, training log and checkpoint.
 
@@ -185,40 +184,21 @@ def write_run(
         history: embedding_evolution.safetensors, bfloat16 (S, V, D), streamed to disk as it is made.
         log: training_log.csv, a row a step.
         checkpoint: config.json and model.safetensors of a Hugging Face checkpoint.
-        progress: called as progress(step, loss=…).
+        progress: called as progress(step, steps, loss=…).
     """
     token_ids = corpus_tokens.load(corpus).token_ids.numpy()
-    device = choose_device(device)
-    metadata = (metadata or {}) | {"device": device_name(device), "precision": settings["precision"]}
+    device = torch.device(device)
+    metadata = (metadata or {}) | {"device": describe(device), "precision": settings["precision"]}
     shape = (settings["steps"] + 1, settings["model"]["vocabulary_size"], settings["model"]["width"])
     rows, buffer = [], torch.empty((min(256, shape[0]), *shape[1:]), dtype=torch.bfloat16)
     with TensorWriter(history, {"embedding_history": (torch.bfloat16, shape)}, metadata) as writer:
-        for state, parameters in _train(token_ids, settings, seed, device, threads, corpus):
+        for state, parameters in _train(token_ids, settings, device, threads, corpus):
             buffer[state.step % len(buffer)] = state.embedding
             if (state.step + 1) % len(buffer) == 0 or state.step == settings["steps"]:
                 writer.append("embedding_history", buffer[: state.step % len(buffer) + 1])
             if state.step:
                 rows.append((state.step, state.loss, state.grad_norm, state.learning_rate))
-                progress(state.step, loss=state.loss)
+                progress(state.step, settings["steps"], loss=state.loss)
         weights = {name: weight.detach().cpu() for name, weight in parameters.weights.items()}
         gpt2_model.write_checkpoint(*checkpoint, weights, settings["model"], metadata)
         write_table(log, ["step", "loss", "grad_norm", "learning_rate"], rows)
-
-
-def choose_device(name: str) -> torch.device:
-    """The device that `auto | cpu | cuda | mps` means on this machine.
-
-    Raises:
-        UserError: the device is not there.
-    """
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if name == "auto":
-        name = "cuda" if there["cuda"] else "cpu"
-    if not there[name]:
-        raise UserError(f"training.device: {name} is not available here; use auto or cpu")
-    return torch.device(name)
-
-
-def device_name(device: torch.device) -> str:
-    """What provenance records of a device: its kind, and for a GPU its model."""
-    return f"cuda: {torch.cuda.get_device_name(device)}" if device.type == "cuda" else device.type

@@ -1,0 +1,53 @@
+"""Token black holes: corpus → training runs → histories → distances → black holes and graphs → figures → report."""
+
+import sys
+from pathlib import Path
+
+from snakemake.utils import min_version
+
+min_version("9.27")
+sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
+
+
+configfile: "config/config.yaml"
+
+
+report: "workflow/report/workflow.rst"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/corpus.smk"
+include: "workflow/rules/training.smk"
+include: "workflow/rules/distances.smk"
+include: "workflow/rules/black_holes.smk"
+include: "workflow/rules/summary.smk"
+include: "workflow/rules/figures.smk"
+include: "workflow/rules/report.smk"
+
+
+localrules:
+    all,
+    contents,
+    corpus,
+    train,
+    distances,
+    black_holes,
+    figures,
+    report,
+
+
+rule contents:
+    # everything but the report, which is made of it
+    input:
+        rules.corpus.input,
+        rules.train.input,
+        rules.distances.input if CONFIG.distances.store else [],
+        rules.black_holes.input,
+        rules.figures.input,
+
+
+rule all:
+    default_target: True
+    input:
+        rules.contents.input,
+        rules.report.input,

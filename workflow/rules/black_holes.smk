@@ -1,0 +1,77 @@
+"""From histories to black holes, the geometry of the cloud, and, with distances, graphs."""
+
+settings_go_to("black_holes", job="run_black_holes")
+
+
+rule black_holes:
+    input:
+        of_runs(f"{RUN}/black_hole_counts.safetensors"),
+        of_runs(f"{RUN}/graph_statistics.safetensors"),
+        expand("results/{experiment}/summary.csv", experiment=CONFIG.experiments),
+
+
+rule run_black_holes:
+    input:
+        history=f"{RUN}/embedding_evolution.safetensors",
+    output:
+        counts=f"{RUN}/black_hole_counts.safetensors",
+        events=f"{RUN}/events.csv",
+    params:
+        **RECIPES.stage("black_holes", script="black_holes.py", after=same_run("train")),
+    log:
+        "results/logs/black_holes/{experiment}_{run}.log",
+    benchmark:
+        "results/benchmarks/black_holes/{experiment}_{run}.tsv"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 1500 * attempt,
+        runtime=lambda wildcards, attempt: 10 * attempt,
+        gpu=gpus(CONFIG.distances.device),
+    script:
+        "../scripts/black_holes.py"
+
+
+rule run_geometry:
+    input:
+        history=f"{RUN}/embedding_evolution.safetensors",
+    output:
+        geometry=f"{RUN}/geometric_time_series.safetensors",
+    params:
+        **RECIPES.stage("geometry", script="geometry.py", after=same_run("train")),
+    log:
+        "results/logs/geometry/{experiment}_{run}.log",
+    benchmark:
+        "results/benchmarks/geometry/{experiment}_{run}.tsv"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 1500 * attempt,
+        runtime=lambda wildcards, attempt: 10 * attempt,
+        gpu=gpus(CONFIG.distances.device),
+    script:
+        "../scripts/geometry.py"
+
+
+rule run_graphs:
+    input:
+        history=f"{RUN}/embedding_evolution.safetensors",
+        distances=f"{RUN}/pairwise_distances.safetensors" if CONFIG.distances.store else [],
+    output:
+        graphs=f"{RUN}/graph_statistics.safetensors",
+    params:
+        **RECIPES.stage(
+            "graphs",
+            script="graphs.py",
+            after=same_run("train", "distances"),
+            adjacency={name: rule.model_dump(mode="json") for name, rule in CONFIG.adjacency.items()},
+        ),
+    log:
+        "results/logs/graphs/{experiment}_{run}.log",
+    benchmark:
+        "results/benchmarks/graphs/{experiment}_{run}.tsv"
+    threads: 2
+    resources:
+        mem_mb=lambda wildcards, attempt: 1500 * attempt,
+        runtime=lambda wildcards, attempt: 10 * attempt,
+        gpu=gpus(CONFIG.distances.device),
+    script:
+        "../scripts/graphs.py"

@@ -1,0 +1,29 @@
+"""From histories to Chebyshev matrices."""
+
+settings_go_to("distances", job="run_distances")
+
+
+rule distances:
+    input:
+        of_runs(f"{RUN}/pairwise_distances.safetensors"),
+
+
+rule run_distances:
+    input:
+        history=f"{RUN}/embedding_evolution.safetensors",
+    output:
+        distances=f"{RUN}/pairwise_distances.safetensors",
+    params:
+        **RECIPES.stage("distances", script="distances.py", after=same_run("train")),
+    log:
+        "results/logs/distances/{experiment}_{run}.log",
+    benchmark:
+        "results/benchmarks/distances/{experiment}_{run}.tsv"
+    threads: 2
+    resources:
+        mem_mb=lambda wildcards, attempt: 1500 * attempt,
+        disk_mb=lambda wildcards: int(matrices_mb(wildcards)) + 50,
+        runtime=lambda wildcards, attempt: 10 * attempt,
+        gpu=gpus(CONFIG.distances.device),
+    script:
+        "../scripts/distances.py"
