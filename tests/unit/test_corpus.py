@@ -15,7 +15,8 @@ import torch
 from blackholes import config
 from blackholes.artifacts.tensors import open_tensors, write_tensors
 from blackholes.errors import UserError
-from blackholes.training import corpus
+from blackholes.training import corpus, tokens
+from blackholes.training.vocabulary import character
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -142,7 +143,7 @@ def test_a_character_outside_the_vocabulary_is_no_token():
 
 
 def test_every_token_has_a_printable_name_of_its_own():
-    names = [corpus.character(token) for token in range(128)]
+    names = [character(token) for token in range(128)]
     assert len(set(names)) == 128
     assert all(name and name.isprintable() and name == name.strip() for name in names)
     assert (names[0], names[9], names[10], names[27], names[32], names[127]) == (
@@ -167,11 +168,11 @@ def test_what_is_written(tmp_path, outputs):
         assert file.metadata["corpus_origin"] == "My Text.txt"
         assert file.metadata["corpus_sha256"] == hashlib.sha256(BODY.encode()).hexdigest()
         assert file.metadata["corpus_characters_dropped"] == "3"
-    tokens = corpus.load(outputs[0])
-    assert tokens.token_ids.dtype == torch.uint8
-    assert bytes(tokens.token_ids.tolist()).decode() == KEPT
-    assert tokens.token_counts.tolist() == [KEPT.count(chr(token)) for token in range(128)]
-    assert torch.equal(tokens.dead_mask, tokens.token_counts == 0)
+    found = tokens.load(outputs[0])
+    assert found.token_ids.dtype == torch.uint8
+    assert bytes(found.token_ids.tolist()).decode() == KEPT
+    assert found.token_counts.tolist() == [KEPT.count(chr(token)) for token in range(128)]
+    assert torch.equal(found.dead_mask, found.token_counts == 0)
 
     with open(outputs[1], newline="", encoding="utf-8") as file:
         rows = list(csv.reader(file))
@@ -193,10 +194,10 @@ def test_the_same_text_gives_the_same_bytes_from_anywhere(tmp_path, outputs):
 
 def test_builtin_is_english_and_large_and_leaves_tokens_dead(outputs):
     corpus.write(settings(), *outputs)
-    tokens = corpus.load(outputs[0])
-    assert len(tokens.token_ids) > 300_000
-    assert 20 < int(tokens.dead_mask.sum()) < 60
-    text = bytes(tokens.token_ids.tolist()).decode()
+    found = tokens.load(outputs[0])
+    assert len(found.token_ids) > 300_000
+    assert 20 < int(found.dead_mask.sum()) < 60
+    text = bytes(found.token_ids.tolist()).decode()
     assert text.startswith('The "assert" statement')
     with open_tensors(outputs[0]) as file:
         assert file.metadata["corpus_python"].startswith("3.")
@@ -217,33 +218,30 @@ def test_load_refuses_another_file(tmp_path):
     }.items():
         write_tensors(path, {**good, key: wrong})
         with pytest.raises(UserError, match=rf"tokens.safetensors: tensor '{key}'"):
-            corpus.load(path)
+            tokens.load(path)
         write_tensors(path, {name: value for name, value in good.items() if name != key})
         with pytest.raises(UserError, match=rf"tokens.safetensors: no tensor '{key}'"):
-            corpus.load(path)
+            tokens.load(path)
 
 
 # --- windows
 
 
-@given(st.integers(0, 40), st.integers(2, 10), st.sampled_from([1, 2]))
-def test_windows_are_the_starts_whose_every_token_has_a_target(n_tokens, context, offset):
-    starts = [s for s in range(n_tokens) if all(s + i + offset < n_tokens for i in range(context))]
-    assert corpus.windows(n_tokens, context, offset) == len(starts)
+@given(st.integers(0, 40), st.integers(2, 10))
+def test_windows_are_the_starts_from_which_all_inputs_and_one_target_can_be_read(n_tokens, context):
+    assert tokens.windows(n_tokens, context) == len([s for s in range(n_tokens) if s + context < n_tokens])
 
 
 def test_a_corpus_shorter_than_one_window():
-    assert corpus.check(129, 128, 1, 1, "x.txt") == 1
-    with pytest.raises(UserError, match=r"^x.txt: 128 tokens are less than one window; expected at least 129"):
-        corpus.check(128, 128, 1, 1, "x.txt")
-    with pytest.raises(UserError, match=r"expected at least 130 \(model.context 128 \+ target_offset 2\)"):
-        corpus.check(129, 128, 2, 1, "x.txt")
+    assert tokens.check(129, 128, 1, "x.txt") == 1
+    with pytest.raises(UserError, match=r"^x.txt: 128 tokens are less than one window; expected at least 129 \(model"):
+        tokens.check(128, 128, 1, "x.txt")
 
 
 def test_a_batch_larger_than_the_corpus():
-    assert corpus.check(144, 128, 1, 16, "x.txt") == 16
+    assert tokens.check(144, 128, 16, "x.txt") == 16
     with pytest.raises(UserError, match=r"^x.txt: batch_size: 16 is not allowed; expected at most 15"):
-        corpus.check(143, 128, 1, 16, "x.txt")
+        tokens.check(143, 128, 16, "x.txt")
 
 
 # --- bad files
@@ -274,7 +272,7 @@ def test_wrong_encoding_names_the_byte(tmp_path, outputs):
 
 def test_the_right_encoding(tmp_path, outputs):
     corpus.write(from_file(tmp_path / "a.txt", BODY.encode("cp1252"), encoding="cp1252"), *outputs)
-    assert bytes(corpus.load(outputs[0]).token_ids.tolist()).decode() == KEPT
+    assert bytes(tokens.load(outputs[0]).token_ids.tolist()).decode() == KEPT
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "undefined"])
@@ -350,7 +348,7 @@ def patience(monkeypatch):
 def test_a_text_by_address(outputs):
     with server(lambda handler, _: respond(handler, BODY.encode())) as (url, attempts):
         corpus.write(settings(source="url", url=url), *outputs)
-    assert bytes(corpus.load(outputs[0]).token_ids.tolist()).decode() == KEPT
+    assert bytes(tokens.load(outputs[0]).token_ids.tolist()).decode() == KEPT
     assert attempts == ["/book.txt"]
 
 

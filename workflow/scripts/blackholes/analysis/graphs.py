@@ -52,7 +52,9 @@ def write_graph_statistics(
         with TensorWriter(out, layout, metadata) as writer:
             length = chunk_length(4 * V**2, budget_gb, buffers=2)
             for start, snapshots, chebyshev in matrices(source, distances, length, device):
-                found = {"chebyshev": chebyshev, "cells": cell_matrices(snapshots, first_step=start) if needs_cells else None}
+                found = {"chebyshev": chebyshev}
+                if needs_cells:
+                    found["cells"] = cell_matrices(snapshots, first_step=start)
                 for name, rule in adjacency.items():
                     statistics = graph_statistics(
                         found[rule["measure"]], rule["threshold"], inclusive=rule["operator"] == "<=", first_step=start

@@ -62,9 +62,10 @@ def read_tokens(file: Path) -> pd.DataFrame:
 
 
 def key_steps(options: Mapping, last: int) -> list[int]:
-    """The configured snapshots that the history has, in order; without configuration 0, 1, 10, 100, … and the last."""
+    """The configured snapshots (steps, `last`) that the history has, in order; else 0, 1, 10, 100, … and the last."""
     wanted = options.get("key_steps") or [0, *(10**k for k in range(9)), last]
-    return sorted({int(step) for step in wanted if 0 <= int(step) <= last}) or [last]
+    numbers = {last if step == "last" else int(step) for step in wanted}
+    return sorted(step for step in numbers if 0 <= step <= last) or [last]
 
 
 def _open(file: Path):

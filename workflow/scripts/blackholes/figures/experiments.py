@@ -22,7 +22,8 @@ _PANELS = [
 
 
 def from_files(inputs, options: Mapping) -> Figure:
-    """inputs: logs, counts, graphs (one a run each, in one order); options: experiments (the name for each run)."""
+    """inputs: logs, counts, graphs (one a run each, in one order); tokens (optional: marks the number
+    of dead tokens). options: experiments (the name for each run)."""
     names = list(options["experiments"])
     files = {kind: data.paths(getattr(inputs, kind)) for kind in ("logs", "counts", "graphs")}
     for kind, found in files.items():
@@ -37,11 +38,13 @@ def from_files(inputs, options: Mapping) -> Figure:
             **data.read_series(mine["counts"], ["counts", "populations", "largest_bh_size"]),
             **data.read_series(mine["graphs"], [key for key, _ in _PANELS if key.startswith("touching.")]),
         }
-    return draw(results)
+    tokens = data.optional(inputs, "tokens")
+    dead = None if tokens is None else int((data.read_tokens(tokens)["status"] == "dead").sum())
+    return draw(results, dead)
 
 
 @style.styled
-def draw(results: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
+def draw(results: Mapping[str, Mapping[str, np.ndarray]], dead: int | None = None) -> Figure:
     """results: {experiment: {"loss": (R, N), series: (R, S)}}; experiments may differ in runs and steps."""
     figure, grid = style.panels(3, 2, (7.8, 7.2), sharex=True)
     last = max(series["counts"].shape[1] for series in results.values()) - 1
@@ -66,6 +69,9 @@ def draw(results: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
             top = max(top, values.max())
         axes.set_title(label)
         style.step_axis(axes, last, label=axes in grid[-1])
+        if dead and key in ("populations", "largest_bh_size"):
+            style.reference(axes, dead, f"{dead} dead tokens", style.COLOURS["dead"])
+            top = max(top, dead)
         if key != "loss":
             style.count_axis(axes, top=top)
     style.legend(figure, _entries(results))

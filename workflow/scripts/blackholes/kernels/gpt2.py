@@ -21,9 +21,7 @@ from torch import Tensor
 Weights = Mapping[str, Tensor]
 
 
-def loss(
-    weights: Weights, tokens: Int[Tensor, "B T"], targets: Int[Tensor, "B T"], heads: int
-) -> Float[Tensor, ""]:
+def loss(weights: Weights, tokens: Int[Tensor, "B T"], targets: Int[Tensor, "B T"], heads: int) -> Float[Tensor, ""]:
     """Mean cross-entropy in nats, in float32, over the positions whose target is not negative. Differentiable.
 
     Source: Radford et al. 2019; `transformers.models.gpt2` with tanh GELU, no dropout, tied embeddings.
@@ -176,7 +174,7 @@ class _Part:
         return loops.cross_entropy(a["logits"], targets, loops.F(scale), a["dlogits"])
 
     def backward(self, tokens) -> None:
-        loops, a, wa, ga, e = self.loops, self.arrays, self.wa, self.ga, self.end_arrays
+        loops, a, ga, e = self.loops, self.arrays, self.ga, self.end_arrays
         wte = "transformer.wte.weight"
         self.product(self.dlogits.t(), self.end["y"], out=self.g[wte])
         self.product(self.dlogits, self.w[wte], out=self.branch)

@@ -19,22 +19,7 @@ from jaxtyping import Shaped
 from blackholes.artifacts.files import write_table
 from blackholes.artifacts.tensors import write_tensors
 from blackholes.errors import UserError
-from blackholes.training.tokens import Tokens, check, load, windows
 from blackholes.training.vocabulary import VOCABULARIES, character
-
-__all__ = [  # what training needs of it lives in `tokens`
-    "Tokens",
-    "character",
-    "check",
-    "clean",
-    "decode",
-    "download",
-    "encode",
-    "load",
-    "read",
-    "windows",
-    "write",
-]
 
 LARGEST = 256 * 2**20  # bytes of a download: a text that is longer is no corpus for these models
 

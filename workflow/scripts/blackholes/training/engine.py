@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import BFloat16
 from torch import Tensor
 
 from blackholes.artifacts.files import write_table
@@ -32,7 +33,12 @@ class Step:
     loss: float
     grad_norm: float
     learning_rate: float
-    embedding: Tensor  # (V, D) bfloat16
+    weights: dict[str, Tensor]  # the live parameters: copy what has to outlast the step
+
+    @property
+    def embedding(self) -> BFloat16[Tensor, "V D"]:
+        """A copy of the embedding matrix as the history keeps it."""
+        return self.weights[gpt2_model.EMBEDDING].detach().to("cpu", torch.bfloat16, copy=True)
 
 
 class Parameters:
@@ -58,31 +64,30 @@ class Parameters:
 
 
 def train(
-    token_ids: np.ndarray, settings: dict, device: torch.device | str = "cpu", threads: int = 1
+    token_ids: np.ndarray,
+    settings: dict,
+    device: torch.device | str = "cpu",
+    threads: int = 1,
+    origin: str = "corpus",
 ) -> Iterator[Step]:
     """Train one run and yield the state before training, then one Step after every optimizer step.
 
     Args:
         token_ids: the corpus, integers (n,).
-        settings: of one run: `seed` (initial parameters, order of the windows), `steps`, `batch_size`, `target_offset`, `precision`, `init`, `learning_rate`,
-            `weight_decay`, `betas`, `epsilon`, `clip`, `model`.
+        settings: of one run: `seed` (initial parameters, order of the windows), `steps`, `batch_size`,
+            `target_offset`, `precision`, `init`, `learning_rate`, `weight_decay`, `betas`, `epsilon`, `clip`, `model`.
         threads: CPU threads; the batch is split among them.
+        origin: what errors call the corpus.
 
     Raises:
-        UserError: the corpus is too short for a window or for one batch, or the loss is no longer finite.
+        UserError: the corpus is too short for a window or for one batch, or training diverges.
     """
-    for step, _ in _train(token_ids, settings, torch.device(device), threads, "corpus"):
-        yield step
-
-
-def _train(token_ids, settings, device, threads, origin) -> Iterator[tuple[Step, Parameters]]:
     shape, batch, steps, seed = (settings[key] for key in ("model", "batch_size", "steps", "seed"))
     context = shape["context"]
-    count = corpus_tokens.check(len(token_ids), context, 1, batch, origin)
-    torch.set_num_threads(threads if device.type != "cpu" else 1)
-    parameters = Parameters(
-        gpt2_model.initialise(shape, settings["init"], seed), DTYPES[settings["precision"]], device
-    )
+    count = corpus_tokens.check(len(token_ids), context, batch, origin)
+    device = torch.device(device)
+    torch.set_num_threads(1 if device.type == "cpu" else threads)  # on a CPU threads share the batch instead
+    parameters = Parameters(gpt2_model.initialise(shape, settings["init"], seed), DTYPES[settings["precision"]], device)
     gradients_of = _gradients(parameters, batch, context, shape["heads"], threads)
     optimizer = torch.optim.AdamW(
         [
@@ -97,10 +102,7 @@ def _train(token_ids, settings, device, threads, origin) -> Iterator[tuple[Step,
     windows = np.lib.stride_tricks.sliding_window_view(token_ids, context + 1)  # (windows, T + 1)
     order = window_order(count, batch, seed)
 
-    def snapshot() -> Tensor:
-        return parameters.weights[gpt2_model.EMBEDDING].detach().to("cpu", torch.bfloat16, copy=True)
-
-    yield Step(0, float("nan"), float("nan"), float("nan"), snapshot()), parameters
+    yield Step(0, float("nan"), float("nan"), float("nan"), parameters.weights)
     for step in range(1, steps + 1):
         chunk = torch.from_numpy(windows[next(order)].astype(np.int64))  # (B, T + 1)
         tokens, targets = split_targets(chunk, settings["target_offset"])
@@ -115,7 +117,7 @@ def _train(token_ids, settings, device, threads, origin) -> Iterator[tuple[Step,
                 f"training diverged at step {step}: loss {loss}, gradient norm {norm}; "
                 f"a smaller learning_rate (now {settings['learning_rate']}) may help"
             )
-        yield Step(step, loss, norm, rate, snapshot()), parameters
+        yield Step(step, loss, norm, rate, parameters.weights)
 
 
 def _gradients(parameters: Parameters, batch: int, context: int, heads: int, threads: int) -> Callable:
@@ -192,13 +194,13 @@ def write_run(
     shape = (settings["steps"] + 1, settings["model"]["vocabulary_size"], settings["model"]["width"])
     rows, buffer = [], torch.empty((min(256, shape[0]), *shape[1:]), dtype=torch.bfloat16)
     with TensorWriter(history, {"embedding_history": (torch.bfloat16, shape)}, metadata) as writer:
-        for state, parameters in _train(token_ids, settings, device, threads, corpus):
-            buffer[state.step % len(buffer)] = state.embedding
+        for state in train(token_ids, settings, device, threads, corpus):
+            buffer[state.step % len(buffer)].copy_(state.weights[gpt2_model.EMBEDDING].detach())
             if (state.step + 1) % len(buffer) == 0 or state.step == settings["steps"]:
                 writer.append("embedding_history", buffer[: state.step % len(buffer) + 1])
             if state.step:
                 rows.append((state.step, state.loss, state.grad_norm, state.learning_rate))
                 progress(state.step, settings["steps"], loss=state.loss)
-        weights = {name: weight.detach().cpu() for name, weight in parameters.weights.items()}
+        weights = {name: weight.detach().cpu() for name, weight in state.weights.items()}
         gpt2_model.write_checkpoint(*checkpoint, weights, settings["model"], metadata)
         write_table(log, ["step", "loss", "grad_norm", "learning_rate"], rows)

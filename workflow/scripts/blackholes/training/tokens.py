@@ -35,22 +35,22 @@ def load(path: str) -> Tokens:
         return Tokens(*(file.rows(key) for key in ("token_ids", "token_counts", "dead_mask")))
 
 
-def windows(n_tokens: int, context: int, target_offset: int) -> int:
-    """Number of training windows: places to start from which every one of `context` tokens has its target."""
-    return max(0, n_tokens - context - target_offset + 1)
+def windows(n_tokens: int, context: int) -> int:
+    """Number of training windows: places from which `context` inputs and one token more can be read."""
+    return max(0, n_tokens - context)
 
 
-def check(n_tokens: int, context: int, target_offset: int, batch_size: int, origin: str) -> int:
+def check(n_tokens: int, context: int, batch_size: int, origin: str) -> int:
     """The number of windows of a corpus, once it is known to fill a batch.
 
     Raises:
         UserError: naming `origin`: the corpus is shorter than one window, or has fewer windows than a batch.
     """
-    count = windows(n_tokens, context, target_offset)
+    count = windows(n_tokens, context)
     if not count:
         raise UserError(
-            f"{origin}: {n_tokens:,} tokens are less than one window; expected at least "
-            f"{context + target_offset:,} (model.context {context} + target_offset {target_offset})"
+            f"{origin}: {n_tokens:,} tokens are less than one window; expected at least {context + 1:,} "
+            f"(model.context {context} and one to predict)"
         )
     if batch_size > count:
         raise UserError(
