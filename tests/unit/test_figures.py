@@ -303,6 +303,7 @@ def test_bad_files_are_named(made, tmp_path):
 def test_key_steps():
     assert data.key_steps({"key_steps": [100, 0, 10]}, 50) == [0, 10]
     assert data.key_steps({"key_steps": [100]}, 50) == [50]
+    assert data.key_steps({"key_steps": [10, "last", 1000]}, 50) == [10, 50]
     assert data.key_steps({}, 120) == [0, 1, 10, 100, 120]
 
 
