@@ -30,17 +30,20 @@ def draw(
     steps, losses = np.asarray(steps), np.asarray(losses, float)
     figure, ((axes,),) = style.panels(1, 1, (7.2, 3.9), style.heading(experiment, len(losses)))
     style.noisy_runs(axes, steps, losses, style.COLOURS["loss"], log_steps)
+    more = []
     if token_counts is not None:
         counts = np.asarray(token_counts, float)
         style.reference(axes, np.log(len(counts)), f"all {len(counts)} tokens equally likely")
         share = counts[counts > 0] / counts.sum()
-        style.reference(
-            axes, -(share * np.log(share)).sum(), "token frequencies alone (entropy of the corpus)", left=True
+        # named in the legend: the curves come down to this level, and may stay there
+        level = axes.axhline(
+            -(share * np.log(share)).sum(), color=style.COLOURS["reference"], linewidth=1, linestyle=":"
         )
+        more = [(level, "token frequencies alone (entropy of the corpus)")]
     axes.set_ylabel("cross-entropy (nats per token)")
     if log_steps:
         style.log_axis(axes, steps[-1])
     else:
         style.linear_step_axis(axes, steps[-1])
-    style.noisy_legend(figure, len(losses), [style.COLOURS["loss"]])
+    style.noisy_legend(figure, len(losses), [style.COLOURS["loss"]], more)
     return figure

@@ -46,7 +46,8 @@ SMALL_HOLES = "#c4c8cf"
 INK, PALE, RULE = "#22262e", "#8f96a2", "#d9dce1"
 
 _STYLE = {
-    "font.family": "DejaVu Sans",  # travels with matplotlib: the same letters on every machine
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],  # travels with matplotlib: the same letters on every machine
     "font.size": 8,
     "axes.titlesize": 8.5,
     "axes.labelsize": 8,
@@ -248,16 +249,17 @@ def noisy_runs(axes: Axes, steps: np.ndarray, values: np.ndarray, colour: str, l
     curve(axes, steps, smooth.mean(0), False, log, color=colour, linewidth=1.5)
 
 
-def noisy_legend(figure: Figure, runs: int, colours: Sequence[str]) -> None:
-    """The legend of `noisy_runs`."""
+def noisy_legend(figure: Figure, runs: int, colours: Sequence[str], more: Sequence[tuple[object, str]] = ()) -> None:
+    """The legend of `noisy_runs`, and `more` entries."""
     mean = tuple(Line2D([], [], color=colour, linewidth=1.5) for colour in colours)
     grey = Line2D([], [], **{**RUN, "linewidth": 0.8, "alpha": 0.7})
     wide = f"averaged over steps t/{SPREAD} to {SPREAD} t"
     if runs == 1:
-        legend(figure, [(mean, f"the only run, {wide}"), (grey, "step by step")])
+        entries = [(mean, f"the only run, {wide}"), (grey, "step by step")]
     else:
         spread = (patch(RULE, 0.75), "range over the runs, step by step")
-        legend(figure, [(mean, "mean over the runs"), (grey, f"a single run, {wide}"), spread])
+        entries = [(mean, "mean over the runs"), (grey, f"a single run, {wide}"), spread]
+    legend(figure, [*entries, *more], 2 if more else None)
 
 
 def curve(axes: Axes, steps, values, stepped: bool = True, log: bool = True, pixels: int = _PIXELS, **line) -> None:
@@ -294,16 +296,16 @@ def runs_and_mean(
     curve(axes, steps, mean, stepped, pixels=pixels, color=colour, linewidth=width)
 
 
-def reference(axes: Axes, value: float, text: str, colour: str = COLOURS["reference"], left: bool = False) -> None:
-    """A dashed level with its name above its right end, or its left one where the curves come to it."""
+def reference(axes: Axes, value: float, text: str, colour: str = COLOURS["reference"]) -> None:
+    """A dashed level with its name above its right end."""
     axes.axhline(value, color=colour, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1.5)
     axes.annotate(
         text,
-        (0 if left else 1, value),
-        (4 if left else -2, 2),
+        (1, value),
+        (-2, 2),
         xycoords=("axes fraction", "data"),
         textcoords="offset points",
-        ha="left" if left else "right",
+        ha="right",
         va="bottom",
         fontsize=7,
         color=colour,
