@@ -1,5 +1,6 @@
 """Token black holes: corpus → training runs → histories → distances → black holes and graphs → figures → report."""
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -34,16 +35,7 @@ localrules:
     black_holes,
     figures,
     report,
-
-
-rule contents:
-    # everything but the report, which is made of it
-    input:
-        rules.corpus.input,
-        rules.train.input,
-        rules.distances.input if CONFIG.distances.store else [],
-        rules.black_holes.input,
-        rules.figures.input,
+    write_report,
 
 
 rule all:

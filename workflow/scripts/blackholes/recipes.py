@@ -41,7 +41,7 @@ class Recipes:
         code = code_digest(self.scripts / script, self.scripts / "blackholes", *modules)
 
         def upstream(wildcards) -> str:
-            return digest([self.recipe(stage, **values) for stage, values in after(wildcards)])
+            return self.upstream(after(wildcards))
 
         def all_of_it(wildcards) -> str:
             values = {key: value(wildcards) if callable(value) else value for key, value in settings.items()}
@@ -49,6 +49,10 @@ class Recipes:
 
         self._stages[name] = all_of_it
         return {**settings, "code": code, "upstream": upstream}
+
+    def upstream(self, stages: Iterable[tuple[str, dict]]) -> str:
+        """Digest of the recipes of some stages, each given with its wildcards."""
+        return digest([self.recipe(stage, **wildcards) for stage, wildcards in stages])
 
     def recipe(self, stage: str, **wildcards: str) -> str:
         """Digest of all that enters the files of `stage` for these wildcards."""
