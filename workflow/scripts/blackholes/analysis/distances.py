@@ -30,7 +30,7 @@ def write_chebyshev(
     Raises:
         UserError: naming the history and what is wrong with it, or the disk that has no room.
     """
-    with open_history(history) as source, about(history):
+    with open_history(history) as source:
         shape = (source.steps, source.tokens, source.tokens)
         length = chunk_length(4 * source.tokens**2, budget_gb, buffers=2)
         buffers = [empty((min(length, source.steps), *shape[1:]), torch.float32, torch.device("cpu")) for _ in "ab"]
@@ -40,7 +40,8 @@ def write_chebyshev(
         ):
             waiting = None
             for number, (start, snapshots) in enumerate(source.chunks(length)):
-                ready = _matrices(snapshots, start, buffers[number % 2], device)
+                with about(history):
+                    ready = _matrices(snapshots, start, buffers[number % 2], device)
                 if waiting:
                     waiting.result()
                 waiting = background.submit(writer.append, KEY, ready)
@@ -54,13 +55,15 @@ def matrices(
     """(first step, snapshots, Chebyshev matrices), a piece at a time: read from `stored` if given, else computed.
 
     Raises:
-        UserError: `stored` is no file of this history's matrices.
+        UserError: naming the history and what is wrong with it, or `stored`, if it is no file of its matrices.
     """
-    if stored is None:
+    if not stored:
         buffer = empty((min(length, source.steps), source.tokens, source.tokens), torch.float32, torch.device(device))
         for start, snapshots in source.chunks(length):
             snapshots = snapshots.to(device)
-            yield start, snapshots, chebyshev_matrices(snapshots, out=buffer[: len(snapshots)], first_step=start)
+            with about(source.path):
+                found = chebyshev_matrices(snapshots, out=buffer[: len(snapshots)], first_step=start)
+            yield start, snapshots, found
         return
     with open_tensors(stored) as file:
         file.expect(KEY, torch.float32, (source.steps, source.tokens, source.tokens))

@@ -35,13 +35,13 @@ def write_graph_statistics(
     """Write graph_statistics.safetensors: `<name>.<statistic>` for every named adjacency.
 
     Args:
-        distances: pairwise_distances.safetensors of the same run, or None to compute and discard the matrices.
+        distances: pairwise_distances.safetensors of the same run, or nothing to compute and discard the matrices.
         adjacency: name → `measure` (chebyshev | cells), `operator` (< | <=), `threshold`.
 
     Raises:
         UserError: naming the file and what is wrong with it.
     """
-    with open_history(history) as source, about(history):
+    with open_history(history) as source:
         S, V = source.steps, source.tokens
         layout = {
             f"{name}.{statistic}": (dtype, (S, V) if statistic == "labels" else (S,))
@@ -54,11 +54,14 @@ def write_graph_statistics(
             for start, snapshots, chebyshev in matrices(source, distances, length, device):
                 found = {"chebyshev": chebyshev}
                 if needs_cells:
-                    found["cells"] = cell_matrices(snapshots, first_step=start)
+                    with about(history):
+                        found["cells"] = cell_matrices(snapshots, first_step=start)
                 for name, rule in adjacency.items():
-                    statistics = graph_statistics(
-                        found[rule["measure"]], rule["threshold"], inclusive=rule["operator"] == "<=", first_step=start
-                    )
+                    inclusive = rule["operator"] == "<="
+                    with about(distances or history):
+                        statistics = graph_statistics(
+                            found[rule["measure"]], rule["threshold"], inclusive, first_step=start
+                        )
                     for statistic, dtype in DTYPES.items():
                         writer.append(f"{name}.{statistic}", statistics[statistic].to(dtype))
                 progress(start + len(snapshots), source.steps)

@@ -17,6 +17,7 @@ KEY = "embedding_history"
 class History:
     """An open history: S snapshots of V tokens in D dimensions."""
 
+    path: str
     steps: int  # S, step 0 included
     tokens: int  # V
     dimensions: int  # D
@@ -37,7 +38,7 @@ def open_history(path: str) -> Iterator[History]:
     """
     with open_tensors(path) as file:
         steps, tokens, dimensions = file.expect(KEY, torch.bfloat16, ("S", "V", "D"))
-        yield History(steps, tokens, dimensions, file)
+        yield History(path, steps, tokens, dimensions, file)
 
 
 def chunk_length(bytes_a_step: int, budget_gb: float, buffers: int = 1) -> int:

@@ -62,14 +62,20 @@ def write(
     rises = []
     for run, path in zip(runs, counts, strict=True):
         with open_tensors(path) as file:
+            file.expect("counts", torch.int32, ("S",))
             rises += [(run, *rise) for rise in increases(file.rows("counts").numpy())]
     write_table(risen, ["run", "step", "before", "after"], rises)
 
 
 def _read_log(path: str, last: int) -> dict[str, np.ndarray]:
     """Series of a training log, by step; NaN at step 0."""
-    with open(path, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    if len(rows) < last or [int(row["step"]) for row in rows] != list(range(1, len(rows) + 1)):
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        found = [int(row["step"]) for row in rows]
+        series = {name: np.array([np.nan] + [float(row[name]) for row in rows]) for name in LOG}
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error}), expected columns step, {', '.join(LOG)}") from error
+    if len(rows) < last or found != list(range(1, len(rows) + 1)):
         raise UserError(f"{path}: steps are missing, expected a row for each of 1 to {last}")
-    return {name: np.array([np.nan] + [float(row[name]) for row in rows]) for name in LOG}
+    return series

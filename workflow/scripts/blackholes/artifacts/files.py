@@ -19,7 +19,7 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
     what a killed process of this host left behind is swept up here.
 
     Raises:
-        UserError: the disk is full, or the folder cannot be written.
+        UserError: the disk, or what is allowed of it, is full, or the folder cannot be written.
     """
     path = Path(path)
     host = socket.gethostname()
@@ -34,10 +34,12 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
         os.replace(temporary, path)
         flush(path.parent)
     except BaseException as error:
+        size = 0.0
         with suppress(OSError):
+            size = temporary.stat().st_blocks * 512e-6  # MB; blocks, for a file that is not filled from its start
             temporary.unlink()
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise UserError(f"{path}: the disk is full; nothing was written") from error
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise UserError(f"{path}: {error.strerror} after {size:,.1f} MB; nothing of it is kept") from error
         if isinstance(error, PermissionError):
             raise UserError(f"{path}: cannot be written: {error.strerror}") from error
         raise

@@ -97,8 +97,9 @@ def open_job(snakemake) -> Iterator[Job]:
     if snakemake.log:
         Path(snakemake.log[0]).parent.mkdir(parents=True, exist_ok=True)
         job.log = open(snakemake.log[0], "w", encoding="utf-8")  # noqa: SIM115 - closed below
+    began, show = time.monotonic(), warnings.showwarning
+    if job.log:
         warnings.showwarning = lambda message, category, *_: job.say(f"{category.__name__}: {message}")
-    began = time.monotonic()
     try:
         yield job
         if job.log:
@@ -111,6 +112,7 @@ def open_job(snakemake) -> Iterator[Job]:
             traceback.print_exc(file=job.log)
         raise
     finally:
+        warnings.showwarning = show
         if job.log:
             job.log.close()
 

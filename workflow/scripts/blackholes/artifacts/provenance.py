@@ -29,20 +29,22 @@ def file_digest(path: str | Path) -> str:
     with open(path, "rb") as file:
         if Path(path).suffix == ".safetensors":
             head = file.read(8)
-            return hashlib.sha256(head + file.read(int.from_bytes(head, "little"))).hexdigest()[:16]
+            length = min(int.from_bytes(head, "little"), 100_000_000)  # the format's limit; more is no such file
+            return hashlib.sha256(head + file.read(length)).hexdigest()[:16]
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
-def code_files(script: Path, package: Path) -> list[Path]:
-    """A script and every module of `package` that it imports, however indirectly, sorted.
+def code_files(script: Path, package: Path, *modules: str) -> list[Path]:
+    """A script and every module of `package` that it imports, however indirectly, or by name (`modules`), sorted.
 
     Imports are read from the syntax tree, so nothing is executed and imports inside functions count too.
     """
     found, queue = {script}, [script]
+    names = list(modules)
     while queue:
-        file = queue.pop()
-        for name in _imports(file, package):
-            parts = name.split(".")
+        names += _imports(queue.pop(), package)
+        while names:
+            parts = names.pop().split(".")
             # importing a.b.c runs a/__init__, a/b/__init__ and a/b/c
             for depth in range(1, len(parts) + 1):
                 base = package.parent.joinpath(*parts[:depth])
@@ -50,6 +52,10 @@ def code_files(script: Path, package: Path) -> list[Path]:
                     if module.is_file() and module not in found:
                         found.add(module)
                         queue.append(module)
+    for name in modules:
+        file = package.parent.joinpath(*name.split(".")).with_suffix(".py")
+        if file not in found:
+            raise FileNotFoundError(f"{file}: no such module")
     return sorted(found)
 
 
@@ -68,11 +74,9 @@ def _imports(file: Path, package: Path) -> list[str]:
 @cache
 def code_digest(script: Path, package: Path, *modules: str) -> str:
     """Digest of the contents of a script, the modules it imports and the `modules` it imports by name."""
-    files = set(code_files(script, package))
-    for module in modules:
-        files.update(code_files(package.parent.joinpath(*module.split(".")).with_suffix(".py"), package))
+    files = code_files(script, package, *modules)
     return digest(
-        {str(file.relative_to(package.parent)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+        {file.relative_to(package.parent).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
     )
 
 

@@ -32,6 +32,11 @@ _NAMES = {
     torch.bfloat16: "BF16",
     torch.float32: "F32",
     torch.float64: "F64",
+    torch.uint32: "U32",
+    torch.uint64: "U64",
+    torch.complex64: "C64",
+    torch.float8_e4m3fn: "F8_E4M3",
+    torch.float8_e5m2: "F8_E5M2",
 }
 _DTYPES = {name: dtype for dtype, name in _NAMES.items()}
 
@@ -52,7 +57,8 @@ class TensorWriter:
         self.path = Path(path)
         header, offset = {"__metadata__": dict(sorted((metadata or {}).items()))}, 0
         self._rows: dict[str, list[int]] = {}  # key → [offset of its next byte, bytes a row, bytes left]
-        for key, (dtype, shape) in layout.items():
+        # wide numbers first, as the library lays them out: every tensor starts at a multiple of its item's size
+        for key, (dtype, shape) in sorted(layout.items(), key=lambda item: -item[1][0].itemsize):
             size = math.prod(shape) * dtype.itemsize
             header[key] = {
                 "dtype": _NAMES[dtype],
@@ -76,9 +82,14 @@ class TensorWriter:
             if need > free:
                 raise UserError(f"{self.path}: needs {need / 1e6:,.1f} MB, but the disk has {free / 1e6:,.1f} MB left")
             self._file = self._stack.enter_context(open(temporary, "wb", buffering=0))
-            self._file.write(self._head)
+            self._write(self._head, 0)
             undo.pop_all()
         return self
+
+    def _write(self, data: bytes | memoryview, offset: int) -> None:
+        while data:  # the disk may take a part of it
+            written = os.pwrite(self._file.fileno(), data, offset)
+            data, offset = data[written:], offset + written
 
     def append(self, key: str, rows: Tensor | np.ndarray) -> None:
         """Write the next rows (leading dimension) of tensor `key`; they must have its dtype and trailing shape."""
@@ -90,9 +101,8 @@ class TensorWriter:
         state = self._rows[key]
         if len(data) > state[2]:
             raise ValueError(f"{key}: more rows than {shape}")
-        while data:
-            written = os.pwrite(self._file.fileno(), data, len(self._head) + state[0])
-            data, state[0], state[2] = data[written:], state[0] + written, state[2] - written
+        self._write(data, len(self._head) + state[0])
+        state[0], state[2] = state[0] + len(data), state[2] - len(data)
 
     def __exit__(self, kind, error, trace) -> bool | None:
         left = [key for key, state in self._rows.items() if state[2]]
@@ -152,8 +162,9 @@ class TensorReader:
             size == (want if isinstance(want, int) else sizes.setdefault(want, size))
             for size, want in zip(found, shape, strict=True)
         )
-        if self.dtype(key) != dtype or not fits or 0 in found:
-            have = f"{_NAMES[self.dtype(key)]} ({', '.join(map(str, found))})"
+        kind = self._slice(key).get_dtype()
+        if kind != _NAMES[dtype] or not fits or 0 in found:
+            have = f"{kind} ({', '.join(map(str, found))})"
             raise UserError(f"{self.path}: tensor '{key}' is {have}, expected {wanted}")
         return found
 
