@@ -97,7 +97,9 @@ class TensorWriter:
         dtype, shape = self._layout[key]
         if rows.dtype != dtype or (shape and tuple(rows.shape[1:]) != tuple(shape[1:])):
             raise ValueError(f"{key}: rows of {rows.dtype} {tuple(rows.shape)} do not fit {dtype} {shape}")
-        data = memoryview(rows.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        rows = rows.detach().cpu().contiguous()
+        flat = rows.as_strided((rows.numel(),), (1,))  # contiguous may still be stride 0, for one item or none
+        data = memoryview(flat.view(torch.uint8).numpy())
         state = self._rows[key]
         if len(data) > state[2]:
             raise ValueError(f"{key}: more rows than {shape}")

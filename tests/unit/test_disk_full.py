@@ -1,0 +1,189 @@
+"""A full disk: refused in one line that names the file, nothing left behind, by everything that writes.
+
+A small tmpfs where this process may mount one; /dev/full and a limit on the size of files everywhere.
+"""
+
+import resource
+import subprocess
+from contextlib import contextmanager
+
+import pytest
+import torch
+from blackholes.analysis import black_holes, distances, geometry, graphs, summary
+from blackholes.artifacts.files import atomic, write_table, write_text
+from blackholes.artifacts.tensors import TensorWriter, write_tensors
+from blackholes.errors import UserError
+from helpers import ADJACENCY, names, random_history, write_history
+
+FLOATS = torch.float32
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 1 MiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], capture_output=True, text=True
+    )
+    if mounted.returncode:
+        pytest.skip(f"no permission to mount a tmpfs: {mounted.stderr.strip()}")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+@contextmanager
+def file_limit(size):
+    """No file of this process may grow beyond `size` bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def lead_to_dev_full(path):
+    """What is written to `path` goes to a device that is always full."""
+    with pytest.raises(KeyboardInterrupt), atomic(path) as temporary:
+        raise KeyboardInterrupt
+    temporary.symlink_to("/dev/full")
+
+
+def one_line(caught):
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def fill(disk, leave):
+    (disk / "ballast").write_bytes(b"\0" * ((1 << 20) - leave))
+
+
+# --- seen before the first byte
+
+
+def test_a_file_larger_than_the_disk_is_refused_before_it_is_begun(tmp_path):
+    with pytest.raises(UserError) as caught, TensorWriter(tmp_path / "a.safetensors", {"x": (FLOATS, (10**9, 10**8))}):
+        raise AssertionError
+    message = one_line(caught)
+    assert message.startswith(f"{tmp_path / 'a.safetensors'}: needs 400,000,000,000.0 MB, but the disk has ")
+    assert message.endswith(" MB left")
+    assert names(tmp_path) == []
+
+
+def test_sizes_are_named(small_disk):
+    fill(small_disk, leave=512 << 10)
+    with pytest.raises(UserError) as caught:
+        write_tensors(small_disk / "a.safetensors", {"x": torch.ones(200_000)})
+    assert one_line(caught) == f"{small_disk / 'a.safetensors'}: needs 0.8 MB, but the disk has 0.5 MB left"
+    assert names(small_disk) == ["ballast"]
+    write_tensors(small_disk / "a.safetensors", {"x": torch.ones(100_000)})  # fits
+
+
+# --- seen in the middle
+
+
+def test_a_disk_that_fills_in_mid_write(small_disk):
+    target = small_disk / "a.safetensors"
+
+    def write():
+        with TensorWriter(target, {"x": (FLOATS, (8, 25_000))}) as writer:
+            for row in range(8):
+                writer.append("x", torch.ones(1, 25_000))
+                if row == 3:
+                    fill(small_disk, leave=480 << 10)  # 0.40 of the file's 0.80 MB are there, 0.09 MB free
+
+    with pytest.raises(UserError) as caught:
+        write()
+    assert one_line(caught) == f"{target}: No space left on device after 0.5 MB; nothing of it is kept"
+    assert names(small_disk) == ["ballast"]
+
+
+def test_what_was_there_before_survives(small_disk):
+    target = small_disk / "a.csv"
+    write_table(target, ["x"], [[1]])
+    fill(small_disk, leave=64 << 10)
+    with pytest.raises(UserError, match=r"a\.csv: No space left on device after 0\.1 MB"):
+        write_table(target, ["x"], ((number,) for number in range(100_000)))
+    assert names(small_disk) == ["a.csv", "ballast"]
+    assert target.read_text() == "x\n1\n"
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda path: write_tensors(path, {"x": torch.ones(10_000)}),
+        lambda path: write_table(path, ["x"], ((number,) for number in range(10_000))),
+        lambda path: write_text(path, "x" * 10_000),
+    ],
+    ids=["tensors", "table", "text"],
+)
+def test_every_writer(tmp_path, write):
+    path = tmp_path / "a"
+    lead_to_dev_full(path)
+    with pytest.raises(UserError) as caught:
+        write(path)
+    assert one_line(caught) == f"{path}: No space left on device after 0.0 MB; nothing of it is kept"
+    assert names(tmp_path) == []
+    with file_limit(4096), pytest.raises(UserError) as caught:
+        write(path)
+    assert one_line(caught) == f"{path}: File too large after 0.0 MB; nothing of it is kept"
+    assert names(tmp_path) == []
+    write(path)
+    assert names(tmp_path) == ["a"]
+
+
+# --- the analyses: the file at fault is the output, never the input
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A history and what is made of it, with the bytes of each output."""
+    history = write_history(tmp_path / "history.safetensors", random_history(S=30, V=32))
+    matrices = str(tmp_path / "matrices.safetensors")
+    distances.write_chebyshev(history, matrices)
+    return history, matrices
+
+
+ANALYSES = {
+    "chebyshev": lambda history, matrices, out: distances.write_chebyshev(history, out / "x", budget_gb=1e-9),
+    "graphs": lambda history, matrices, out: graphs.write_graph_statistics(history, matrices, ADJACENCY, out / "x"),
+    "geometry": lambda history, matrices, out: geometry.write(history, out / "x"),
+    "black holes": lambda history, matrices, out: black_holes.write(history, out / "x", out / "events.csv"),
+}
+
+
+@pytest.mark.parametrize("analysis", ANALYSES)
+def test_the_output_is_blamed(tmp_path, run, analysis):
+    out = tmp_path / "out"
+    out.mkdir()
+    lead_to_dev_full(out / "x")
+    with pytest.raises(UserError) as caught:
+        ANALYSES[analysis](*run, out)
+    assert one_line(caught).startswith(f"{out / 'x'}: No space left on device")
+    assert names(out) == []
+    with file_limit(2048), pytest.raises(UserError) as caught:
+        ANALYSES[analysis](*run, out)
+    assert one_line(caught).startswith(f"{out / 'x'}: File too large")
+    assert names(out) == []
+
+
+def test_matrices_that_the_disk_has_no_room_for(small_disk, tmp_path):
+    history = write_history(tmp_path / "history.safetensors", random_history(S=300, V=32))
+    with pytest.raises(UserError) as caught:
+        distances.write_chebyshev(history, str(small_disk / "x"))
+    assert one_line(caught).startswith(f"{small_disk / 'x'}: needs 1.2 MB, but the disk has 1.0 MB left")
+    assert names(small_disk) == []
+
+
+def test_a_summary(tmp_path, run):
+    black_holes.write(run[0], tmp_path / "counts", tmp_path / "events.csv")
+    log = tmp_path / "log.csv"
+    write_table(log, ["step", "loss", "grad_norm", "learning_rate"], [(step, 1, 1, 1) for step in range(1, 30)])
+    out = tmp_path / "out"
+    out.mkdir()
+    lead_to_dev_full(out / "summary.csv")
+    counts = [tmp_path / "counts"]
+    with pytest.raises(UserError, match=r"out/summary\.csv: No space left"):
+        summary.write([log], [counts], counts, ["run_001"], [0, 29], out / "summary.csv", out / "increases.csv")
+    assert names(out) == []
