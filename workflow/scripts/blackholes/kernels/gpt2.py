@@ -22,7 +22,9 @@ Weights = Mapping[str, Tensor]
 
 
 def loss(weights: Weights, tokens: Int[Tensor, "B T"], targets: Int[Tensor, "B T"], heads: int) -> Float[Tensor, ""]:
-    """Mean cross-entropy in nats, in float32, over the positions whose target is not negative. Differentiable.
+    """Mean cross-entropy in nats over the positions whose target is not negative. Differentiable.
+
+    It is float32, or float64 for float64 weights.
 
     Source: Radford et al. 2019; `transformers.models.gpt2` with tanh GELU, no dropout, tied embeddings.
     """
@@ -46,7 +48,8 @@ def loss(weights: Weights, tokens: Int[Tensor, "B T"], targets: Int[Tensor, "B T
         a = F.gelu(linear(norm(x, f"{name}.ln_2"), f"{name}.mlp.c_fc"), approximate="tanh")  # (B, T, 4C)
         x = x + linear(a, f"{name}.mlp.c_proj")
     logits = norm(x, "transformer.ln_f") @ wte.t()  # (B, T, V)
-    return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=-1)
+    logits = logits.flatten(0, 1).to(torch.promote_types(logits.dtype, torch.float32))
+    return F.cross_entropy(logits, targets.flatten(), ignore_index=-1)
 
 
 def layer_count(weights: Weights) -> int:

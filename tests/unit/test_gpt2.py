@@ -1,0 +1,371 @@
+"""The kernel of training against transformers.GPT2LMHeadModel, and its compiled loops against torch in float64."""
+
+import numpy as np
+import pytest
+import reference
+import torch
+import torch.nn.functional as F
+from blackholes.kernels import _gpt2_loops as loops
+from blackholes.kernels import gpt2
+from blackholes.training import engine, model
+from numba import njit
+
+REAL = {"vocabulary_size": 128, "context": 128, "width": 64, "layers": 2, "heads": 2}
+SMALL = {"vocabulary_size": 20, "context": 12, "width": 16, "layers": 2, "heads": 2}
+CASES = [  # shape, batch, how far weights are from their initial values
+    pytest.param(SMALL, 3, 0.1, id="small"),
+    pytest.param({"vocabulary_size": 7, "context": 5, "width": 9, "layers": 1, "heads": 3}, 2, 0.3, id="odd"),
+    pytest.param(SMALL | {"layers": 3, "heads": 1, "context": 1}, 1, 0.1, id="one window of one token"),
+    pytest.param(SMALL | {"heads": 16}, 5, 0.5, id="large weights"),
+    pytest.param(REAL, 16, 0.05, id="real"),
+]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """Nothing here is large, and two of torch's threads on a busy machine wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def make_weights(shape, spread=0.1, init="normal", dtype=torch.float32, seed=0) -> dict:
+    """Parameters of which none is special: also biases and gains are random. The values are bfloat16's."""
+    draw = torch.Generator().manual_seed(seed)
+    weights = model.initialise(shape, init, seed)
+    return {k: (w + spread * torch.randn(w.shape, generator=draw)).bfloat16().to(dtype) for k, w in weights.items()}
+
+
+def make_chunk(shape, batch, seed=0):
+    draw = torch.Generator().manual_seed(seed)
+    return torch.randint(0, shape["vocabulary_size"], (batch, shape["context"] + 1), generator=draw)
+
+
+def theirs(shape, weights, dtype, **inputs):
+    """Loss and gradients by name of GPT2LMHeadModel."""
+    network = reference.load_model(shape, weights, dtype)
+    if dtype == torch.float64:  # its own loss is float32 always
+        logits = network(inputs["input_ids"]).logits.flatten(0, 1)
+        targets = inputs.get("shift_labels", F.pad(inputs["labels"][:, 1:], (0, 1), value=-100))
+        loss = F.cross_entropy(logits, targets.flatten())
+    else:
+        loss = network(**inputs).loss
+    loss.backward()
+    return loss.item(), {name: weight.grad for name, weight in network.named_parameters()}
+
+
+def formula(shape, weights, dtype, tokens, targets):
+    leaves = {name: weight.detach().to(dtype).requires_grad_() for name, weight in weights.items()}
+    loss = gpt2.loss(leaves, tokens, targets, shape["heads"])
+    loss.backward()
+    return loss.item(), {name: leaf.grad for name, leaf in leaves.items()}
+
+
+def by_hand(shape, weights, dtype, tokens, targets, threads=1):
+    weights = {name: weight.to(dtype) for name, weight in weights.items()}
+    gradients = {name: torch.full_like(weight, torch.nan) for name, weight in weights.items()}
+    step = gpt2.CpuStep(weights, gradients, *tokens.shape, shape["heads"], threads)
+    return step(tokens, targets), gradients
+
+
+def apart(found, expected) -> float:
+    """‖found − expected‖ / ‖expected‖."""
+    found, expected = torch.as_tensor(found).double(), torch.as_tensor(expected).double()
+    return ((found - expected).norm() / expected.norm()).item()
+
+
+def assert_close(found, expected, limit):
+    (loss, gradients), (their_loss, their_gradients) = found, expected
+    assert apart(loss, their_loss) < limit
+    assert gradients.keys() == their_gradients.keys()
+    distances = {name: apart(gradients[name], their_gradients[name]) for name in gradients}
+    assert {name: d for name, d in distances.items() if not d < limit} == {}
+
+
+def same_bits(found, expected) -> bool:
+    (loss, gradients), (other, others) = found, expected
+    return loss == other and all(torch.equal(gradients[name], others[name]) for name in gradients)
+
+
+@pytest.mark.parametrize("offset", [1, 2])
+@pytest.mark.parametrize(("shape", "batch", "spread"), CASES)
+def test_loss_and_every_gradient_in_float32(shape, batch, spread, offset):
+    offset = min(offset, shape["context"])
+    weights, chunk = make_weights(shape, spread), make_chunk(shape, batch)
+    pair = engine.split_targets(chunk, offset)
+    inputs = reference.labels(chunk, offset)
+    exact = theirs(shape, weights, torch.float64, **inputs)
+    single = theirs(shape, weights, torch.float32, **inputs)
+    assert_close(formula(shape, weights, torch.float64, *pair), exact, 1e-12)
+    for ours in (formula(shape, weights, torch.float32, *pair), by_hand(shape, weights, torch.float32, *pair)):
+        assert_close(ours, single, 1e-5)
+        assert_close(ours, exact, 1e-5)
+
+
+def test_the_comparator_sees_one_wrong_gradient():
+    weights, (tokens, targets) = make_weights(SMALL), engine.split_targets(make_chunk(SMALL, 3), 1)
+    loss, gradients = formula(SMALL, weights, torch.float64, tokens, targets)
+    for name in gradients:
+        wrong = gradients[name].clone()
+        wrong.view(-1)[wrong.abs().argmax()] *= 1.001
+        with pytest.raises(AssertionError, match=name.replace(".", r"\.")):
+            assert_close((loss, gradients | {name: wrong}), (loss, gradients), 1e-5)
+
+
+def test_the_notebooks_double_shift():
+    """Inputs ids[i : i + T] with labels ids[i + 1 : i + T + 1], which the model shifts again: the token after next."""
+    weights, chunk = make_weights(SMALL), make_chunk(SMALL, 3)
+    shifted_twice = theirs(SMALL, weights, torch.float32, input_ids=chunk[:, :-1], labels=chunk[:, 1:])
+    tokens, targets = engine.split_targets(chunk, 2)
+    assert targets[:, :-1].equal(chunk[:, 2:])
+    assert (targets[:, -1] == -1).all()
+    assert_close(by_hand(SMALL, weights, torch.float32, tokens, targets), shifted_twice, 1e-5)
+    next_token = by_hand(SMALL, weights, torch.float32, *engine.split_targets(chunk, 1))
+    assert apart(next_token[0], shifted_twice[0]) > 1e-3
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_positions_without_a_target_are_ignored(threads):
+    weights, chunk = make_weights(SMALL), make_chunk(SMALL, 4)
+    tokens, targets = engine.split_targets(chunk, 1)
+    targets[torch.rand(targets.shape, generator=torch.Generator().manual_seed(1)) < 0.4] = -1
+    targets[2] = -1  # a whole window
+    labels = targets.masked_fill(targets < 0, -100)
+    expected = theirs(SMALL, weights, torch.float64, input_ids=tokens, labels=labels, shift_labels=labels)
+    assert_close(formula(SMALL, weights, torch.float64, tokens, targets), expected, 1e-12)
+    assert_close(by_hand(SMALL, weights, torch.float32, tokens, targets, threads), expected, 1e-5)
+
+
+@pytest.mark.parametrize("init", ["normal", "qwen"])
+@pytest.mark.parametrize(("shape", "batch", "spread"), CASES)
+def test_bfloat16_is_as_close_to_float64_as_transformers_is(shape, batch, spread, init):
+    """Both round, at places of their own. RMS over draws: 1.5 × their error for each tensor, 1.1 × in all."""
+    ours, their, losses = {}, {}, []
+    for seed in range(1 if shape == REAL else 6):
+        weights, chunk = make_weights(shape, spread, init, seed=seed), make_chunk(shape, batch, seed)
+        inputs = reference.labels(chunk, 1)
+        exact_loss, exact = theirs(shape, weights, torch.float64, **inputs)
+        their_loss, expected = theirs(shape, weights, torch.bfloat16, **inputs)
+        loss, gradients = by_hand(shape, weights, torch.bfloat16, *engine.split_targets(chunk, 1))
+        losses.append((apart(loss, exact_loss), apart(their_loss, exact_loss)))
+        for errors, found in ((ours, gradients), (their, expected)):
+            for name in exact:
+                errors[name] = np.hypot(errors.get(name, 0.0), apart(found[name], exact[name]))
+    assert {name: (e, their[name]) for name, e in ours.items() if e > 1.5 * their[name] + 2**-9} == {}
+    assert sum(ours.values()) <= 1.1 * sum(their.values()) + 2**-9
+    our_loss, their_loss = np.linalg.norm(losses, axis=0)
+    assert our_loss <= 1.5 * their_loss + 2**-9
+
+
+@pytest.mark.parametrize(("threads", "batch"), [(2, 4), (2, 3), (3, 4), (8, 3)])
+def test_threads_only_change_the_order_of_sums(threads, batch):
+    weights, pair = make_weights(SMALL), engine.split_targets(make_chunk(SMALL, batch), 1)
+    alone = by_hand(SMALL, weights, torch.float32, *pair)
+    assert_close(by_hand(SMALL, weights, torch.float32, *pair, threads=threads), alone, 2e-6)
+    # in bfloat16 each thread's share of the gradient is rounded before it is added
+    _, exact = formula(SMALL, weights, torch.float64, *pair)
+    (_, alone), (_, shared) = (by_hand(SMALL, weights, torch.bfloat16, *pair, threads=n) for n in (1, threads))
+    for name in exact:
+        assert apart(shared[name], exact[name]) < 1.1 * apart(alone[name], exact[name]) + threads * 2**-9, name
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_step_again_is_the_same_to_the_bit(dtype, threads):
+    weights, pair = make_weights(REAL, dtype=dtype), engine.split_targets(make_chunk(REAL, 5), 1)
+    gradients = {name: torch.empty_like(weight) for name, weight in weights.items()}
+    step = gpt2.CpuStep(weights, gradients, 5, REAL["context"], REAL["heads"], threads)
+    first = step(*pair), {name: gradient.clone() for name, gradient in gradients.items()}
+    other = step(*engine.split_targets(make_chunk(REAL, 5, seed=1), 2)), gradients  # leaves nothing behind
+    assert not same_bits(other, first)
+    assert same_bits((step(*pair), gradients), first)
+    assert same_bits(by_hand(REAL, weights, dtype, *pair, threads=threads), first)
+
+
+def test_weights_are_read_anew():
+    weights, pair = make_weights(SMALL), engine.split_targets(make_chunk(SMALL, 2), 1)
+    step = gpt2.CpuStep(weights, {name: torch.empty_like(w) for name, w in weights.items()}, 2, 12, 2)
+    before = step(*pair)
+    weights["transformer.h.1.mlp.c_fc.bias"].add_(1.0)
+    assert step(*pair) == pytest.approx(by_hand(SMALL, weights, torch.float32, *pair)[0], rel=0) != before
+
+
+@pytest.mark.parametrize(("shape", "batch", "spread"), CASES)
+def test_processors_without_bfloat16_products(shape, batch, spread, monkeypatch):
+    weights, pair = make_weights(shape, spread), engine.split_targets(make_chunk(shape, batch), 1)
+    _, exact = formula(shape, weights, torch.float64, *pair)
+    native_loss, native = by_hand(shape, weights, torch.bfloat16, *pair)
+    monkeypatch.setattr(gpt2, "_has_fast_products", lambda dtype: dtype == torch.float32)
+    loss, gradients = by_hand(shape, weights, torch.bfloat16, *pair)
+    assert apart(loss, native_loss) < 2**-10
+    for name in exact:
+        limit = 1.2 * apart(native[name], exact[name]) + 2**-9
+        assert apart(gradients[name], exact[name]) < limit, name
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_what_is_not_finite_shows_in_the_loss(dtype, value):
+    pair = engine.split_targets(make_chunk(SMALL, 2), 1)
+    for name in model.shapes(SMALL):
+        weights = make_weights(SMALL)
+        weights[name].view(-1)[-1] = value
+        if name == model.EMBEDDING:
+            weights[name][:] = value
+        loss, gradients = by_hand(SMALL, weights, dtype, *pair)
+        finite = all(gradient.isfinite().all() for gradient in gradients.values())
+        assert not np.isfinite(loss) or not finite, name
+
+
+def test_extreme_logits_overflow_nothing():
+    weights = make_weights(SMALL)
+    weights[model.EMBEDDING] *= 3000
+    pair = engine.split_targets(make_chunk(SMALL, 2), 1)
+    found, exact = by_hand(SMALL, weights, torch.float32, *pair), formula(SMALL, weights, torch.float64, *pair)
+    assert exact[0] > 1000
+    assert_close(found, exact, 1e-4)
+
+
+# The compiled loops
+
+
+@njit
+def store_each(values, out):
+    for i in range(values.size):
+        out[i] = loops.store(out, values[i])
+
+
+@njit
+def load_each(values, out):
+    for i in range(values.size):
+        out[i] = loops.load(values[i])
+
+
+@njit
+def exp_each(values, out):
+    for i in range(values.size):
+        out[i] = loops._exp(values[i])
+
+
+def test_store_rounds_to_nearest_even():
+    """Every bfloat16, with what lies right beside it, at the tie and around the tie to the next."""
+    bits = np.arange(2**16, dtype=np.uint32)[:, None] << 16
+    near = np.array([0, 1, 0x7FFF, 0x8000, 0x8001, 0xFFFF], np.uint32)
+    values = (bits | near).reshape(-1).view(np.float32)
+    values = values[~np.isnan(values)]
+    out = np.empty(values.size, np.uint16)
+    store_each(values, out)
+    expected = torch.from_numpy(values).bfloat16().view(torch.uint16).numpy()
+    np.testing.assert_array_equal(out, expected)
+
+
+def test_load_is_exact_and_store_returns_it():
+    bits = np.arange(2**16, dtype=np.uint16)
+    values, back = np.empty(bits.size, np.float32), np.empty(bits.size, np.uint16)
+    load_each(bits, values)
+    np.testing.assert_array_equal(values, torch.from_numpy(bits).view(torch.bfloat16).float().numpy())
+    store_each(values, back)  # NaN included: every NaN that a bfloat16 can hold
+    np.testing.assert_array_equal(back, bits)
+
+
+def test_float32_passes_through():
+    values = np.array([0.1, -0.0, np.nan, np.inf, 1e-42], np.float32)
+    loaded, stored = np.empty_like(values), np.empty_like(values)
+    load_each(values, loaded)
+    store_each(values, stored)
+    np.testing.assert_array_equal(loaded, values)
+    np.testing.assert_array_equal(stored, values)
+
+
+def test_exp_within_two_ulp():
+    values = np.concatenate([np.linspace(-87, 88, 2_000_001), np.linspace(-1e-3, 1e-3, 10_001), [0, -0.0]])
+    values = values.astype(np.float32)
+    out = np.empty_like(values)
+    exp_each(values, out)
+    exact = np.exp(values.astype(np.float64))
+    ulps = np.abs(out - exact) / np.spacing(exact.astype(np.float32))
+    assert ulps.max() <= 2
+    assert (out[values == 0] == 1).all()
+    exp_each(np.array([-np.inf, -1e30, 1e30, np.inf, np.nan], np.float32), out[:5])
+    assert (out[:2] < 2e-38).all()
+    assert (out[2:4] > 1e38).all()
+    assert np.isnan(out[4])
+
+
+def draw(*shape, scale=1.0, seed=0):
+    return scale * torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("scale", [0.1, 3.0, 30.0])
+def test_gelu(scale):
+    z, grad = draw(1001, scale=scale), draw(1001, seed=1)
+    found, back = torch.empty_like(z), grad.clone()
+    loops.gelu(z.numpy(), found.numpy())
+    loops.gelu_backward(z.numpy(), back.numpy())
+    exact = z.double().requires_grad_()
+    value = F.gelu(exact, approximate="tanh")
+    value.backward(grad.double())
+    torch.testing.assert_close(found.double(), value.detach(), rtol=5e-6, atol=1e-6 * scale)
+    torch.testing.assert_close(back.double(), exact.grad, rtol=5e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("context", [1, 2, 17, 128])
+def test_causal_softmax(context):
+    scores, grad, scale = draw(3, context, context, scale=10.0), draw(3, context, context, seed=1), 0.3
+    p, ds = torch.zeros_like(scores), torch.zeros_like(scores)
+    poisoned = scores.masked_fill(torch.ones(context, context).triu(1).bool(), torch.nan)  # later keys are never read
+    loops.causal_softmax(poisoned.numpy(), np.float32(scale), p.numpy())
+    loops.causal_softmax_backward(p.numpy(), grad.numpy(), np.float32(scale), ds.numpy())
+    exact = scores.double().requires_grad_()
+    value = (exact * scale).masked_fill(torch.ones(context, context).triu(1).bool(), -torch.inf).softmax(-1)
+    value.backward(grad.double())
+    torch.testing.assert_close(p.double(), value.detach(), rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(ds.double(), exact.grad, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("width", [3, 16, 65])
+def test_layer_norm(width):
+    rows, (x, branch, gain, bias, dy) = 33, (draw(33, width, seed=i) for i in range(5))
+    x, gain, bias = x + 3, gain[0].clone(), bias[0].clone()
+    out, y, mean, rstd = torch.empty(rows, width), torch.empty(rows, width), torch.empty(rows), torch.empty(rows)
+    dx, dgain, dbias = draw(rows, width, seed=9), torch.empty(width), torch.empty(width)
+    before = dx.clone()
+    loops.add_norm(*(t.numpy() for t in (x, branch, gain, bias, out, y, mean, rstd)))
+    loops.norm_backward(*(t.numpy() for t in (dy, out, mean, rstd, gain, dx, dgain, dbias)))
+    exact, g, b = (t.double().requires_grad_() for t in (out, gain, bias))
+    value = F.layer_norm(exact, (width,), g, b)
+    value.backward(dy.double())
+    assert out.equal(x + branch)
+    close = {"rtol": 1e-5, "atol": 1e-5}
+    torch.testing.assert_close(y.double(), value.detach(), **close)
+    torch.testing.assert_close((dx - before).double(), exact.grad, **close)
+    torch.testing.assert_close(dgain.double(), g.grad, **close)
+    torch.testing.assert_close(dbias.double(), b.grad, **close)
+
+
+@pytest.mark.parametrize("scale", [1.0, 100.0])
+def test_cross_entropy(scale):
+    logits, targets = draw(50, 77, scale=scale), torch.randint(0, 77, (50,), generator=torch.Generator().manual_seed(1))
+    targets[::7] = -1
+    found, weight = torch.empty_like(logits), 0.125
+    total = loops.cross_entropy(logits.numpy(), targets.numpy(), np.float32(weight), found.numpy())
+    exact = logits.double().requires_grad_()
+    value = F.cross_entropy(exact, targets, ignore_index=-1, reduction="sum")
+    (weight * value).backward()
+    assert total == pytest.approx(value.item(), rel=1e-6)
+    torch.testing.assert_close(found.double(), exact.grad, rtol=1e-5, atol=1e-7)
+    assert (found[::7] == 0).all()
+
+
+def test_column_sums_and_heads():
+    x = draw(1000, 7)
+    sums = torch.empty(7)
+    loops.column_sums(x.numpy(), sums.numpy())
+    torch.testing.assert_close(sums, x.double().sum(0).float(), rtol=1e-5, atol=1e-5)
+    flat = draw(2, 5, 3, 4, 6)  # (B, T, P, H, d)
+    parts, back = torch.empty(3, 2, 4, 5, 6), torch.empty_like(flat)
+    loops.split_heads(flat.numpy(), parts.numpy())
+    loops.merge_heads(parts.numpy(), back.numpy())
+    assert parts.equal(flat.permute(2, 0, 3, 1, 4))
+    assert back.equal(flat)
