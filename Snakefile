@@ -1,6 +1,6 @@
 """Token black holes: corpus → training runs → histories → distances → black holes and graphs → figures → report."""
 
-import shlex
+import os
 import sys
 from pathlib import Path
 

@@ -16,10 +16,10 @@ ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 RUN = [Requirement(text) for text in PROJECT["project"]["dependencies"]]
 DEV = [Requirement(text) for text in PROJECT["dependency-groups"]["dev"]]
-CONDA = {"pytorch": "torch", "matplotlib-base": "matplotlib"}  # what conda-forge calls them
+CONDA = {"pytorch": "torch", "matplotlib-base": "matplotlib", "snakemake-minimal": "snakemake"}  # what conda calls them
 # Around the scripts, not in them: the workflow system itself, its report, and the Trainer we compare with.
-OUTSIDE = {"snakemake", "snakemake-executor-plugin-slurm", "pygments", "accelerate", "tqdm"}
-COMES_WITH = {"numpy": "numba", "pydantic_core": "pydantic"}  # imported module → the dependency that brings it
+OUTSIDE = {"snakemake", "snakemake-executor-plugin-slurm", "pygments", "accelerate"}
+COMES_WITH = {"pydantic_core": "pydantic", "llvmlite": "numba"}  # imported module → the dependency that brings it
 
 
 def lock_lines():
@@ -32,7 +32,7 @@ LOCK = {canonicalize_name(line.partition("==")[0]): line.partition("==")[2] for 
 
 def conda_pins(path):
     environment = yaml.safe_load(path.read_text(encoding="utf-8"))
-    assert environment["channels"] == ["conda-forge", "nodefaults"]
+    assert environment["channels"] in (["conda-forge", "nodefaults"], ["conda-forge", "bioconda", "nodefaults"])
     python, *pins = environment["dependencies"]
     assert re.fullmatch(r"python =3\.\d+", python)
     split = dict(pin.split(" ==") for pin in pins)

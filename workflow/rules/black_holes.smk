@@ -16,17 +16,19 @@ rule run_black_holes:
     output:
         counts=f"{RUN}/black_hole_counts.safetensors",
         events=f"{RUN}/events.csv",
-    params:
-        **RECIPES.stage("black_holes", script="black_holes.py", after=same_run("train")),
     log:
         "results/logs/black_holes/{experiment}_{run}.log",
     benchmark:
         "results/benchmarks/black_holes/{experiment}_{run}.tsv"
+    conda:
+        "../../envs/blackholes.yaml"
     threads: 1
     resources:
         mem_mb=lambda wildcards, attempt: 1500 * attempt,
         runtime=lambda wildcards, attempt: 10 * attempt,
         gpu=gpus(CONFIG.distances.device),
+    params:
+        **RECIPES.stage("black_holes", script="black_holes.py", after=same_run("train")),
     script:
         "../scripts/black_holes.py"
 
@@ -36,17 +38,19 @@ rule run_geometry:
         history=f"{RUN}/embedding_evolution.safetensors",
     output:
         geometry=f"{RUN}/geometric_time_series.safetensors",
-    params:
-        **RECIPES.stage("geometry", script="geometry.py", after=same_run("train")),
     log:
         "results/logs/geometry/{experiment}_{run}.log",
     benchmark:
         "results/benchmarks/geometry/{experiment}_{run}.tsv"
+    conda:
+        "../../envs/blackholes.yaml"
     threads: 1
     resources:
         mem_mb=lambda wildcards, attempt: 1500 * attempt,
         runtime=lambda wildcards, attempt: 10 * attempt,
         gpu=gpus(CONFIG.distances.device),
+    params:
+        **RECIPES.stage("geometry", script="geometry.py", after=same_run("train")),
     script:
         "../scripts/geometry.py"
 
@@ -54,24 +58,31 @@ rule run_geometry:
 rule run_graphs:
     input:
         history=f"{RUN}/embedding_evolution.safetensors",
-        distances=f"{RUN}/pairwise_distances.safetensors" if CONFIG.distances.store else [],
+        distances=(
+            f"{RUN}/pairwise_distances.safetensors" if CONFIG.distances.store else []
+        ),
     output:
         graphs=f"{RUN}/graph_statistics.safetensors",
-    params:
-        **RECIPES.stage(
-            "graphs",
-            script="graphs.py",
-            after=same_run("train", "distances"),
-            adjacency={name: rule.model_dump(mode="json") for name, rule in CONFIG.adjacency.items()},
-        ),
     log:
         "results/logs/graphs/{experiment}_{run}.log",
     benchmark:
         "results/benchmarks/graphs/{experiment}_{run}.tsv"
+    conda:
+        "../../envs/blackholes.yaml"
     threads: 2
     resources:
         mem_mb=lambda wildcards, attempt: 1500 * attempt,
         runtime=lambda wildcards, attempt: 10 * attempt,
         gpu=gpus(CONFIG.distances.device),
+    params:
+        **RECIPES.stage(
+            "graphs",
+            script="graphs.py",
+            after=same_run("train", "distances"),
+            adjacency={
+                name: rule.model_dump(mode="json")
+                for name, rule in CONFIG.adjacency.items()
+            },
+        ),
     script:
         "../scripts/graphs.py"

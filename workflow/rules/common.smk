@@ -15,6 +15,14 @@ config.update(CONFIG.model_dump(mode="json"))  # scripts see the defaults too
 RECIPES = Recipes(Path(workflow.basedir) / "workflow" / "scripts")
 CORPUS = f"results/corpus/{CONFIG.corpus.name}"
 RUN = "results/{experiment}/run_{run}"
+TOKENS = f"{CORPUS}/tokens.csv"
+# what a figure reads → (the file of each run, the stage that makes it)
+RUN_FILES = {
+    "logs": ("training_log.csv", "train"),
+    "counts": ("black_hole_counts.safetensors", "black_holes"),
+    "graphs": ("graph_statistics.safetensors", "graphs"),
+    "geometry": ("geometric_time_series.safetensors", "geometry"),
+}
 
 
 wildcard_constraints:
@@ -38,7 +46,12 @@ def run_numbers(experiment):
 def history_mb(wildcards):
     """Size of a run's history in MB."""
     settings = CONFIG.experiments[wildcards.experiment]
-    return 2e-6 * (settings.steps + 1) * settings.model.vocabulary_size * settings.model.width
+    return (
+        2e-6
+        * (settings.steps + 1)
+        * settings.model.vocabulary_size
+        * settings.model.width
+    )
 
 
 def matrices_mb(wildcards):
@@ -49,7 +62,9 @@ def matrices_mb(wildcards):
 
 def same_run(*stages):
     """The stages before one, of the same run."""
-    return lambda wildcards: [(s, dict(experiment=wildcards.experiment, run=wildcards.run)) for s in stages]
+    return lambda wildcards: [
+        (s, dict(experiment=wildcards.experiment, run=wildcards.run)) for s in stages
+    ]
 
 
 def every_run(*stages):
@@ -74,6 +89,48 @@ def gpus(device):
 
 def settings_go_to(target, job):
     """Let `--set-threads` and `--set-resources` of a named target mean the jobs that it asks for."""
-    for settings in (workflow.resource_settings.overwrite_threads, workflow.resource_settings.overwrite_resources):
+    for settings in (
+        workflow.resource_settings.overwrite_threads,
+        workflow.resource_settings.overwrite_resources,
+    ):
         if target in settings:
             settings.setdefault(job, settings[target])
+
+
+def figure_files(reads, experiments=None):
+    """Input function: the named files of every run of these experiments, by default the wildcard's."""
+    return {
+        kind: (
+            TOKENS
+            if kind == "tokens"
+            else lambda wildcards, file=RUN_FILES[kind][0]: [
+                path
+                for experiment in experiments or [wildcards.experiment]
+                for path in of_runs(f"{RUN}/{file}", experiment)
+            ]
+        )
+        for kind in reads
+    }
+
+
+def figure_stages(reads, experiments=None):
+    """The stages before a figure that reads these."""
+    return lambda wildcards: [("corpus", {})] * ("tokens" in reads) + [
+        (RUN_FILES[kind][1], dict(experiment=experiment, run=run))
+        for kind in reads
+        if kind in RUN_FILES
+        for experiment in experiments or [wildcards.experiment]
+        for run in run_numbers(experiment)
+    ]
+
+
+def figure_options(wildcards):
+    """What a figure of one experiment, or of one run of it, is to show."""
+    steps = CONFIG.experiments[wildcards.experiment].steps
+    run = {"run": f"run_{wildcards.run}"} if hasattr(wildcards, "run") else {}
+    return {
+        "experiment": wildcards.experiment,
+        "key_steps": configuration.steps_at(CONFIG.figures.key_steps, steps),
+        "dpi": CONFIG.figures.dpi,
+        **run,
+    }

@@ -17,6 +17,16 @@ rule prepare_corpus:
             category="Corpus",
             labels={"table": "tokens"},
         ),
+    log:
+        "results/logs/prepare_corpus.log",
+    benchmark:
+        "results/benchmarks/prepare_corpus.tsv"
+    conda:
+        "../../envs/blackholes.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 1000 * attempt,
+        runtime=lambda wildcards, attempt: 10 * attempt,
     params:
         **RECIPES.stage(
             "corpus",
@@ -24,13 +34,5 @@ rule prepare_corpus:
             corpus=CONFIG.corpus.model_dump(mode="json"),
             text=corpus_digest(),
         ),
-    log:
-        "results/logs/prepare_corpus.log",
-    benchmark:
-        "results/benchmarks/prepare_corpus.tsv"
-    threads: 1
-    resources:
-        mem_mb=lambda wildcards, attempt: 1000 * attempt,
-        runtime=lambda wildcards, attempt: 10 * attempt,
     script:
         "../scripts/prepare_corpus.py"

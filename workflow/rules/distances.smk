@@ -13,17 +13,19 @@ rule run_distances:
         history=f"{RUN}/embedding_evolution.safetensors",
     output:
         distances=f"{RUN}/pairwise_distances.safetensors",
-    params:
-        **RECIPES.stage("distances", script="distances.py", after=same_run("train")),
     log:
         "results/logs/distances/{experiment}_{run}.log",
     benchmark:
         "results/benchmarks/distances/{experiment}_{run}.tsv"
+    conda:
+        "../../envs/blackholes.yaml"
     threads: 2
     resources:
         mem_mb=lambda wildcards, attempt: 1500 * attempt,
         disk_mb=lambda wildcards: int(matrices_mb(wildcards)) + 50,
         runtime=lambda wildcards, attempt: 10 * attempt,
         gpu=gpus(CONFIG.distances.device),
+    params:
+        **RECIPES.stage("distances", script="distances.py", after=same_run("train")),
     script:
         "../scripts/distances.py"

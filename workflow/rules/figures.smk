@@ -1,12 +1,5 @@
 """One rule a figure, all alike: `figure_<name>` draws with the module blackholes.figures.<name>."""
 
-# what a figure reads → (the file of each run, the stage that makes it)
-RUN_FILES = {
-    "logs": ("training_log.csv", "train"),
-    "counts": ("black_hole_counts.safetensors", "black_holes"),
-    "graphs": ("graph_statistics.safetensors", "graphs"),
-    "geometry": ("geometric_time_series.safetensors", "geometry"),
-}
 # figures of an experiment → what they read, and the report's category
 OF_EXPERIMENT = {
     "loss_curves": (["logs", "tokens"], "Training"),
@@ -17,56 +10,20 @@ OF_EXPERIMENT = {
     "component_sizes": (["graphs"], "Graphs"),
     "centroid": (["geometry"], "Geometry"),
 }
-TOKENS = f"{CORPUS}/tokens.csv"
 
 
 rule figures:
     input:
-        expand("results/{experiment}/figures/{figure}.png", experiment=CONFIG.experiments, figure=OF_EXPERIMENT),
+        expand(
+            "results/{experiment}/figures/{figure}.png",
+            experiment=CONFIG.experiments,
+            figure=OF_EXPERIMENT,
+        ),
         [
             f"results/{experiment}/run_{CONFIG.figures.run:03d}/figures/hole_members.png"
             for experiment in CONFIG.experiments
         ],
         "results/figures/experiments.png",
-
-
-def figure_files(reads, experiments=None):
-    """Input function: the named files of every run of these experiments, by default the wildcard's."""
-    return {
-        kind: (
-            TOKENS
-            if kind == "tokens"
-            else lambda wildcards, file=RUN_FILES[kind][0]: [
-                path
-                for experiment in experiments or [wildcards.experiment]
-                for path in of_runs(f"{RUN}/{file}", experiment)
-            ]
-        )
-        for kind in reads
-    }
-
-
-def figure_stages(reads, experiments=None):
-    """The stages before a figure that reads these."""
-    return lambda wildcards: [("corpus", {})] * ("tokens" in reads) + [
-        (RUN_FILES[kind][1], dict(experiment=experiment, run=run))
-        for kind in reads
-        if kind in RUN_FILES
-        for experiment in experiments or [wildcards.experiment]
-        for run in run_numbers(experiment)
-    ]
-
-
-def figure_options(wildcards):
-    """What a figure of one experiment, or of one run of it, is to show."""
-    steps = CONFIG.experiments[wildcards.experiment].steps
-    run = {"run": f"run_{wildcards.run}"} if hasattr(wildcards, "run") else {}
-    return {
-        "experiment": wildcards.experiment,
-        "key_steps": configuration.steps_at(CONFIG.figures.key_steps, steps),
-        "dpi": CONFIG.figures.dpi,
-        **run,
-    }
 
 
 for figure, (reads, category) in OF_EXPERIMENT.items():
@@ -81,9 +38,22 @@ for figure, (reads, category) in OF_EXPERIMENT.items():
                 f"results/{{experiment}}/figures/{figure}.png",
                 caption=f"../report/{figure}.rst",
                 category=category,
-                labels={"figure": figure.replace("_", " "), "experiment": "{experiment}"},
+                labels={
+                    "figure": figure.replace("_", " "),
+                    "experiment": "{experiment}",
+                },
             ),
             svg=f"results/{{experiment}}/figures/{figure}.svg",
+        log:
+            f"results/logs/figures/{{experiment}}_{figure}.log",
+        benchmark:
+            f"results/benchmarks/figures/{{experiment}}_{figure}.tsv"
+        conda:
+            "../../envs/blackholes.yaml"
+        threads: 1
+        resources:
+            mem_mb=lambda wildcards, attempt: 1500 * attempt,
+            runtime=lambda wildcards, attempt: 10 * attempt,
         params:
             **RECIPES.stage(
                 f"figure_{figure}",
@@ -93,14 +63,6 @@ for figure, (reads, category) in OF_EXPERIMENT.items():
                 figure=figure,
                 options=figure_options,
             ),
-        log:
-            f"results/logs/figures/{{experiment}}_{figure}.log",
-        benchmark:
-            f"results/benchmarks/figures/{{experiment}}_{figure}.tsv"
-        threads: 1
-        resources:
-            mem_mb=lambda wildcards, attempt: 1500 * attempt,
-            runtime=lambda wildcards, attempt: 10 * attempt,
         script:
             "../scripts/figure.py"
 
@@ -117,23 +79,28 @@ rule figure_hole_members:
             labels={"figure": "hole members, run {run}", "experiment": "{experiment}"},
         ),
         svg=f"{RUN}/figures/hole_members.svg",
+    log:
+        "results/logs/figures/{experiment}_{run}_hole_members.log",
+    benchmark:
+        "results/benchmarks/figures/{experiment}_{run}_hole_members.tsv"
+    conda:
+        "../../envs/blackholes.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 1500 * attempt,
+        runtime=lambda wildcards, attempt: 10 * attempt,
     params:
         **RECIPES.stage(
             "figure_hole_members",
             script="figure.py",
             modules=["blackholes.figures.hole_members"],
-            after=lambda wildcards: [("corpus", {}), *same_run("black_holes")(wildcards)],
+            after=lambda wildcards: [
+                ("corpus", {}),
+                *same_run("black_holes")(wildcards),
+            ],
             figure="hole_members",
             options=figure_options,
         ),
-    log:
-        "results/logs/figures/{experiment}_{run}_hole_members.log",
-    benchmark:
-        "results/benchmarks/figures/{experiment}_{run}_hole_members.tsv"
-    threads: 1
-    resources:
-        mem_mb=lambda wildcards, attempt: 1500 * attempt,
-        runtime=lambda wildcards, attempt: 10 * attempt,
     script:
         "../scripts/figure.py"
 
@@ -149,25 +116,31 @@ rule figure_experiments:
             labels={"figure": "experiments side by side", "experiment": "all"},
         ),
         svg="results/figures/experiments.svg",
+    log:
+        "results/logs/figures/experiments.log",
+    benchmark:
+        "results/benchmarks/figures/experiments.tsv"
+    conda:
+        "../../envs/blackholes.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 1500 * attempt,
+        runtime=lambda wildcards, attempt: 10 * attempt,
     params:
         **RECIPES.stage(
             "figure_experiments",
             script="figure.py",
             modules=["blackholes.figures.experiments"],
-            after=figure_stages(["logs", "counts", "graphs", "tokens"], CONFIG.experiments),
+            after=figure_stages(
+                ["logs", "counts", "graphs", "tokens"], CONFIG.experiments
+            ),
             figure="experiments",
             options={
-                "experiments": [name for name in CONFIG.experiments for _ in run_numbers(name)],
+                "experiments": [
+                    name for name in CONFIG.experiments for _ in run_numbers(name)
+                ],
                 "dpi": CONFIG.figures.dpi,
             },
         ),
-    log:
-        "results/logs/figures/experiments.log",
-    benchmark:
-        "results/benchmarks/figures/experiments.tsv"
-    threads: 1
-    resources:
-        mem_mb=lambda wildcards, attempt: 1500 * attempt,
-        runtime=lambda wildcards, attempt: 10 * attempt,
     script:
         "../scripts/figure.py"

@@ -1,15 +1,6 @@
 """The report: every figure and table with its caption, in one HTML file."""
 
 
-# gives a second Snakemake this one's configuration
-SAME_CONFIGURATION = " ".join(
-    ["--configfile", *(shlex.quote(str(path)) for path in workflow.config_settings.configfiles)]
-    * bool(workflow.config_settings.configfiles)
-    + ["--config", *(shlex.quote(value) for value in workflow.config_settings.config_args or [])]
-    * bool(workflow.config_settings.config_args)
-)
-
-
 rule contents:
     # everything but the report, which is made of it
     input:
@@ -30,21 +21,31 @@ rule write_report:
         rules.contents.input,
     output:
         "results/report.html",
+    log:
+        "results/logs/report.log",
+    benchmark:
+        "results/benchmarks/report.tsv"
+    conda:
+        "../../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
     params:
+        # what gives a second Snakemake this one's configuration
+        files=[os.path.relpath(path) for path in workflow.config_settings.configfiles],
+        values=list(workflow.config_settings.config_args or []),
         upstream=lambda wildcards: RECIPES.upstream(
             [("figure_experiments", {})]
             + [
                 (stage, dict(experiment=experiment, run=f"{CONFIG.figures.run:03d}"))
                 for experiment in CONFIG.experiments
-                for stage in ["summary", "figure_hole_members", *(f"figure_{name}" for name in OF_EXPERIMENT)]
+                for stage in [
+                    "summary",
+                    "figure_hole_members",
+                    *(f"figure_{name}" for name in OF_EXPERIMENT),
+                ]
             ]
         ),
-    log:
-        "results/logs/report.log",
-    resources:
-        mem_mb=2000,
-        runtime=10,
-    shell:
-        # a second Snakemake in the same folder: it reads what the finished jobs left in .snakemake, and changes nothing
-        "{sys.executable} -m snakemake contents --snakefile {workflow.main_snakefile} --cores 1 --nolock "
-        "{SAME_CONFIGURATION} --report {output} &> {log}"
+    script:
+        "../scripts/write_report.py"

@@ -1,0 +1,48 @@
+# make run   set up, run the quick configuration, show the report's path and a table of results
+# make test  set up, run the tests
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+CONFIG ?= config/quick.yaml
+export PYTHONPATH := workflow/scripts
+
+.PHONY: run test test-slow lint setup show clean help
+.DEFAULT_GOAL := help
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup: $(READY)  ## a virtual environment in .venv with every pinned dependency
+
+$(READY): requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Python 3.11 or newer is needed; this is $$($(PYTHON) --version). Name another: make PYTHON=python3.12" >&2; exit 1; }
+	@echo "== setting up $(VENV) with $$($(PYTHON) --version): some 100 packages, a few minutes the first time"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@touch $(READY)
+	@echo "== set up"
+
+run: setup  ## the quick configuration, from the corpus to the report (CONFIG=… for another overlay)
+	@echo "== running snakemake --cores all --configfile $(CONFIG)"
+	@$(BIN)/snakemake --cores all --configfile $(CONFIG)
+	@$(BIN)/python -m blackholes.show results
+
+show: setup  ## the table of results again
+	@$(BIN)/python -m blackholes.show results
+
+test: setup  ## the tests, but for those that take minutes or need a GPU or a cluster
+	@echo "== testing"
+	@$(BIN)/python -m pytest -m "not slow and not slurm and not gpu" $(PYTEST)
+
+test-slow: setup  ## all tests; those that need hardware which is missing say so and are skipped
+	@$(BIN)/python -m pytest $(PYTEST)
+
+lint: setup  ## ruff, snakefmt and snakemake --lint
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@$(BIN)/snakefmt --check Snakefile workflow
+	@$(BIN)/snakemake --lint
+
+clean:  ## remove what was made: results, logs, caches (the environment stays)
+	rm -rf results .snakemake .pytest_cache .ruff_cache .hypothesis

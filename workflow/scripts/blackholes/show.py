@@ -1,0 +1,50 @@
+"""A short table of what was found: `python -m blackholes.show results`. Reads tables only, imports no torch."""
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+
+COLUMNS = {
+    "counts": "holes",
+    "populations": "population",
+    "largest_bh_size": "largest",
+    "n_unique": "vectors",
+    "touching.n_components": "clusters",
+    "loss": "loss",
+}
+
+
+def table(results: Path) -> str:
+    """Means over the runs of every experiment at its first, some middle and its last step, as text."""
+    lines = []
+    for summary in sorted(results.glob("*/summary.csv")):
+        series = pd.read_csv(summary)
+        means = series.pivot(index="step", columns="series", values="mean").reindex(columns=list(COLUMNS))
+        steps = [step for step in (0, 1, 10, 100, 1000, 10000) if step in means.index]
+        shown = means.loc[sorted({*steps, means.index[-1]})].rename(columns=COLUMNS)
+        shown.columns.name = None
+        risen = len(pd.read_csv(summary.with_name("increases.csv")))
+        lines += [f"{summary.parent.name}: means over {series['runs'].iloc[0]} runs; "
+                  f"{risen} steps on which the number of holes increased, all runs together",
+                  shown.to_string(float_format=lambda value: f"{value:.2f}", na_rep="-"), ""]  # fmt: skip
+    for tokens in sorted(results.glob("corpus/*/tokens.csv")):
+        status = pd.read_csv(tokens, keep_default_na=False)["status"]
+        lines.append(f"corpus {tokens.parent.name}: {(status == 'dead').sum()} of {len(status)} tokens are dead")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m blackholes.show", description=__doc__)
+    parser.add_argument("results", type=Path, nargs="?", default=Path("results"), help="folder of the results")
+    results = parser.parse_args().results
+    if not list(results.glob("*/summary.csv")):
+        parser.error(f"{results}: no experiment's summary.csv in it; run the workflow first")
+    print(table(results))
+    report = results / "report.html"
+    if report.exists():
+        print(f"\nThe report: {report.resolve()}")
+
+
+if __name__ == "__main__":
+    main()
