@@ -1,7 +1,9 @@
 """Tiny data that several test modules build on."""
 
+import pytest
 import torch
 from blackholes.artifacts.tensors import write_tensors
+from blackholes.errors import UserError
 
 KEY = "embedding_history"
 ADJACENCY = {  # as the default configuration has it
@@ -27,3 +29,53 @@ def write_history(path, history):
 def names(folder):
     """What lies in a folder, hidden files too."""
     return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+
+
+BAD_HISTORIES = {  # what is wrong → (what the file holds, what is said of it)
+    "key": (lambda h: {"history": h}, "no tensor 'embedding_history' (BF16 (S, V, D)); the file has history"),
+    "dtype": (lambda h: {KEY: h.float()}, "tensor 'embedding_history' is F32 (5, 9, 2), expected BF16 (S, V, D)"),
+    "rank": (lambda h: {KEY: h[0]}, "tensor 'embedding_history' is BF16 (9, 2), expected BF16 (S, V, D)"),
+    "empty": (lambda h: {KEY: h[:0]}, "tensor 'embedding_history' is BF16 (0, 9, 2), expected BF16 (S, V, D)"),
+    "nan": (lambda h: {KEY: put(h, float("nan"))}, "nan at step 3, token 7, dimension 1"),
+    "infinite": (lambda h: {KEY: put(h, -float("inf"))}, "-inf at step 3, token 7, dimension 1"),
+    "truncated": (None, "not a complete safetensors file"),
+    "missing": (None, "no such file"),
+}
+
+
+def put(history, value):
+    """A history with `value` at step 3, token 7, dimension 1."""
+    history = history.clone()
+    history[3, 7, 1] = value
+    return history
+
+
+def bad_history(folder, wrong):
+    """(path of a history that is wrong in this way, what is to be said of it)."""
+    path = folder / "embedding_evolution.safetensors"
+    make, message = BAD_HISTORIES[wrong]
+    if make:
+        write_tensors(path, make(random_history()))
+    elif wrong == "truncated":
+        write_history(path, random_history())
+        path.write_bytes(path.read_bytes()[:-1])
+    return str(path), f"{path}: {message}"
+
+
+def refuses_bad_histories(folder, wrong, analyse):
+    """`analyse(history, out folder)` names the history and what is wrong, in one line, and leaves nothing."""
+    history, message = bad_history(folder, wrong)
+    out = folder / "out"
+    with pytest.raises(UserError) as caught:
+        analyse(history, out)
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
+    assert names(out) == []
+
+
+def reported(progress):
+    """Calls of a progress function: steps done rise to the whole."""
+    done = [args[0] for args in progress]
+    assert done == sorted(set(done))
+    assert len({args[1] for args in progress}) == 1
+    return progress[-1][0] == progress[-1][1]
