@@ -1,0 +1,101 @@
+"""Chebyshev matrices of a run, streamed: the kernel's own bytes, whatever the budget."""
+
+import pytest
+import torch
+from blackholes.analysis import distances
+from blackholes.analysis.histories import chunk_length, open_history
+from blackholes.artifacts.tensors import open_tensors, write_tensors
+from blackholes.errors import UserError
+from blackholes.kernels.distances import chebyshev_matrices
+from helpers import BAD_HISTORIES, random_history, refuses_bad_histories, reported, write_history
+from hypothesis import given
+from hypothesis import strategies as st
+
+STEP = 4 * 9 * 9  # bytes of a matrix of nine tokens
+BUDGETS = [1.0, 1e-12, *(4 * 2 * STEP * length / 1e9 for length in (2, 3, 20, 41))]
+
+
+def write(history, out, **options):
+    progress = []
+    distances.write_chebyshev(history, out, {"made": "here"}, progress=lambda *call: progress.append(call), **options)
+    assert reported(progress)
+    return len(progress)
+
+
+def test_the_file_is_the_kernel_on_the_whole_history(tmp_path):
+    history = random_history(40)
+    write(write_history(tmp_path / "h", history), tmp_path / "out" / "d")
+    with open_tensors(tmp_path / "out" / "d") as file:
+        assert file.keys() == ["chebyshev_distances"]
+        assert file.metadata == {"made": "here"}
+        assert file.expect("chebyshev_distances", torch.float32, ("S", "V", "V")) == (40, 9, 9)
+        found = file.rows("chebyshev_distances")
+    assert torch.equal(found, chebyshev_matrices(history))
+    formula = (history.float()[:, :, None] - history.float()[:, None]).abs().amax(-1)
+    assert torch.equal(found, formula)
+
+
+def test_the_budget_changes_no_bit(tmp_path):
+    history = write_history(tmp_path / "h", random_history(41))
+    pieces = [write(history, tmp_path / f"d{i}", budget_gb=budget) for i, budget in enumerate(BUDGETS)]
+    assert pieces == [1, 41, 21, 14, 3, 1]
+    assert len({(tmp_path / f"d{i}").read_bytes() for i in range(len(BUDGETS))}) == 1
+
+
+def test_one_token_and_one_step(tmp_path):
+    write(write_history(tmp_path / "h", random_history(1, 1, 1)), tmp_path / "d")
+    with open_tensors(tmp_path / "d") as file:
+        assert file.rows("chebyshev_distances").tolist() == [[[0.0]]]
+
+
+@pytest.mark.parametrize("budget", [1.0, 1e-12])
+@pytest.mark.parametrize("wrong", BAD_HISTORIES)
+def test_bad_histories(tmp_path, wrong, budget):
+    refuses_bad_histories(
+        tmp_path, wrong, lambda history, out: distances.write_chebyshev(history, out / "d", budget_gb=budget)
+    )
+
+
+def pieces(history, stored, length):
+    with open_history(history) as source:
+        return [(start, a.clone(), b.clone()) for start, a, b in distances.matrices(source, stored, length)]
+
+
+@pytest.mark.parametrize("length", [1, 3, 10, 99])
+def test_pieces_are_the_same_stored_and_computed(tmp_path, length):
+    history = random_history(10)
+    path = write_history(tmp_path / "h", history)
+    write(path, tmp_path / "d")
+    stored, computed = pieces(path, str(tmp_path / "d"), length), pieces(path, None, length)
+    assert [start for start, _, _ in stored] == [start for start, _, _ in computed] == list(range(0, 10, length))
+    for found in (stored, computed):
+        assert torch.equal(torch.cat([snapshots for _, snapshots, _ in found]), history)
+        assert torch.equal(torch.cat([matrix for _, _, matrix in found]), chebyshev_matrices(history))
+    assert len(pieces(path, [], length)) == len(computed)  # how Snakemake gives an input that is not there
+
+
+@pytest.mark.parametrize(
+    ("tensors", "message"),
+    [
+        ({"chebyshev_distances": torch.zeros(9, 9, 9)}, "is F32 (9, 9, 9), expected F32 (10, 9, 9)"),
+        ({"chebyshev_distances": torch.zeros(10, 8, 8)}, "is F32 (10, 8, 8), expected F32 (10, 9, 9)"),
+        ({"chebyshev_distances": torch.zeros(10, 9)}, "is F32 (10, 9), expected F32 (10, 9, 9)"),
+        ({"chebyshev_distances": torch.zeros(10, 9, 9).half()}, "is F16 (10, 9, 9), expected F32 (10, 9, 9)"),
+        ({"distances": torch.zeros(10, 9, 9)}, "no tensor 'chebyshev_distances'"),
+    ],
+)
+def test_matrices_of_another_history(tmp_path, tensors, message):
+    write_tensors(tmp_path / "d", tensors)
+    with pytest.raises(UserError) as caught:
+        pieces(write_history(tmp_path / "h", random_history(10)), str(tmp_path / "d"), 3)
+    assert str(caught.value).startswith(f"{tmp_path / 'd'}: ")
+    assert message in str(caught.value)
+
+
+@given(st.integers(1, 10**12), st.floats(1e-15, 1e3), st.integers(1, 8))
+def test_pieces_stay_within_a_quarter_of_the_budget(a_step, budget, buffers):
+    length = chunk_length(a_step, budget, buffers)
+    assert length >= 1
+    if length > 1:  # a single step is the least that there is
+        assert buffers * length * a_step <= budget * 1e9 / 4 * (1 + 1e-9)
+        assert length * a_step <= 64e6
