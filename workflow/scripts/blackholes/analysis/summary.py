@@ -56,14 +56,16 @@ def write(
             if np.isnan(values).all():
                 continue
             std = values.std(ddof=1) if len(values) > 1 else 0.0
-            rows.append((step, name, *(float(x) for x in (values.mean(), std, values.min(), values.max())), len(runs)))
-    write_table(summary, ["step", "series", "mean", "std", "min", "max", "runs"], rows)
+            rows.append(
+                (step, name, *(float(x) for x in (values.mean(), std, values.min(), values.max())), len(values))
+            )
 
     rises = []
     for run, path in zip(runs, counts, strict=True):
         with open_tensors(path) as file:
             file.expect("counts", torch.int32, ("S",))
             rises += [(run, *rise) for rise in increases(file.rows("counts").numpy())]
+    write_table(summary, ["step", "series", "mean", "std", "min", "max", "runs"], rows)
     write_table(risen, ["run", "step", "before", "after"], rises)
 
 
