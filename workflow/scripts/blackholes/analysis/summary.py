@@ -56,9 +56,8 @@ def write(
             if np.isnan(values).all():
                 continue
             std = values.std(ddof=1) if len(values) > 1 else 0.0
-            rows.append(
-                (step, name, *(float(x) for x in (values.mean(), std, values.min(), values.max())), len(values))
-            )
+            numbers = values.mean(), std, values.min(), values.max()
+            rows.append((step, name, *map(float, numbers), len(values)))
 
     rises = []
     for run, path in zip(runs, counts, strict=True):
