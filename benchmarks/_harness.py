@@ -35,7 +35,7 @@ def compare(title: str, rivals: list[Rival], n: int, rounds: int = 3, warm_up: i
             del result  # the next rival finds the same memory free
     medians = {name: median(values) for name, values in times.items()}
     ours = medians[rivals[-1].name]
-    print(f"\n{title}: medians of {rounds}\n\n{_machine()}\n")
+    print(f"\n{title}: medians of {rounds}\n\n{machine()}\n")
     print("| method | seconds | ratio | spread |\n|---|---:|---:|---|")
     for rival in rivals:
         values, taken = times[rival.name], items[rival.name]
@@ -62,7 +62,7 @@ def walking_tokens(steps: int, V: int = 128, D: int = 64, seed: int = 0):
     return history
 
 
-def _machine() -> str:
+def machine() -> str:
     import torch
 
     names = [line.split(":")[1].strip() for line in _cpu_lines() if line.startswith("model name")]

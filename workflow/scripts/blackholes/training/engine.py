@@ -20,6 +20,7 @@ from blackholes.kernels import gpt2
 from blackholes.kernels.device import describe
 from blackholes.training import model as gpt2_model
 from blackholes.training import tokens as corpus_tokens
+from blackholes.training.optimizer import adamw
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 _ALIGN = 32  # elements: every tensor of a flat buffer starts on a cache line
@@ -89,16 +90,7 @@ def train(
     torch.set_num_threads(1 if device.type == "cpu" else threads)  # on a CPU threads share the batch instead
     parameters = Parameters(gpt2_model.initialise(shape, settings["init"], seed), DTYPES[settings["precision"]], device)
     gradients_of = _gradients(parameters, batch, context, shape["heads"], threads)
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": [parameters.flat[0]], "weight_decay": settings["weight_decay"]},
-            {"params": [parameters.flat[1]], "weight_decay": 0.0},
-        ],
-        lr=settings["learning_rate"],
-        betas=tuple(settings["betas"]),
-        eps=settings["epsilon"],
-        fused=True,
-    )
+    update = adamw(parameters.flat, (settings["weight_decay"], 0.0), tuple(settings["betas"]), settings["epsilon"])
     windows = np.lib.stride_tricks.sliding_window_view(token_ids, context + 1)  # (windows, T + 1)
     order = window_order(count, batch, seed)
 
@@ -109,9 +101,7 @@ def train(
         loss = gradients_of(tokens.to(device), targets.to(device))
         norm = clip(parameters.flat_gradients, settings["clip"])
         rate = settings["learning_rate"] * (1 - (step - 1) / steps)  # linear decay to 0, no warm-up
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        optimizer.step()
+        update(rate)
         if not np.isfinite(loss) or not np.isfinite(norm):
             raise UserError(
                 f"training diverged at step {step}: loss {loss}, gradient norm {norm}; "

@@ -1,0 +1,80 @@
+"""Whole jobs of one published run, from file to file, beside what the disk allows: `dd` of the same bytes.
+
+python benchmarks/jobs.py [--steps 10001] [--rounds 3] [--folder DIR]
+
+Each job is a process of its own with two threads, as the workflow starts it. Start-up (Python, torch, numba with its
+compiled loops) is measured as the same process on a history of two steps, and taken off.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+from _harness import machine, walking_tokens
+from blackholes.artifacts.tensors import write_tensors
+
+SCRIPTS = Path(__file__).resolve().parent.parent / "workflow" / "scripts"
+JOBS = {  # run in the folder of the history
+    "distances": "from blackholes.analysis import distances; "
+    "distances.write_chebyshev('history.safetensors', 'distances.safetensors')",
+    "black holes": "from blackholes.analysis import black_holes; "
+    "black_holes.write('history.safetensors', 'counts.safetensors', 'events.csv')",
+    "graphs, three adjacencies": "from blackholes.analysis import graphs; from blackholes.config import ADJACENCY; "
+    "rules = {name: rule.model_dump() for name, rule in ADJACENCY.items()}; "
+    "graphs.write_graph_statistics('history.safetensors', 'distances.safetensors', rules, 'graphs.safetensors')",
+}
+
+
+def process(command: list[str], folder: str | Path, threads: int = 2) -> tuple[float, float]:
+    """Seconds and peak memory in MB of a process that ran in `folder`."""
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(SCRIPTS)}
+    began = time.perf_counter()
+    child = subprocess.Popen(command, env=environment, cwd=folder, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(child.pid, 0)
+    if status:
+        raise RuntimeError(f"{command} ended with status {status}")
+    return time.perf_counter() - began, usage.ru_maxrss / 1000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=10_001)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--folder", help="where to write; the disk matters (default: a temporary folder)")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+        whole, start_up = Path(folder, "whole"), Path(folder, "start_up")
+        for place, steps in ((whole, arguments.steps), (start_up, 2)):
+            place.mkdir()
+            write_tensors(place / "history.safetensors", {"embedding_history": walking_tokens(steps)})
+        megabytes = -(-4 * arguments.steps * 128**2 // 2**20)
+        zeros = ["dd", "if=/dev/zero", "of=zeros", "bs=1M", f"count={megabytes}", "conv=fsync"]
+
+        def job(name: str, place: Path) -> tuple[float, float]:
+            return process([sys.executable, "-c", JOBS[name]], place)
+
+        for name in JOBS:
+            job(name, start_up)  # compiles the loops, once and for all
+        times: dict[str, list] = {name: [] for name in ("dd", *JOBS)}
+        for _ in range(arguments.rounds):
+            times["dd"].append((process(zeros, folder)[0], 0.0, 0.0))
+            Path(folder, "zeros").unlink()
+            for name in JOBS:
+                idle, (seconds, memory) = job(name, start_up)[0], job(name, whole)
+                times[name].append((seconds - idle, idle, memory))
+    medians = {name: [median(column) for column in zip(*rows, strict=True)] for name, rows in times.items()}
+    print(f"\nJobs of one run of {arguments.steps:,} steps: medians of {arguments.rounds}\n\n{machine()}\n")
+    print("| job | seconds without start-up | start-up | ratio to dd | peak memory (MB) |\n|---|---:|---:|---:|---:|")
+    dd = medians.pop("dd")[0]
+    print(f"| `dd` of {megabytes} MiB, flushed | {dd:.2f} | | 1.00 | |")
+    for name, (seconds, idle, memory) in medians.items():
+        print(f"| {name} | {seconds:.2f} | {idle:.2f} | {seconds / dd:.2f} | {memory:,.0f} |")
+
+
+if __name__ == "__main__":
+    main()
