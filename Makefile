@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 CONFIG ?= config/quick.yaml
 export PYTHONPATH := workflow/scripts
 
-.PHONY: run test test-slow lint setup show clean help
+.PHONY: run test test-slow lint bench setup show clean help
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -38,6 +38,13 @@ test: setup  ## the tests, but for those that take minutes or need a GPU or a cl
 
 test-slow: setup  ## all tests; those that need hardware which is missing say so and are skipped
 	@$(BIN)/python -m pytest $(PYTEST)
+
+bench: setup  ## ours beside the notebooks' methods and the usual libraries, in one run (a quarter of an hour)
+	@$(BIN)/python benchmarks/training.py
+	@$(BIN)/python benchmarks/training.py --side-by-side
+	@$(BIN)/python benchmarks/distances.py
+	@$(BIN)/python benchmarks/graphs.py
+	@$(BIN)/python benchmarks/jobs.py
 
 lint: setup  ## ruff, snakefmt and snakemake --lint
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
