@@ -32,9 +32,9 @@ run: setup  ## the quick configuration, from the corpus to the report (CONFIG=â€
 show: setup  ## the table of results again
 	@$(BIN)/python -m blackholes.show results
 
-test: setup  ## the tests, but for those that take minutes or need a GPU or a cluster
+test: setup  ## the tests, but for those that take minutes or need a cluster
 	@echo "== testing"
-	@$(BIN)/python -m pytest -m "not slow and not slurm and not gpu" $(PYTEST)
+	@$(BIN)/python -m pytest -m "not slow and not slurm" $(PYTEST)
 
 test-slow: setup  ## all tests; those that need hardware which is missing say so and are skipped
 	@$(BIN)/python -m pytest $(PYTEST)
