@@ -1,0 +1,156 @@
+"""A copy of the checkout in a folder of its own, and Snakemake run in it as a user runs it."""
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = "tests/e2e/tiny.yaml"
+_JOB = re.compile(r"^(?:local)?rule (\w+):\n((?:    .*\n)*)", re.MULTILINE)
+_PROVENANCE_OF_THREADS = ("threads", "input_digests")  # the inputs' headers say their threads too
+
+
+@dataclass
+class Ran:
+    """How a call of Snakemake ended, and all that it said."""
+
+    status: int
+    said: str
+
+    @property
+    def jobs(self) -> dict[str, list[str]]:
+        """Rule → output files of its jobs, but for rules that only collect."""
+        found: dict[str, list[str]] = {}
+        for rule, lines in _JOB.findall(self.said):
+            output = re.search(r"^    output: (.*)$", lines, re.MULTILINE)
+            if output:
+                found.setdefault(rule, []).extend(output[1].split(", "))
+        return {rule: sorted(set(files)) for rule, files in found.items()}
+
+    @property
+    def files(self) -> list[str]:
+        """The output files of all jobs."""
+        return sorted(file for files in self.jobs.values() for file in files)
+
+
+class Checkout:
+    """A working tree in `folder`: `fresh` from this one, or a `copy` of another with all that was made there."""
+
+    def __init__(self, folder: Path):
+        self.folder = Path(folder)
+
+    @classmethod
+    def fresh(cls, folder: Path) -> "Checkout":
+        """What a clone has: no ignored file but the compiled kernels, which only save time."""
+        for path in tracked():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / path, folder / path)
+        cache = Path("workflow/scripts/blackholes/kernels/__pycache__")
+        if (ROOT / cache).exists():
+            shutil.copytree(ROOT / cache, folder / cache)
+        return cls(folder)
+
+    def copy(self, folder: Path) -> "Checkout":
+        shutil.copytree(self.folder, folder, dirs_exist_ok=True)
+        return Checkout(folder)
+
+    def command(self, *arguments: str, cores: int = 2, overlay: str | None = None) -> list[str]:
+        files = [TINY, overlay] if overlay else [TINY]
+        return [sys.executable, "-m", "snakemake", *arguments, "--cores", str(cores), "--configfile", *files]
+
+    def start(self, *arguments: str, **options) -> subprocess.Popen:
+        """Start Snakemake as the head of a process group of its own."""
+        return subprocess.Popen(
+            self.command(*arguments, **options),
+            cwd=self.folder,
+            env=environment(),
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def run(self, *arguments: str, status: int | None = 0, **options) -> Ran:
+        """Run Snakemake to its end; `status` is what it has to end with (None: anything but 0)."""
+        process = self.start(*arguments, **options)
+        said, _ = process.communicate(timeout=900)
+        expected = process.returncode != 0 if status is None else process.returncode == status
+        assert expected, f"exit status {process.returncode} of {process.args}:\n{said}"
+        return Ran(process.returncode, said)
+
+    def plan(self, *arguments: str, **options) -> Ran:
+        """What Snakemake would do."""
+        return self.run(*arguments, "--dry-run", **options)
+
+    def path(self, name: str) -> Path:
+        return self.folder / name
+
+    def edit(self, name: str, text: str) -> None:
+        """Append a line to a file."""
+        with open(self.folder / name, "a") as file:
+            file.write(text + "\n")
+
+    def results(self, *left_out: str) -> list[str]:
+        """Every file under results/, hidden ones too, but for these folders and files."""
+        top = self.folder / "results"
+        files = sorted(path.relative_to(top).as_posix() for path in top.rglob("*") if not path.is_dir())
+        return [file for file in files if not file.startswith(left_out)]
+
+    def digests(self, *left_out: str) -> dict[str, str]:
+        """File → digest of its bytes: all results but logs, benchmarks and the report, which tell the time."""
+        files = self.results("logs/", "benchmarks/", "report.html", *left_out)
+        return {file: _digest(self.folder / "results" / file) for file in files}
+
+
+def tracked() -> list[str]:
+    """The files of this working tree that git does not ignore, new ones too."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return sorted(path for path in set(listed.stdout.split("\0")) if path and (ROOT / path).is_file())
+
+
+def environment() -> dict[str, str]:
+    """This process' environment, less what would show in a run: threads, proxies, a Snakemake around the tests."""
+    hide = ("SNAKEMAKE", "OMP_", "MKL_", "PYTHONPATH", "SLURM_", "HTTP_PROXY", "http_proxy")
+    return {name: value for name, value in os.environ.items() if not name.startswith(hide)}
+
+
+def tensors(path: Path) -> dict[str, tuple]:
+    """Key → dtype, shape and bytes of every tensor of a file."""
+    with safe_open(path, framework="pt") as file:
+        values = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
+    return {
+        key: (value.dtype, tuple(value.shape), value.contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        for key, value in values.items()
+    }
+
+
+def metadata(path: Path) -> dict[str, str]:
+    with safe_open(path, framework="pt") as file:
+        return file.metadata() or {}
+
+
+def same_but_for_threads(one: Path, other: Path) -> bool:
+    """Whether two tensor files differ at most in the number of threads that they record."""
+    facts = [
+        {key: value for key, value in metadata(path).items() if key not in _PROVENANCE_OF_THREADS}
+        for path in (one, other)
+    ]
+    return facts[0] == facts[1] and tensors(one) == tensors(other)
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

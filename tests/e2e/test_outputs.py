@@ -1,0 +1,185 @@
+"""The whole workflow: every file, with its keys, shapes, types and provenance, and no other file."""
+
+import csv
+import json
+
+import pytest
+import torch
+from e2e.checkout import metadata
+from safetensors import safe_open
+
+V, D, S = 128, 16, 31  # as in tiny.yaml
+RUNS = ["qwen/run_001", "qwen/run_002", "normal/run_001"]
+EXPERIMENTS = ["qwen", "normal"]
+FIGURES = [
+    "black_hole_counts",
+    "black_hole_means",
+    "centroid",
+    "cluster_dynamics",
+    "component_sizes",
+    "loss_curves",
+    "tokens_per_hole",
+]
+I32, F32, BF16 = torch.int32, torch.float32, torch.bfloat16
+SERIES = [
+    *("centroid_norm", "centroid_displacement", "centroid_distance", "cloud_radius"),
+    *(f"token_norm_{kind}" for kind in ("min", "max", "mean", "median", "std")),
+]
+TENSORS = {
+    "embedding_evolution": {"embedding_history": (BF16, (S, V, D))},
+    "pairwise_distances": {"chebyshev_distances": (F32, (S, V, V))},
+    "black_hole_counts": {
+        **dict.fromkeys(("counts", "populations", "largest_bh_size", "n_unique", "n_singletons"), (I32, (S,))),
+        "labels": (I32, (S, V)),
+    },
+    "graph_statistics": {
+        f"{graph}.{key}": value
+        for graph in ("identical", "touching", "cells")
+        for key, value in {
+            **dict.fromkeys(("n_components", "largest_component_size", "n_isolated", "n_edges"), (I32, (S,))),
+            **dict.fromkeys(("global_density", "largest_component_density"), (F32, (S,))),
+            "labels": (I32, (S, V)),
+        }.items()
+    },
+    "geometric_time_series": {"centroid": (F32, (S, D)), **dict.fromkeys(SERIES, (F32, (S,)))},
+}
+COLUMNS = {
+    "training_log.csv": ["step", "loss", "grad_norm", "learning_rate"],
+    "events.csv": ["step", "kind", "parents", "children", "tokens"],
+}
+
+
+def expected_files():
+    yield from ("corpus/builtin/tokens.safetensors", "corpus/builtin/tokens.csv", "report.html")
+    for run in RUNS:
+        yield from (f"{run}/{name}.safetensors" for name in TENSORS)
+        yield from (f"{run}/{name}" for name in (*COLUMNS, "model/config.json", "model/model.safetensors"))
+    for kind in ("png", "svg"):
+        yield f"figures/experiments.{kind}"
+        for experiment in EXPERIMENTS:
+            yield from (f"{experiment}/figures/{name}.{kind}" for name in FIGURES)
+            yield f"{experiment}/run_001/figures/hole_members.{kind}"
+    for experiment in EXPERIMENTS:
+        yield from (f"{experiment}/summary.csv", f"{experiment}/increases.csv")
+
+
+def test_every_file_is_there_and_no_other(finished):
+    assert finished.results("logs/", "benchmarks/") == sorted(expected_files())
+
+
+def test_every_job_has_a_log_and_a_benchmark(finished):
+    kinds = {"logs": "log", "benchmarks": "tsv"}
+    found = {
+        folder: {
+            name.removeprefix(f"{folder}/").removesuffix(f".{end}") for name in finished.results() if folder in name
+        }
+        for folder, end in kinds.items()
+    }
+    assert found["logs"] == found["benchmarks"]
+    assert {f"train/{run.replace('/run', '')}" for run in RUNS} < found["logs"]
+    log = finished.path("results/logs/train/qwen_001.log").read_text()
+    assert "train_run qwen/run_001: step 30/30" in log
+
+
+@pytest.mark.parametrize("name", TENSORS)
+@pytest.mark.parametrize("run", RUNS)
+def test_tensors_have_their_keys_types_and_shapes(finished, run, name):
+    with safe_open(finished.path(f"results/{run}/{name}.safetensors"), framework="pt") as file:
+        found = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
+    assert {key: (value.dtype, tuple(value.shape)) for key, value in found.items()} == TENSORS[name]
+    assert all(value.isfinite().all() for value in found.values() if value.is_floating_point())
+
+
+def test_corpus_tensors(finished):
+    with safe_open(finished.path("results/corpus/builtin/tokens.safetensors"), framework="pt") as file:
+        ids, counts, dead = (file.get_tensor(key) for key in ("token_ids", "token_counts", "dead_mask"))
+    assert (ids.dtype, counts.dtype, dead.dtype) == (torch.uint8, torch.int64, torch.bool)
+    assert torch.equal(torch.bincount(ids.long(), minlength=V), counts)
+    assert torch.equal(dead, counts == 0)
+    rows = table(finished, "corpus/builtin/tokens.csv")
+    assert [row["status"] for row in rows] == ["dead" if value else "live" for value in dead]
+
+
+@pytest.mark.parametrize("name", TENSORS)
+@pytest.mark.parametrize("run", RUNS)
+def test_tensors_say_where_they_come_from(finished, run, name):
+    facts = metadata(finished.path(f"results/{run}/{name}.safetensors"))
+    for key in ("config_digest", "code_digest", "input_digests", "upstream_digest", "threads", "versions", "device"):
+        assert facts[key], key
+    assert json.loads(facts["versions"])["torch"] == torch.__version__
+    inputs = json.loads(facts["input_digests"])
+    assert set(inputs) == {"embedding_evolution": {"corpus"}, "graph_statistics": {"history", "distances"}}.get(
+        name, {"history"}
+    )
+    assert str(finished.folder) not in json.dumps(facts)
+    if name == "embedding_evolution":
+        assert facts["seed"] == str(42 + int(run[-3:]))
+
+
+def test_runs_differ_and_start_as_their_experiment_says(finished):
+    starts = {}
+    for run in RUNS:
+        with safe_open(finished.path(f"results/{run}/embedding_evolution.safetensors"), framework="pt") as file:
+            starts[run] = file.get_slice("embedding_history")[0:1][0]
+    assert all((starts[run] == starts[run][0]).all() for run in RUNS if run.startswith("qwen"))
+    assert not torch.equal(starts["qwen/run_001"], starts["qwen/run_002"])
+    assert len(starts["normal/run_001"].unique(dim=0)) == V
+
+
+def test_a_checkpoint_loads(finished):
+    from transformers import GPT2LMHeadModel
+
+    model = GPT2LMHeadModel.from_pretrained(finished.path("results/qwen/run_001/model"))
+    with safe_open(finished.path("results/qwen/run_001/embedding_evolution.safetensors"), framework="pt") as file:
+        last = file.get_slice("embedding_history")[S - 1 : S][0]
+    assert torch.equal(model.transformer.wte.weight.to(BF16), last)
+
+
+@pytest.mark.parametrize("run", RUNS)
+@pytest.mark.parametrize("name", COLUMNS)
+def test_tables_of_a_run(finished, run, name):
+    rows = table(finished, f"{run}/{name}", COLUMNS[name])
+    steps = [int(row["step"]) for row in rows]
+    if name == "training_log.csv":
+        assert steps == list(range(1, S))
+    else:
+        assert steps == sorted(steps)
+        assert {row["kind"] for row in rows} <= {
+            "fission",
+            "fusion",
+            "evaporation",
+            "capture",
+            "formation",
+            "dissolution",
+        }
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_tables_over_the_runs(finished, experiment):
+    rows = table(finished, f"{experiment}/summary.csv", ["step", "series", "mean", "std", "min", "max", "runs"])
+    assert {int(row["step"]) for row in rows} == {0, 1, 2, 5, 10, 20, 30}
+    assert {"black_holes.counts", "counts"} & {row["series"] for row in rows}
+    table(finished, f"{experiment}/increases.csv", ["run", "step", "before", "after"])
+
+
+def table(checkout, name, columns=None):
+    with open(checkout.path(f"results/{name}"), newline="", encoding="utf-8") as file:
+        rows = csv.DictReader(file)
+        assert columns in (None, rows.fieldnames)
+        return list(rows)
+
+
+def test_figures_are_pictures(finished):
+    for name in finished.results():
+        head = finished.path(f"results/{name}").read_bytes()[:200]
+        assert not name.endswith(".png") or head.startswith(b"\x89PNG")
+        assert not name.endswith(".svg") or b"<?xml" in head
+
+
+def test_the_report_has_captions_and_categories(finished):
+    page = finished.path("results/report.html").read_text(encoding="utf-8")
+    for category in ("Corpus", "Training", "Black holes", "Graphs", "Geometry", "Tables", "Comparison"):
+        assert f'"{category}"' in page, category
+    for name in [*FIGURES, "hole_members", "experiments"]:
+        assert f"{name}.png" in page, name
+    assert "captions" in page or "caption" in page

@@ -1,0 +1,94 @@
+"""What is wrong is refused early, in one clear line, and leaves nothing under a final name."""
+
+import hashlib
+import socket
+
+import pytest
+
+HISTORY = "results/normal/run_001/embedding_evolution.safetensors"
+
+
+def refused(checkout, overlay, target="corpus"):
+    """What Snakemake says about an overlay that it has to refuse."""
+    checkout.path("overlay.yaml").write_text(overlay)
+    return checkout.run(target, overlay="overlay.yaml", status=1).said
+
+
+@pytest.mark.parametrize(
+    ("overlay", "line"),
+    [
+        ("trainning: {device: cpu}", "configuration: trainning: unknown key"),
+        ("experiments: {qwen: {steps: 0}}", "configuration: experiments.qwen.steps: 0 is not allowed"),
+        ("experiment_defaults: {model: {width: 15}}", "configuration: experiment_defaults.model.width: 15"),
+        ("figures: {run: 2}", "configuration: figures.run: 2 is not allowed; expected 1 to 1, the runs of normal"),
+    ],
+)
+def test_configuration(fresh, overlay, line):
+    said = refused(fresh, overlay)
+    assert len([text for text in said.splitlines() if line in text]) == 1, said
+    assert "Traceback" not in said
+    assert not fresh.path("results").exists()
+
+
+def bad_input(checkout, overlay, line, target="corpus", log="results/logs/prepare_corpus.log"):
+    """One line, in the terminal and in the log, and no file."""
+    said = refused(checkout, overlay, target)
+    assert [text for text in said.splitlines() if line in text], said
+    assert "Traceback" not in said
+    assert line in checkout.path(log).read_text()
+    return checkout.results("logs/", "benchmarks/")
+
+
+def closed_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    ("content", "settings", "line"),
+    [
+        (None, "", "text.txt: no such file (corpus.path"),
+        (b"", "", "text.txt: is empty; expected text"),
+        (b"caf\xe9 au lait", "", "text.txt: corpus.encoding: byte 0xe9 at position 3 is not utf-8"),
+        (b"some text", f", sha256: '{64 * 'a'}'", "text.txt: corpus.sha256: expected aaaa"),
+    ],
+)
+def test_corpus_files(fresh, content, settings, line):
+    if content is not None:
+        fresh.path("text.txt").write_bytes(content)
+    assert bad_input(fresh, f"corpus: {{source: file, path: text.txt{settings}}}", line) == []
+
+
+def test_an_address_that_cannot_be_reached(fresh):
+    url = f"http://127.0.0.1:{closed_port()}/text.txt"
+    assert bad_input(fresh, f"corpus: {{source: url, url: '{url}'}}", f"{url}: cannot be read") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("too short", "tokens.safetensors: 9 tokens are less than one window; expected at least 17"),
+        ("just long enough: 1", "tokens.safetensors: batch_size: 4 is not allowed; expected at most 3"),
+    ],
+)
+def test_a_corpus_shorter_than_a_window_or_a_batch(fresh, text, line):
+    fresh.path("text.txt").write_text(text)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    overlay = f"corpus: {{source: file, path: text.txt, sha256: {digest}}}"
+    log = "results/logs/train/normal_001.log"
+    left = bad_input(fresh, overlay, line, "results/normal/run_001/training_log.csv", log)
+    assert left == ["corpus/text/tokens.csv", "corpus/text/tokens.safetensors"]
+
+
+def test_a_truncated_history_in_the_place_of_a_real_one(clone):
+    history = clone.path(HISTORY)
+    history.write_bytes(history.read_bytes()[:10_000])
+    counts = clone.path("results/normal/run_001/black_hole_counts.safetensors")
+    counts.unlink()
+    said = clone.run("results/normal/run_001/black_hole_counts.safetensors", status=1).said
+    line = f"{HISTORY}: not a complete safetensors file"
+    assert line in said
+    assert line in clone.path("results/logs/black_holes/normal_001.log").read_text()
+    assert not counts.exists()
+    assert not [name for name in clone.results() if name.endswith(".tmp")]

@@ -1,0 +1,97 @@
+"""Targets by name and by file, and what must not change a byte: cores, folder, stored distances or not."""
+
+import shutil
+
+import pytest
+from e2e.checkout import same_but_for_threads, tensors
+
+RUN = "results/qwen/run_002"
+
+
+@pytest.fixture(scope="module")
+def alone(finished, tmp_path_factory):
+    """A checkout in another folder in which one run was asked for, with one core, and what that call said."""
+    checkout = finished.copy(tmp_path_factory.mktemp("alone"))
+    for name in ("results", ".snakemake"):
+        shutil.rmtree(checkout.path(name))
+    ran = checkout.run(f"{RUN}/black_hole_counts.safetensors", cores=1)
+    return checkout, ran.jobs
+
+
+@pytest.mark.parametrize(
+    ("target", "rules"),
+    [
+        ("corpus", {"prepare_corpus"}),
+        ("train", {"prepare_corpus", "train_run"}),
+        ("distances", {"prepare_corpus", "train_run", "run_distances"}),
+        (
+            "black_holes",
+            {
+                *("prepare_corpus", "train_run", "run_distances", "run_black_holes"),
+                "run_graphs",
+                "run_geometry",
+                "summarise",
+            },
+        ),
+    ],
+)
+def test_targets_by_name(fresh, target, rules):
+    assert set(fresh.plan(target).jobs) == rules
+
+
+@pytest.mark.parametrize("target", ["figures", "report"])
+def test_the_last_targets_ask_for_all_that_they_show(fresh, target):
+    jobs = fresh.plan(target).jobs
+    assert len([rule for rule in jobs if rule.startswith("figure_")]) == 9
+    assert ("write_report" in jobs) == (target == "report")
+
+
+def test_one_run_alone_builds_only_what_it_needs(alone):
+    _, jobs = alone
+    assert jobs == {
+        "prepare_corpus": ["results/corpus/builtin/tokens.csv", "results/corpus/builtin/tokens.safetensors"],
+        "train_run": sorted(
+            f"{RUN}/{name}"
+            for name in (
+                "embedding_evolution.safetensors",
+                "training_log.csv",
+                "model/config.json",
+                "model/model.safetensors",
+            )
+        ),
+        "run_black_holes": [f"{RUN}/black_hole_counts.safetensors", f"{RUN}/events.csv"],
+    }
+
+
+def test_a_run_beyond_those_configured_is_a_target_too(alone):
+    checkout, _ = alone
+    checkout.run("results/qwen/run_007/training_log.csv")
+    assert checkout.path("results/qwen/run_007/model/model.safetensors").exists()
+
+
+def test_one_core_in_another_folder_gives_the_same_bytes(finished, alone):
+    """All but the figures, whose bytes have tests of their own, and one of those."""
+    checkout, _ = alone
+    figure = "results/normal/figures/loss_curves.png"
+    checkout.run("black_holes", "distances", figure, cores=1)
+    made = {name: digest for name, digest in checkout.digests().items() if "run_007" not in name}
+    expected = finished.digests()
+    assert "normal/figures/loss_curves.svg" in made
+    assert len(made) > 30
+    unequal = [name for name in made if made[name] != expected[name]]
+    # jobs of two threads have run with one, and say so
+    assert all(name.endswith(("pairwise_distances.safetensors", "graph_statistics.safetensors")) for name in unequal)
+    for name in unequal:
+        assert same_but_for_threads(finished.path(f"results/{name}"), checkout.path(f"results/{name}"))
+
+
+def test_distances_that_are_not_stored_give_the_same_graphs(finished, alone):
+    checkout, _ = alone
+    shutil.rmtree(checkout.path("results/qwen/run_001"), ignore_errors=True)
+    checkout.path("overlay.yaml").write_text("distances: {store: false}\n")
+    jobs = checkout.run("results/qwen/run_001/graph_statistics.safetensors", overlay="overlay.yaml").jobs
+    assert set(jobs) == {"train_run", "run_graphs"}
+    name = "results/qwen/run_001/graph_statistics.safetensors"
+    assert tensors(checkout.path(name)) == tensors(finished.path(name))
+    assert not checkout.path("results/qwen/run_001/pairwise_distances.safetensors").exists()
+    assert "run_distances" not in checkout.plan(overlay="overlay.yaml").jobs
