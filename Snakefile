@@ -9,6 +9,11 @@ from snakemake.utils import min_version
 min_version("9.27")
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 
+from blackholes import locks
+
+if workflow.is_main_process:
+    locks.hold()
+
 
 configfile: "config/config.yaml"
 
@@ -41,5 +46,9 @@ localrules:
 rule all:
     default_target: True
     input:
-        rules.contents.input,
+        rules.corpus.input,
+        rules.train.input,
+        rules.distances.input if CONFIG.distances.store else [],
+        rules.black_holes.input,
+        rules.figures.input,
         rules.report.input,

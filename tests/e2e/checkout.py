@@ -62,6 +62,11 @@ class Checkout:
         shutil.copytree(self.folder, folder, dirs_exist_ok=True)
         return Checkout(folder)
 
+    def clean(self, folder: Path) -> "Checkout":
+        """A copy in which nothing has run, but whose kernels are compiled."""
+        shutil.copytree(self.folder, folder, ignore=shutil.ignore_patterns("results", ".snakemake"), dirs_exist_ok=True)
+        return Checkout(folder)
+
     def command(self, *arguments: str, cores: int = 2, overlay: str | None = None) -> list[str]:
         files = [TINY, overlay] if overlay else [TINY]
         return [sys.executable, "-m", "snakemake", *arguments, "--cores", str(cores), "--configfile", *files]

@@ -31,9 +31,4 @@ def clone(finished, tmp_path):
 @pytest.fixture
 def fresh(finished, tmp_path):
     """A checkout in which nothing has run, but whose kernels are compiled."""
-    import shutil
-
-    checkout = finished.copy(tmp_path / "fresh")
-    shutil.rmtree(checkout.path("results"))
-    shutil.rmtree(checkout.path(".snakemake"))
-    return checkout
+    return finished.clean(tmp_path / "fresh")

@@ -5,7 +5,6 @@ import signal
 import time
 
 import pytest
-from blackholes import locks
 
 TARGET = "results/normal/run_001/training_log.csv"
 FOLDER = "results/normal/run_001"
@@ -95,12 +94,3 @@ def test_a_second_call_beside_a_live_one_is_refused(clone):
     finally:
         os.killpg(snakemake.pid, signal.SIGKILL)
         snakemake.communicate(timeout=60)
-
-
-@pytest.mark.parametrize("others", ["", "another-host\n"])
-def test_locks_of_a_folder_used_from_two_hosts_are_left_alone(tmp_path, others):
-    lock = tmp_path / "locks" / "0.output.lock"
-    lock.parent.mkdir()
-    lock.write_text("file\n")
-    assert locks.hold(tmp_path) == []  # of a call that knew nothing of this lock
-    assert lock.exists()

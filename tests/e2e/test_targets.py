@@ -6,14 +6,18 @@ import pytest
 from e2e.checkout import same_but_for_threads, tensors
 
 RUN = "results/qwen/run_002"
+JOBS = {
+    "corpus": "prepare_corpus",
+    "train": "train_run",
+    "distances": "run_distances",
+    "black_holes": "run_black_holes",
+}
 
 
 @pytest.fixture(scope="module")
 def alone(finished, tmp_path_factory):
     """A checkout in another folder in which one run was asked for, with one core, and what that call said."""
-    checkout = finished.copy(tmp_path_factory.mktemp("alone"))
-    for name in ("results", ".snakemake"):
-        shutil.rmtree(checkout.path(name))
+    checkout = finished.clean(tmp_path_factory.mktemp("alone"))
     ran = checkout.run(f"{RUN}/black_hole_counts.safetensors", cores=1)
     return checkout, ran.jobs
 
@@ -44,6 +48,14 @@ def test_the_last_targets_ask_for_all_that_they_show(fresh, target):
     jobs = fresh.plan(target).jobs
     assert len([rule for rule in jobs if rule.startswith("figure_")]) == 9
     assert ("write_report" in jobs) == (target == "report")
+
+
+@pytest.mark.parametrize("target", ["corpus", "train", "distances", "black_holes"])
+def test_resources_and_threads_are_set_by_the_name_of_a_target(fresh, target):
+    said = fresh.plan(target, "--set-resources", f"{target}:mem_mb=777", "--set-threads", f"{target}=2").said
+    (job,) = [job for job in said.split("\n\n") if f"rule {JOBS[target]}:" in job][:1]
+    assert "mem_mb=777" in job
+    assert "threads: 2" in job
 
 
 def test_one_run_alone_builds_only_what_it_needs(alone):

@@ -41,7 +41,7 @@ def finished_jobs():
 
 
 def test_the_same_bytes_as_a_local_run(slurm, local, tmp_path):
-    checkout = Checkout.fresh(tmp_path / "cluster")
+    checkout = local.clean(tmp_path / "cluster")
     checkout.run(*PROFILE, *QUICK)
     jobs = finished_jobs()
     assert len(jobs) > 30
@@ -70,6 +70,6 @@ def test_a_gpu_is_asked_for_where_the_device_is_one(slurm, local, tmp_path):
     shown = subprocess.run(["scontrol", "show", "job", "--oneliner"], check=True, capture_output=True, text=True).stdout
     (job,) = [line for line in shown.splitlines() if "Partition=gpu" in line]
     assert "gres:gpu:1" in job or "gres/gpu:1" in job, job
-    assert "cuda" in (checkout.path("results/logs/train/normal_001.log").read_text())
+    assert "cuda" in checkout.path("results/logs/train/normal_001.log").read_text()
     others = [line for line in shown.splitlines() if "Partition=main" in line]
     assert not [line for line in others if "gpu" in line.partition("TresPer")[2]]

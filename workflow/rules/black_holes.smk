@@ -1,7 +1,5 @@
 """From histories to black holes, the geometry of the cloud, and, with distances, graphs."""
 
-settings_go_to("black_holes", job="run_black_holes")
-
 
 rule black_holes:
     input:

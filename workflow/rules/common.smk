@@ -30,6 +30,22 @@ wildcard_constraints:
     run=r"\d\d\d+",
 
 
+# `--set-threads` and `--set-resources` of a named target mean the jobs that it asks for. Here, since Snakemake reads them
+# once, at the first rule.
+for settings in (
+    workflow.resource_settings.overwrite_threads,
+    workflow.resource_settings.overwrite_resources,
+):
+    for target, job in {
+        "corpus": "prepare_corpus",
+        "train": "train_run",
+        "distances": "run_distances",
+        "black_holes": "run_black_holes",
+    }.items():
+        if target in settings:
+            settings.setdefault(job, settings[target])
+
+
 def of_runs(pattern, experiment=None):
     """The file `pattern` of every run of an experiment, or of all."""
     return [
@@ -85,16 +101,6 @@ def corpus_digest():
 def gpus(device):
     """GPUs that a job asks its cluster for. `auto` takes what is there and asks for none."""
     return int(device in ("cuda", "mps"))
-
-
-def settings_go_to(target, job):
-    """Let `--set-threads` and `--set-resources` of a named target mean the jobs that it asks for."""
-    for settings in (
-        workflow.resource_settings.overwrite_threads,
-        workflow.resource_settings.overwrite_resources,
-    ):
-        if target in settings:
-            settings.setdefault(job, settings[target])
 
 
 def figure_files(reads, experiments=None):

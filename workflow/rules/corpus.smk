@@ -1,7 +1,5 @@
 """From a text to tokens."""
 
-settings_go_to("corpus", job="prepare_corpus")
-
 
 rule corpus:
     input:

@@ -1,7 +1,5 @@
 """From histories to Chebyshev matrices."""
 
-settings_go_to("distances", job="run_distances")
-
 
 rule distances:
     input:

@@ -1,7 +1,5 @@
 """From the corpus to histories: a job a run."""
 
-settings_go_to("train", job="train_run")
-
 
 rule train:
     input:

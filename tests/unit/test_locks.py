@@ -1,0 +1,84 @@
+"""Locks that a killed Snakemake left behind are removed; those of a live one, or of another host, are not."""
+
+import subprocess
+import sys
+
+import pytest
+from blackholes import locks
+
+HOLD = "import sys; from blackholes import locks; print(locks.hold(sys.argv[1]), flush=True); sys.stdin.read()"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with the lock of a process that had taken it in use, and died."""
+    with user(tmp_path):
+        pass
+    lock(tmp_path)
+    return tmp_path
+
+
+def user(folder):
+    """A process that uses `folder` until its standard input is closed."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={"PYTHONPATH": ":".join(sys.path)},
+    )
+    process.said = process.stdout.readline()
+    return process
+
+
+def lock(folder):
+    (folder / "locks").mkdir()
+    (folder / "locks" / "0.output.lock").write_text("results/file\n")
+
+
+def left(folder):
+    return [path.name for path in (folder / "locks").iterdir()]
+
+
+def test_the_dead_leave_no_lock(folder):
+    assert locks.hold(folder) == ["0.output.lock"]
+    assert left(folder) == []
+
+
+def test_a_killed_process_is_dead(tmp_path):
+    with user(tmp_path) as process:
+        lock(tmp_path)
+        process.kill()
+    assert locks.hold(tmp_path) == ["0.output.lock"]
+
+
+def test_the_locks_of_the_living_stay(folder):
+    with user(folder):
+        lock_again = folder / "locks" / "1.output.lock"
+        lock_again.write_text("results/other\n")
+        assert locks.hold(folder) == []
+        assert left(folder) == ["1.output.lock"]
+
+
+def test_two_may_use_a_folder_at_a_time(tmp_path):
+    with user(tmp_path), user(tmp_path):
+        lock(tmp_path)
+        assert locks.hold(tmp_path) == []
+
+
+def test_a_lock_older_than_the_first_use_stays(tmp_path):
+    lock(tmp_path)
+    assert locks.hold(tmp_path) == []
+    assert left(tmp_path) == ["0.output.lock"]
+
+
+def test_once_used_from_another_host_nothing_is_removed(folder):
+    with open(folder / "in_use", "a") as file:
+        file.write("another-host\n")
+    assert locks.hold(folder) == []
+    assert left(folder) == ["0.output.lock"]
+
+
+def test_a_folder_that_cannot_be_made_is_none_of_our_business(tmp_path):
+    (tmp_path / "file").touch()
+    assert locks.hold(tmp_path / "file" / "folder") == []
