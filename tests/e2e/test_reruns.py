@@ -34,8 +34,8 @@ def test_an_edited_kernel_reruns_the_stages_that_use_it(clone):
 
 
 def test_an_edited_script_reruns_its_rule(clone):
-    clone.edit("workflow/scripts/geometry.py", "EDITED = 1")
-    assert set(clone.plan().jobs) == {"run_geometry", "summarise", "figure_centroid", "write_report"}
+    clone.edit("workflow/scripts/graphs.py", "EDITED = 1")
+    assert set(clone.plan().jobs) == {*GRAPHS_ON, "write_report"}
 
 
 def test_an_edited_figure_reruns_this_figure_and_the_report(clone):

@@ -14,6 +14,7 @@ rule run_black_holes:
     output:
         counts=f"{RUN}/black_hole_counts.safetensors",
         events=f"{RUN}/events.csv",
+        geometry=f"{RUN}/geometric_time_series.safetensors",
     log:
         "results/logs/black_holes/{experiment}_{run}.log",
     benchmark:
@@ -29,28 +30,6 @@ rule run_black_holes:
         **RECIPES.stage("black_holes", script="black_holes.py", after=same_run("train")),
     script:
         "../scripts/black_holes.py"
-
-
-rule run_geometry:
-    input:
-        history=f"{RUN}/embedding_evolution.safetensors",
-    output:
-        geometry=f"{RUN}/geometric_time_series.safetensors",
-    log:
-        "results/logs/geometry/{experiment}_{run}.log",
-    benchmark:
-        "results/benchmarks/geometry/{experiment}_{run}.tsv"
-    conda:
-        "../../envs/blackholes.yaml"
-    threads: 1
-    resources:
-        mem_mb=lambda wildcards, attempt: 1500 * attempt,
-        runtime=lambda wildcards, attempt: 10 * attempt,
-        gpu=gpus(CONFIG.distances.device),
-    params:
-        **RECIPES.stage("geometry", script="geometry.py", after=same_run("train")),
-    script:
-        "../scripts/geometry.py"
 
 
 rule run_graphs:

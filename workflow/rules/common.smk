@@ -21,7 +21,7 @@ RUN_FILES = {
     "logs": ("training_log.csv", "train"),
     "counts": ("black_hole_counts.safetensors", "black_holes"),
     "graphs": ("graph_statistics.safetensors", "graphs"),
-    "geometry": ("geometric_time_series.safetensors", "geometry"),
+    "geometry": ("geometric_time_series.safetensors", "black_holes"),
 }
 
 

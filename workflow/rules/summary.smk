@@ -43,7 +43,7 @@ rule summarise:
         **RECIPES.stage(
             "summary",
             script="summarise.py",
-            after=every_run("train", "black_holes", "graphs", "geometry"),
+            after=every_run("train", "black_holes", "graphs"),
             runs=lambda wildcards: [
                 f"run_{run}" for run in run_numbers(wildcards.experiment)
             ],
