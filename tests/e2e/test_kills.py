@@ -8,7 +8,7 @@ import pytest
 
 TARGET = "results/normal/run_001/training_log.csv"
 FOLDER = "results/normal/run_001"
-LONG = "experiments: {normal: {steps: 20000}}\n"  # long enough to be killed in its middle
+LONG = "experiments: {normal: {steps: 12000}}\n"  # long enough to be killed in its middle
 
 
 @pytest.fixture(scope="module")
@@ -58,18 +58,17 @@ def ends_the_same(checkout, expected):
     assert not [name for name in checkout.results() if name.endswith(".tmp")]
 
 
-def test_a_killed_job(clone, undisturbed):
+def test_a_killed_job_and_then_a_killed_snakemake_with_all_its_jobs(clone, undisturbed):
     snakemake, job = start(clone)
     os.kill(job, signal.SIGKILL)
     said, _ = snakemake.communicate(timeout=60)
     assert snakemake.returncode == 1
     assert "Error in rule train_run" in said
     assert finals(clone) == []
-    ends_the_same(clone, undisturbed)
 
-
-def test_a_killed_snakemake_with_all_its_jobs(clone, undisturbed):
     snakemake, _ = start(clone)
+    beside = clone.run(TARGET, overlay="overlay.yaml", cores=1, status=1)
+    assert "cannot be locked" in beside.said  # a live one's lock holds
     os.killpg(snakemake.pid, signal.SIGKILL)
     snakemake.communicate(timeout=60)
     assert finals(clone) == []
@@ -84,13 +83,3 @@ def test_a_killed_snakemake_whose_job_lives_on(clone, undisturbed):
     snakemake.wait(timeout=60)
     ends_the_same(clone, undisturbed)
     assert not os.path.exists(f"/proc/{job}") or os.kill(job, signal.SIGKILL) is None
-
-
-def test_a_second_call_beside_a_live_one_is_refused(clone):
-    snakemake, _ = start(clone)
-    try:
-        assert "cannot be locked" in clone.run(TARGET, overlay="overlay.yaml", cores=1, status=1).said
-        assert snakemake.poll() is None
-    finally:
-        os.killpg(snakemake.pid, signal.SIGKILL)
-        snakemake.communicate(timeout=60)

@@ -126,13 +126,15 @@ def test_runs_differ_and_start_as_their_experiment_says(finished):
     assert len(starts["normal/run_001"].unique(dim=0)) == V
 
 
-def test_a_checkpoint_loads(finished):
-    from transformers import GPT2LMHeadModel
-
-    model = GPT2LMHeadModel.from_pretrained(finished.path("results/qwen/run_001/model"))
-    with safe_open(finished.path("results/qwen/run_001/embedding_evolution.safetensors"), framework="pt") as file:
-        last = file.get_slice("embedding_history")[S - 1 : S][0]
-    assert torch.equal(model.transformer.wte.weight.to(BF16), last)
+def test_the_checkpoint_is_the_last_step(finished):
+    folder = finished.path("results/qwen/run_001")
+    assert json.loads((folder / "model/config.json").read_text())["model_type"] == "gpt2"
+    with (
+        safe_open(folder / "model/model.safetensors", framework="pt") as model,
+        safe_open(folder / "embedding_evolution.safetensors", framework="pt") as history,
+    ):
+        last = history.get_slice("embedding_history")[S - 1 : S][0]
+        assert torch.equal(model.get_tensor("transformer.wte.weight").to(BF16), last)
 
 
 @pytest.mark.parametrize("run", RUNS)

@@ -1,6 +1,6 @@
 """Targets by name and by file, and what must not change a byte: cores, folder, stored distances or not."""
 
-import shutil
+import re
 
 import pytest
 from e2e.checkout import same_but_for_threads, tensors
@@ -28,15 +28,7 @@ def alone(finished, tmp_path_factory):
         ("corpus", {"prepare_corpus"}),
         ("train", {"prepare_corpus", "train_run"}),
         ("distances", {"prepare_corpus", "train_run", "run_distances"}),
-        (
-            "black_holes",
-            {
-                *("prepare_corpus", "train_run", "run_distances", "run_black_holes"),
-                "run_graphs",
-                "run_geometry",
-                "summarise",
-            },
-        ),
+        ("black_holes", {"prepare_corpus", "train_run", "run_distances", "run_black_holes", "run_graphs", "summarise"}),
     ],
 )
 def test_targets_by_name(fresh, target, rules):
@@ -50,12 +42,15 @@ def test_the_last_targets_ask_for_all_that_they_show(fresh, target):
     assert ("write_report" in jobs) == (target == "report")
 
 
-@pytest.mark.parametrize("target", ["corpus", "train", "distances", "black_holes"])
-def test_resources_and_threads_are_set_by_the_name_of_a_target(fresh, target):
-    said = fresh.plan(target, "--set-resources", f"{target}:mem_mb=777", "--set-threads", f"{target}=2").said
-    (job,) = [job for job in said.split("\n\n") if f"rule {JOBS[target]}:" in job][:1]
-    assert "mem_mb=777" in job
-    assert "threads: 2" in job
+def test_resources_and_threads_are_set_by_the_names_of_targets(fresh):
+    memory = {target: 701 + number for number, target in enumerate(JOBS)}
+    arguments = [f"{target}:mem_mb={mb}" for target, mb in memory.items()]
+    threads = [f"{target}=2" for target in JOBS]
+    said = fresh.plan("black_holes", "--set-resources", *arguments, "--set-threads", *threads).said
+    for target, rule in JOBS.items():
+        job = re.search(rf"^rule {rule}:\n(?:    .*\n)*", said, re.MULTILINE)[0]
+        assert f"mem_mb={memory[target]}" in job
+        assert "threads: 2" in job
 
 
 def test_one_run_alone_builds_only_what_it_needs(alone):
@@ -71,7 +66,10 @@ def test_one_run_alone_builds_only_what_it_needs(alone):
                 "model/model.safetensors",
             )
         ),
-        "run_black_holes": [f"{RUN}/black_hole_counts.safetensors", f"{RUN}/events.csv"],
+        "run_black_holes": [
+            f"{RUN}/{name}"
+            for name in ("black_hole_counts.safetensors", "events.csv", "geometric_time_series.safetensors")
+        ],
     }
 
 
@@ -82,14 +80,12 @@ def test_a_run_beyond_those_configured_is_a_target_too(alone):
 
 
 def test_one_core_in_another_folder_gives_the_same_bytes(finished, alone):
-    """All but the figures, whose bytes have tests of their own, and one of those."""
+    """One experiment to its table and a figure, and of the other the run that is there."""
     checkout, _ = alone
-    figure = "results/normal/figures/loss_curves.png"
-    checkout.run("black_holes", "distances", figure, cores=1)
+    checkout.run("results/normal/summary.csv", "results/normal/figures/loss_curves.png", cores=1)
     made = {name: digest for name, digest in checkout.digests().items() if "run_007" not in name}
     expected = finished.digests()
-    assert "normal/figures/loss_curves.svg" in made
-    assert len(made) > 30
+    assert {"qwen/run_002/model/model.safetensors", "normal/summary.csv", "normal/figures/loss_curves.svg"} < set(made)
     unequal = [name for name in made if made[name] != expected[name]]
     # jobs of two threads have run with one, and say so
     assert all(name.endswith(("pairwise_distances.safetensors", "graph_statistics.safetensors")) for name in unequal)
@@ -99,11 +95,9 @@ def test_one_core_in_another_folder_gives_the_same_bytes(finished, alone):
 
 def test_distances_that_are_not_stored_give_the_same_graphs(finished, alone):
     checkout, _ = alone
-    shutil.rmtree(checkout.path("results/qwen/run_001"), ignore_errors=True)
     checkout.path("overlay.yaml").write_text("distances: {store: false}\n")
-    jobs = checkout.run("results/qwen/run_001/graph_statistics.safetensors", overlay="overlay.yaml").jobs
-    assert set(jobs) == {"train_run", "run_graphs"}
-    name = "results/qwen/run_001/graph_statistics.safetensors"
+    name = f"{RUN}/graph_statistics.safetensors"
+    assert set(checkout.run(name, overlay="overlay.yaml").jobs) == {"run_graphs"}
     assert tensors(checkout.path(name)) == tensors(finished.path(name))
-    assert not checkout.path("results/qwen/run_001/pairwise_distances.safetensors").exists()
+    assert not checkout.path(f"{RUN}/pairwise_distances.safetensors").exists()
     assert "run_distances" not in checkout.plan(overlay="overlay.yaml").jobs
