@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 from blackholes import locks
 
 if workflow.is_main_process:
-    locks.hold()
+    locks.hold()  # and release what a killed Snakemake left locked
 
 
 configfile: "config/config.yaml"
