@@ -46,7 +46,7 @@ rule run_graphs:
         "results/benchmarks/graphs/{experiment}_{run}.tsv"
     conda:
         "../../envs/blackholes.yaml"
-    threads: 2
+    threads: 1
     resources:
         mem_mb=lambda wildcards, attempt: 1500 * attempt,
         runtime=lambda wildcards, attempt: 10 * attempt,

@@ -17,7 +17,7 @@ rule run_distances:
         "results/benchmarks/distances/{experiment}_{run}.tsv"
     conda:
         "../../envs/blackholes.yaml"
-    threads: 2
+    threads: 1
     resources:
         mem_mb=lambda wildcards, attempt: 1500 * attempt,
         disk_mb=lambda wildcards: int(matrices_mb(wildcards)) + 50,
