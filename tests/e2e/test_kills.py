@@ -8,7 +8,7 @@ import pytest
 
 TARGET = "results/normal/run_001/training_log.csv"
 FOLDER = "results/normal/run_001"
-LONG = "experiments: {normal: {steps: 12000}}\n"  # long enough to be killed in its middle
+LONG = "experiments: {normal: {steps: 30000}}\n"  # long enough to be killed in its middle
 
 
 @pytest.fixture(scope="module")
