@@ -28,6 +28,11 @@ JOBS = {  # run in the folder of the history
     "rules = {name: rule.model_dump() for name, rule in ADJACENCY.items()}; "
     "graphs.write_graph_statistics('history.safetensors', 'distances.safetensors', rules, 'graphs.safetensors')",
 }
+OUTPUTS = {
+    "distances": ["distances.safetensors"],
+    "black holes": ["counts.safetensors", "events.csv"],
+    "graphs, three adjacencies": ["graphs.safetensors"],
+}
 
 
 def process(command: list[str], folder: str | Path, threads: int = 2) -> tuple[float, float]:
@@ -65,6 +70,9 @@ def main() -> None:
             times["dd"].append((process(zeros, folder)[0], 0.0, 0.0))
             Path(folder, "zeros").unlink()
             for name in JOBS:
+                for place in (start_up, whole):
+                    for output in OUTPUTS[name]:  # as Snakemake does before a job
+                        Path(place, output).unlink(missing_ok=True)
                 idle, (seconds, memory) = job(name, start_up)[0], job(name, whole)
                 times[name].append((seconds - idle, idle, memory))
     medians = {name: [median(column) for column in zip(*rows, strict=True)] for name, rows in times.items()}

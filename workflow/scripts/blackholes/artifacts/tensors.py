@@ -9,6 +9,7 @@ import math
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -39,10 +40,14 @@ _NAMES = {
     torch.float8_e5m2: "F8_E5M2",
 }
 _DTYPES = {name: dtype for dtype, name in _NAMES.items()}
+_FLUSH = 64 << 20  # bytes written between two flushes in the background
 
 
 class TensorWriter:
     """Write tensors row by row into one safetensors file that appears, complete, when the context ends.
+
+    A large file goes to the disk while it is written: the kernel slows down a process that leaves it hundreds of
+    megabytes to write back at the end (655 MB: 0.4 to 1.7 s without, 0.4 s with).
 
     Args:
         path: the file's final name.
@@ -72,6 +77,8 @@ class TensorWriter:
         self._head = len(text).to_bytes(8, "little") + text
         self._layout = layout
         self._size = offset
+        self._unflushed, self._flush = 0, Future()
+        self._flush.set_result(None)
         self._stack = ExitStack()
 
     def __enter__(self) -> "TensorWriter":
@@ -82,6 +89,7 @@ class TensorWriter:
             if need > free:
                 raise UserError(f"{self.path}: needs {need / 1e6:,.1f} MB, but the disk has {free / 1e6:,.1f} MB left")
             self._file = self._stack.enter_context(open(temporary, "wb", buffering=0))
+            self._flusher = self._stack.enter_context(ThreadPoolExecutor(1))
             self._write(self._head, 0)
             undo.pop_all()
         return self
@@ -105,13 +113,20 @@ class TensorWriter:
             raise ValueError(f"{key}: more rows than {shape}")
         self._write(data, len(self._head) + state[0])
         state[0], state[2] = state[0] + len(data), state[2] - len(data)
+        self._unflushed += len(data)
+        if self._unflushed >= _FLUSH and self._flush.done():
+            self._flush.result()  # an error of the disk is this writer's error
+            self._flush, self._unflushed = self._flusher.submit(os.fsync, self._file.fileno()), 0
 
     def __exit__(self, kind, error, trace) -> bool | None:
-        left = [key for key, state in self._rows.items() if state[2]]
-        if kind is None and left:
-            error = ValueError(f"{self.path}: rows are missing in {', '.join(left)}")
-            self._stack.__exit__(ValueError, error, None)
-            raise error
+        with ExitStack() as stack:
+            stack.push(self._stack)
+            left = [key for key, state in self._rows.items() if state[2]]
+            if kind is None and left:
+                raise ValueError(f"{self.path}: rows are missing in {', '.join(left)}")
+            if kind is None:
+                self._flush.result()
+            stack.pop_all()
         return self._stack.__exit__(kind, error, trace)
 
 
