@@ -33,8 +33,8 @@ def test_nothing_given_is_the_published_scale():
     assert loaded == config.Config()
     assert set(loaded.experiments) == {"qwen", "normal"}
     qwen, normal = loaded.experiments["qwen"], loaded.experiments["normal"]
-    assert (qwen.runs, qwen.steps, qwen.init) == (16, 10_000, "qwen")
-    assert (normal.runs, normal.steps, normal.init) == (4, 10_000, "normal")
+    assert (qwen.runs, qwen.steps, qwen.init.mode) == (16, 10_000, "qwen")
+    assert (normal.runs, normal.steps, normal.init.mode) == (4, 10_000, "normal")
     assert loaded.adjacency["touching"].threshold == 2 * 2**-7
     assert loaded.corpus.name == "builtin"
 
@@ -213,8 +213,14 @@ def test_every_key_has_a_meaning(model):
         ({"experiments": {"qwen": {"betas": [0.9, "x"]}}}, "experiments.qwen.betas[1]: 'x' is not allowed"),
         ({"experiments": {"qwen": {"target_offset": True}}}, "target_offset: true is not allowed; expected 1 or 2"),
         ({"experiments": {"qwen": {"target_offset": 3}}}, "target_offset: 3 is not allowed; expected 1 or 2"),
-        ({"experiments": {"qwen": {"precision": "mixed"}}}, "precision: 'mixed' is not allowed; expected bf16 or fp32"),
-        ({"experiments": {"qwen": {"init": "zero"}}}, "init: 'zero' is not allowed; expected qwen or normal"),
+        (
+            {"experiments": {"qwen": {"precision": "fp16"}}},
+            "precision: 'fp16' is not allowed; expected bf16, mixed or fp32",
+        ),
+        (
+            {"experiments": {"qwen": {"init": "zero"}}},
+            "init.mode: 'zero' is not allowed; expected normal, qwen or noise",
+        ),
         (
             {"experiments": {"qwen": {"model": {"heads": 3}}}},
             "experiments.qwen.model.width: 64 is not allowed; expected a multiple of heads (3)",

@@ -1,12 +1,80 @@
-"""The configuration's types, ranges and problems in the words of someone who writes YAML."""
+"""What the configuration is built of, and its types, ranges and problems in the words of someone who writes YAML."""
 
 import difflib
 import json
+from collections.abc import Mapping
 from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, NoReturn, Union, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
+
+
+def no_bool(value: Any) -> Any:
+    """Refuse true and false where a number is due: YAML's `yes` would quietly become 1."""
+    if isinstance(value, bool):
+        raise ValueError
+    return value
+
+
+Integer = Annotated[int, BeforeValidator(no_bool)]
+Number = Annotated[float, BeforeValidator(no_bool), Field(allow_inf_nan=False)]
+Step = Annotated[int, BeforeValidator(no_bool), Field(ge=0)] | Literal["last"]
+
+
+def setting(default: Any, meaning: str, allowed: str | None = None, **limits) -> Any:
+    """A key of a section; `allowed` says in words what its type and range cannot."""
+    extra = {"allowed": allowed} if allowed else None
+    return Field(default, description=meaning, json_schema_extra=extra, validate_default=False, **limits)
+
+
+def refuse(key: str, value: Any, allowed: str) -> NoReturn:
+    """Raise, in a validator of a whole section, for one of its keys."""
+    raise PydanticCustomError("impossible", "impossible", {"key": key, "value": value, "allowed": allowed})
+
+
+class Section(BaseModel):
+    """A mapping of the configuration. Unknown keys are refused, and so are keys that another makes useless."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    WORD: ClassVar[str | None] = None  # the key for whose value a word in place of the mapping is short
+    UNUSED: ClassVar[dict[tuple[str, str], list[str]]] = {}  # (key, its value) → keys that then stay at their default
+
+    @model_validator(mode="before")
+    @classmethod
+    def _spelled_out(cls, value):
+        return cls.spell_out(value)
+
+    @classmethod
+    def spell_out(cls, value: Any) -> Any:
+        """A word as the mapping it is short for, where the section has such words."""
+        return value if cls.WORD is None or isinstance(value, (Mapping, cls)) else {cls.WORD: value}
+
+    @model_validator(mode="after")
+    def _all_of_use(self):
+        for (choice, chosen), keys in self.UNUSED.items():
+            for key in keys if getattr(self, choice) == chosen else []:
+                value, default = getattr(self, key), type(self).model_fields[key].default
+                if value != default:
+                    value, default = (list(v) if isinstance(v, tuple) else v for v in (value, default))
+                    refuse(key, value, f"{json.dumps(default)} where {choice} is {chosen}")
+        return self
+
+
+def inherit(section: type[Section], defaults: Any, own: Any) -> Any:
+    """`own` laid over `defaults`, key by key, but for what the choices made in `own` have no use for."""
+    defaults = section.spell_out(defaults)
+    if not (isinstance(defaults, Mapping) and isinstance(own, Mapping)):
+        return own
+    unused = {key for (choice, value), keys in section.UNUSED.items() if own.get(choice) == value for key in keys}
+    laid = {key: value for key, value in defaults.items() if key not in unused}
+    for key, value in own.items():
+        inner = section.model_fields[key].annotation if key in section.model_fields else None
+        within = key in laid and isinstance(inner, type) and issubclass(inner, Section)
+        laid[key] = inherit(inner, laid[key], value) if within else value
+    return laid
 
 
 def problem_line(problem: dict, model: type[BaseModel]) -> str:
@@ -77,6 +145,6 @@ def allowed_words(field: FieldInfo) -> str:
         *words, last = map(str, get_args(field.annotation))
         return f"{', '.join(words)} or {last}" if words else last
     words = [type_words(field.annotation)]
-    for name, word in {"ge": "from", "gt": "above", "le": "up to"}.items():
+    for name, word in {"ge": "from", "gt": "above", "le": "up to", "lt": "below"}.items():
         words += [f"{word} {getattr(limit, name):.10g}" for limit in field.metadata if hasattr(limit, name)]
     return " ".join(words)

@@ -39,13 +39,22 @@ def decays(name: str) -> bool:
     return not name.endswith(".bias") and ".ln_" not in name
 
 
-def initialise(model: dict, init: str, seed: int) -> dict[str, Tensor]:
-    """Fresh float32 parameters, distributed as `transformers` draws them.
+def initialise(model: dict, init: dict, seed: int) -> dict[str, Tensor]:
+    """Fresh float32 parameters, distributed as `transformers` draws them, but for the embedding.
 
     Weights are N(0, 0.02²), projections into the residual stream N(0, (0.02 / √(2 layers))²), biases 0, LayerNorm
-    gains 1. With `init: qwen` every row of the embedding is one and the same draw from N(0, I); with `normal` the
-    embedding stays N(0, 0.02²).
+    gains 1. The embedding, by `init["mode"]`:
+
+    - `normal`: N(0, 0.02²), like the other weights.
+    - `qwen`: every row is one and the same point, drawn from N(0, I); `unit_norm` divides it by its norm.
+    - `noise`: that point plus V × D draws from N(0, `sigma`²). With `drawn_in: float32` the sum is rounded once to
+      bfloat16. With `drawn_in: bfloat16`, the control, noise is drawn, scaled and added in bfloat16: torch then draws
+      it from 256 uniform numbers, so that it takes few values.
+
+    Raises ValueError for another mode.
     """
+    if init["mode"] not in ("normal", "qwen", "noise"):
+        raise ValueError(f"init: mode {init['mode']!r} is not one of 'normal', 'qwen', 'noise'")
     draw = torch.Generator().manual_seed(seed)
     weights = {}
     for name, shape in shapes(model).items():
@@ -56,11 +65,15 @@ def initialise(model: dict, init: str, seed: int) -> dict[str, Tensor]:
         else:
             std = 0.02 / math.sqrt(2 * model["layers"]) if name.endswith("c_proj.weight") else 0.02
             weights[name] = torch.randn(shape, generator=draw) * std
-    if init == "qwen":
+    if init["mode"] != "normal":
         point = torch.randn(model["width"], generator=draw)
+        if init["unit_norm"]:
+            point /= torch.linalg.vector_norm(point)
         weights[EMBEDDING] = point.expand(model["vocabulary_size"], -1).clone()
-    elif init != "normal":
-        raise ValueError(f"init: {init!r} is not one of 'qwen', 'normal'")
+    if init["mode"] == "noise":
+        drawn_in = {"float32": torch.float32, "bfloat16": torch.bfloat16}[init["drawn_in"]]
+        noise = torch.randn(weights[EMBEDDING].shape, generator=draw, dtype=drawn_in) * init["sigma"]
+        weights[EMBEDDING] = (weights[EMBEDDING].to(drawn_in) + noise).bfloat16().float()
     return weights
 
 
