@@ -13,10 +13,18 @@ from blackholes.errors import UserError
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
+from snakemake.utils import update_config
 
 ROOT = Path(__file__).parents[2]
 DEFAULTS = yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8"))
 OVERLAYS = sorted(path for path in (ROOT / "config").glob("*.yaml") if path.name != "config.yaml")
+
+
+def over_defaults(overlay):
+    """An overlay given with `--configfile`, as Snakemake merges it."""
+    merged = copy.deepcopy(DEFAULTS)
+    update_config(merged, overlay)
+    return merged
 
 
 def refusal(overlay):
@@ -65,7 +73,7 @@ def test_experiments_inherit_and_differ():
 
 
 def test_false_leaves_an_experiment_out():
-    loaded = config.load(config.merge(DEFAULTS, {"experiments": {"normal": False}}))
+    loaded = config.load(over_defaults({"experiments": {"normal": False}}))
     assert list(loaded.experiments) == ["qwen"]
 
 
@@ -154,13 +162,8 @@ def test_config_yaml_explains_every_key_in_place():
 
 @pytest.mark.parametrize("path", OVERLAYS, ids=lambda path: path.name)
 def test_overlays_are_valid_when_merged(path):
-    from snakemake.utils import update_config
-
     overlay = yaml.safe_load(path.read_text(encoding="utf-8"))
-    merged = copy.deepcopy(DEFAULTS)
-    update_config(merged, copy.deepcopy(overlay))
-    assert merged == config.merge(DEFAULTS, overlay), "we merge as Snakemake does"
-    assert config.load(merged) != config.Config()
+    assert config.load(over_defaults(overlay)) != config.Config()
 
 
 def test_the_reference_is_generated():
@@ -291,7 +294,7 @@ def test_impossible_values_are_refused_in_one_line(overlay, line):
     ids=str,
 )
 def test_graphs_that_cannot_be_are_refused(graph, line):
-    assert line in refusal(config.merge(DEFAULTS, {"adjacency": graph}))
+    assert line in refusal(over_defaults({"adjacency": graph}))
 
 
 @pytest.mark.parametrize(
@@ -352,7 +355,7 @@ def test_any_value_is_accepted_or_refused_in_words_that_name_its_key(path, value
         overlay = {part: overlay}
     said = path[0]
     try:
-        config.load(config.merge(DEFAULTS, overlay))
+        config.load(over_defaults(overlay))
     except UserError as error:
         said = str(error)
     assert path[0] in said

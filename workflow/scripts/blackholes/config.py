@@ -128,8 +128,8 @@ class Init(Section):
     )
     drawn_in: Literal["float32", "bfloat16"] | None = setting(
         None,
-        "`float32` (what null means in mode noise): point and noise are drawn and added in float32, the sum rounded "
-        "once; `bfloat16`, the control: drawn, multiplied by sigma and added in bfloat16",
+        "`float32` (what null means in mode noise): point and noise are added in float32 and their sum is rounded; "
+        "`bfloat16`, the control: both are rounded before they are added in bfloat16",
         "float32 or bfloat16, with mode: noise; else null",
     )
 
@@ -167,13 +167,17 @@ class Experiment(Section):
     precision: Literal["bf16", "mixed", "fp32"] = setting(
         "bf16",
         "what parameters, gradients and the optimizer's state are stored in. `bf16`: all in bfloat16, the regime "
-        "studied; `mixed`: parameters and state in float32, forward pass and snapshots with them rounded to bfloat16; "
-        "`fp32`: all in float32, the snapshots in the history rounded",
+        "studied; `mixed`: in float32, and a bfloat16 copy of the parameters goes forward and backward; `fp32`: in "
+        "float32. Snapshots in the history are rounded to bfloat16 in all three",
     )
     init: Init = setting(Init(), "the embedding before training")
-    optimizer: Literal["adamw", "sgd"] = setting("adamw", "`adamw`, or `sgd`: stochastic gradient descent")
+    optimizer: Literal["adamw", "sgd"] = setting(
+        "adamw", "`adamw`, or `sgd`: gradient descent, with or without momentum"
+    )
     learning_rate: Number = setting(1e-3, "the learning rate at the first step", gt=0, le=10)
-    weight_decay: Number = setting(0.01, "decay of every weight but biases and LayerNorm", ge=0, le=10)
+    weight_decay: Number = setting(
+        0.01, "decay of every weight but biases and LayerNorm; in sgd it is added to the gradient", ge=0, le=10
+    )
     momentum: Number = setting(
         0.0, "sgd's momentum", "number from 0 to below 1, with optimizer: sgd; else 0", ge=0, lt=1
     )
@@ -364,13 +368,6 @@ class Config(Section):
             value = self.adjacency["identical"].model_dump()
             refuse("adjacency.identical", value, f"{IDENTICAL.model_dump()}, which black holes are defined by")
         return self
-
-
-def merge(base: Any, overlay: Any) -> Any:
-    """`overlay` laid over `base`, mappings within mappings too, as Snakemake merges configuration files."""
-    if not (isinstance(base, Mapping) and isinstance(overlay, Mapping)):
-        return overlay
-    return {**base, **{key: merge(base.get(key), value) for key, value in overlay.items()}}
 
 
 def steps_at(chosen: Literal["auto"] | list[int | str], last: int) -> list[int]:

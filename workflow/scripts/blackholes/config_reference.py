@@ -26,6 +26,8 @@ Several are laid on top of each other in the order given, and `--config` comes l
 
 - [quick.yaml](quick.yaml): the same science in minutes on two cores.
 - [gatsby.yaml](gatsby.yaml): the published corpus, from Project Gutenberg.
+- [published.yaml](published.yaml): the published experiments; [published_short.yaml](published_short.yaml), laid over
+  it: what two cores do in about an hour.
 
 Everything is checked before anything runs. A key that is not in the tables below, a wrong type, a value that is out
 of range or impossible stops with a line that names the key, the value and what is allowed.
@@ -35,7 +37,10 @@ In YAML, write 1.0e-3 or 0.001; the text 1e-3 is understood as well.
 EXPERIMENTS = """\
 Each entry is one experiment, and its name a folder: `results/<name>/`. A name starts with a lower-case letter, goes on
 with a-z, 0-9, _ or -, and is none of {reserved}.
-An entry has any keys of `experiment_defaults` in which it differs, `model` included; `{{}}` inherits them all.
+An entry has any keys of `experiment_defaults` in which it differs; `{{}}` inherits them all. `init` and `model` are
+inherited key by key too, but `init` as a word means the same everywhere: that mode, and the rest at its defaults.
+An entry that says its own `init.mode`, `optimizer` or `schedule` does not inherit what that choice has no use for:
+`optimizer: sgd` leaves the `betas` and `epsilon` of AdamW behind.
 Since overlays can only add, `<name>: false` leaves an experiment out.
 
 Default:

@@ -47,9 +47,9 @@ def initialise(model: dict, init: dict, seed: int) -> dict[str, Tensor]:
 
     - `normal`: N(0, 0.02²), like the other weights.
     - `qwen`: every row is one and the same point, drawn from N(0, I); `unit_norm` divides it by its norm.
-    - `noise`: that point plus V × D draws from N(0, `sigma`²). With `drawn_in: float32` the sum is rounded once to
-      bfloat16. With `drawn_in: bfloat16`, the control, noise is drawn, scaled and added in bfloat16: torch then draws
-      it from 256 uniform numbers, so that it takes few values.
+    - `noise`: that point plus V × D draws from N(0, `sigma`²). With `drawn_in: float32` they are added in float32
+      and the sum is rounded to bfloat16. With `drawn_in: bfloat16`, the control, the point is rounded, and the noise
+      drawn, scaled and added in bfloat16: it then moves only coordinates whose cell is not large against it.
 
     Raises ValueError for another mode.
     """

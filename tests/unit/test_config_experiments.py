@@ -1,0 +1,266 @@
+"""Experiments as a matrix: what they inherit, what cannot be combined, and the settings that a run gets."""
+
+import copy
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from blackholes import config
+from blackholes.errors import UserError
+from blackholes.training.settings import run_settings
+from snakemake.utils import update_config
+
+DEFAULTS = yaml.safe_load((Path(__file__).parents[2] / "config/config.yaml").read_text(encoding="utf-8"))
+NOISE = {"mode": "noise", "sigma": 1e-5, "unit_norm": True}
+AT_POINT = {"mode": "qwen", "unit_norm": False, "sigma": None, "drawn_in": None}
+
+
+def load(own, defaults=None):
+    """Experiment `x` under these defaults, as over `config/config.yaml` and as alone."""
+    overlay = {"experiment_defaults": defaults or {}, "experiments": {"qwen": False, "normal": False, "x": own}}
+    merged = copy.deepcopy(DEFAULTS)
+    update_config(merged, overlay)
+    over, alone = (config.load(given).experiments["x"] for given in (merged, overlay))
+    assert over == alone
+    return over
+
+
+def refusal(own, defaults=None):
+    with pytest.raises(UserError) as caught:
+        load(own, defaults)
+    return str(caught.value)
+
+
+# --- what there is
+
+
+@pytest.mark.parametrize(
+    ("init", "dumped"),
+    [
+        ("qwen", AT_POINT),
+        ({"mode": "qwen"}, AT_POINT),
+        ({}, AT_POINT),
+        ({"unit_norm": True}, AT_POINT | {"unit_norm": True}),
+        ("normal", AT_POINT | {"mode": "normal"}),
+        (NOISE, NOISE | {"drawn_in": "float32"}),
+        (NOISE | {"drawn_in": None}, NOISE | {"drawn_in": "float32"}),
+        (NOISE | {"drawn_in": "bfloat16"}, NOISE | {"drawn_in": "bfloat16"}),
+        ({"mode": "noise", "sigma": 2}, {"mode": "noise", "sigma": 2.0, "unit_norm": False, "drawn_in": "float32"}),
+        (  # as a command line hands it on
+            {"mode": "noise", "sigma": "1e-5", "unit_norm": "true", "drawn_in": "null"},
+            NOISE | {"drawn_in": "float32"},
+        ),
+    ],
+    ids=str,
+)
+def test_init_is_a_word_or_a_mapping_and_dumped_as_the_mapping(init, dumped):
+    assert load({"init": init}).shared_settings()["init"] == dumped
+
+
+@pytest.mark.parametrize("precision", ["bf16", "mixed", "fp32"])
+@pytest.mark.parametrize("optimizer", [{}, {"optimizer": "sgd"}, {"optimizer": "sgd", "momentum": 0.9}], ids=str)
+@pytest.mark.parametrize("schedule", ["linear", "constant", "cosine"])
+def test_what_can_be_combined(precision, optimizer, schedule):
+    experiment = load({"precision": precision, "schedule": schedule, **optimizer})
+    assert (experiment.precision, experiment.schedule) == (precision, schedule)
+    assert experiment.momentum == optimizer.get("momentum", 0)
+
+
+@pytest.mark.parametrize(("given", "read"), [("auto", "auto"), (1, 1), ("4", 4), (999, 999)])
+def test_runs_of_a_job(given, read):
+    assert config.load({"training": {"runs_per_job": given}}).training.runs_per_job == read
+
+
+def test_seconds_between_checkpoints_may_be_a_fraction():
+    assert config.load({"training": {"checkpoint_seconds": "0.05"}}).training.checkpoint_seconds == 0.05
+
+
+# --- the settings of a run
+
+
+def test_settings_of_runs_differ_in_the_seed_alone():
+    experiment = load({"base_seed": 7, "runs": 3})
+    shared = experiment.shared_settings()
+    assert set(shared) == set(config.Experiment.model_fields) - {"runs"}
+    assert shared == load({"base_seed": 7, "runs": 8}).shared_settings()
+    for run in (1, 2):
+        settings = experiment.run_settings(run)
+        assert settings["seed"] == 7 + run == experiment.seed(run)
+        assert set(settings) == set(shared) - {"base_seed"} | {"seed"}
+        assert all(settings[key] == shared[key] for key in set(settings) - {"seed"})
+        assert settings == run_settings(shared, run) == config.run_settings(shared, run)
+    assert "seed" not in shared
+    assert shared["base_seed"] == 7
+
+
+def test_settings_pass_through_json_unchanged():
+    settings = load({"init": NOISE, "schedule_steps": 20_000}).run_settings(1)
+    assert json.loads(json.dumps(settings)) == settings
+    assert (settings["betas"], settings["schedule_steps"]) == ([0.9, 0.999], 20_000)
+
+
+# --- what is inherited
+
+
+@pytest.mark.parametrize(
+    ("inherited", "own", "mode", "sigma", "unit_norm"),
+    [
+        (NOISE, {}, "noise", 1e-5, True),
+        (NOISE, {"init": {}}, "noise", 1e-5, True),
+        (NOISE, {"init": {"sigma": 1e-4}}, "noise", 1e-4, True),  # a mapping inherits key by key, the mode too
+        (NOISE, {"init": {"mode": "noise", "sigma": 1e-4}}, "noise", 1e-4, True),
+        (NOISE, {"init": "qwen"}, "qwen", None, False),  # a word means the same everywhere
+        (NOISE, {"init": "normal"}, "normal", None, False),
+        (NOISE, {"init": {"mode": "qwen"}}, "qwen", None, True),  # what the mode can use is inherited
+        (NOISE, {"init": {"mode": "normal"}}, "normal", None, False),
+        ("qwen", {"init": NOISE}, "noise", 1e-5, True),
+        ("normal", {"init": NOISE}, "noise", 1e-5, True),
+        ("normal", {"init": {"mode": "qwen", "unit_norm": True}}, "qwen", None, True),
+        ("normal", {"init": {"mode": "normal"}}, "normal", None, False),
+        ("normal", {"init": {}}, "normal", None, False),
+        ("normal", {"init": "qwen"}, "qwen", None, False),
+        ({"mode": "qwen", "unit_norm": True}, {"init": {"mode": "noise", "sigma": 1.0}}, "noise", 1.0, True),
+    ],
+    ids=str,
+)
+def test_an_experiment_inherits_what_its_mode_can_use(inherited, own, mode, sigma, unit_norm):
+    init = load(own, {"init": inherited}).init
+    assert (init.mode, init.sigma, init.unit_norm) == (mode, sigma, unit_norm)
+    assert init.drawn_in == ("float32" if mode == "noise" else None)
+
+
+def test_the_control_differs_in_one_key():
+    init = load({"init": {"drawn_in": "bfloat16"}}, {"init": NOISE}).init
+    assert init.model_dump() == NOISE | {"drawn_in": "bfloat16"}
+
+
+@pytest.mark.parametrize(
+    ("inherited", "own", "key", "value"),
+    [
+        ({"betas": [0.8, 0.9]}, {"optimizer": "sgd"}, "betas", (0.9, 0.999)),
+        ({"epsilon": 1e-6}, {"optimizer": "sgd"}, "epsilon", 1e-8),
+        ({"betas": [0.8, 0.9]}, {"optimizer": "adamw"}, "betas", (0.8, 0.9)),
+        ({"optimizer": "sgd", "momentum": 0.9}, {"optimizer": "adamw"}, "momentum", 0),
+        ({"optimizer": "sgd", "momentum": 0.9}, {"optimizer": "sgd"}, "momentum", 0.9),
+        ({"optimizer": "sgd", "momentum": 0.9}, {}, "momentum", 0.9),
+        ({"schedule_steps": 20_000}, {"schedule": "constant"}, "schedule_steps", None),
+        ({"schedule_steps": 20_000}, {"schedule": "cosine"}, "schedule_steps", 20_000),
+        ({"schedule_steps": 20_000}, {"steps": 30_000, "schedule_steps": None}, "schedule_steps", None),
+    ],
+    ids=str,
+)
+def test_an_experiment_inherits_what_its_optimizer_and_schedule_can_use(inherited, own, key, value):
+    assert getattr(load(own, inherited), key) == value
+
+
+# --- what is refused
+
+
+@pytest.mark.parametrize(
+    ("own", "line"),
+    [
+        ({"init": "zero"}, "init.mode: 'zero' is not allowed; expected normal, qwen or noise"),
+        ({"init": 3}, "init.mode: 3 is not allowed; expected normal, qwen or noise"),
+        ({"init": None}, "init.mode: null is not allowed; expected normal, qwen or noise"),
+        ({"init": ["qwen"]}, "init.mode: ['qwen'] is not allowed; expected normal, qwen or noise"),
+        ({"init": "noise"}, "init.sigma: null is not allowed; expected number above 0, since mode is noise"),
+        ({"init": {"mode": "noise"}}, "init.sigma: null is not allowed; expected number above 0, since mode is noise"),
+        ({"init": NOISE | {"sigma": 0}}, "init.sigma: 0 is not allowed; expected number above 0"),
+        ({"init": NOISE | {"sigma": -1e-5}}, "init.sigma: -1e-05 is not allowed; expected number above 0"),
+        ({"init": NOISE | {"sigma": float("inf")}}, "init.sigma: inf is not allowed; expected number above 0"),
+        ({"init": {"sigma": 1e-5}}, "init.sigma: 1e-05 is not allowed; expected null where mode is qwen"),
+        ({"init": NOISE | {"mode": "qwen"}}, "init.sigma: 1e-05 is not allowed; expected null where mode is qwen"),
+        (
+            {"init": {"mode": "normal", "sigma": 1e-5}},
+            "init.sigma: 1e-05 is not allowed; expected null where mode is normal",
+        ),
+        (
+            {"init": {"drawn_in": "bfloat16"}},
+            "init.drawn_in: 'bfloat16' is not allowed; expected null where mode is qwen",
+        ),
+        (
+            {"init": {"mode": "normal", "drawn_in": "float32"}},
+            "init.drawn_in: 'float32' is not allowed; expected null where mode is normal",
+        ),
+        (
+            {"init": {"mode": "normal", "unit_norm": True}},
+            "init.unit_norm: true is not allowed; expected false where mode is normal",
+        ),
+        ({"init": NOISE | {"drawn_in": "fp16"}}, "init.drawn_in: 'fp16' is not allowed; expected float32 or bfloat16"),
+        ({"init": NOISE | {"unit_norm": 2}}, "init.unit_norm: 2 is not allowed; expected true or false"),
+        ({"init": NOISE | {"std": 2}}, "init.std: unknown key (value 2); allowed here: mode, unit_norm, sigma"),
+        ({"precision": "fp16"}, "precision: 'fp16' is not allowed; expected bf16, mixed or fp32"),
+        ({"optimizer": "adam"}, "optimizer: 'adam' is not allowed; expected adamw or sgd"),
+        ({"momentum": 0.9}, "momentum: 0.9 is not allowed; expected 0.0 where optimizer is adamw"),
+        ({"optimizer": "sgd", "momentum": 1}, "momentum: 1 is not allowed; expected number from 0 to below 1"),
+        ({"optimizer": "sgd", "momentum": -0.1}, "momentum: -0.1 is not allowed; expected number from 0 to below 1"),
+        (
+            {"optimizer": "sgd", "betas": [0.8, 0.9]},
+            "betas: [0.8, 0.9] is not allowed; expected [0.9, 0.999] where optimizer is sgd",
+        ),
+        (
+            {"optimizer": "sgd", "epsilon": 1e-6},
+            "epsilon: 1e-06 is not allowed; expected 1e-08 where optimizer is sgd",
+        ),
+        ({"schedule": "step"}, "schedule: 'step' is not allowed; expected linear, constant or cosine"),
+        (
+            {"schedule": "constant", "schedule_steps": 20_000},
+            "schedule_steps: 20000 is not allowed; expected null where schedule is constant",
+        ),
+        (
+            {"steps": 5000, "schedule_steps": 4999},
+            "schedule_steps: 4999 is not allowed; expected null, or an integer from steps (5000) up",
+        ),
+        ({"schedule_steps": 0}, "schedule_steps: 0 is not allowed; expected null, or an integer from steps"),
+        ({"schedule_steps": True}, "schedule_steps: true is not allowed; expected null, or an integer from steps"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_is_refused_in_one_line(own, line):
+    message = refusal(own)
+    assert "\n" not in message
+    assert message.startswith(f"experiments.x.{line}")
+
+
+@pytest.mark.parametrize(
+    ("own", "inherited", "line"),
+    [
+        ({"steps": 30_000}, {"schedule_steps": 20_000}, "schedule_steps: 20000 is not allowed; expected null, or an"),
+        ({"init": "noise"}, {"init": NOISE}, "init.sigma: null is not allowed; expected number above 0"),
+        ({"init": {"sigma": 1e-4}}, {}, "init.sigma: 0.0001 is not allowed; expected null where mode is qwen"),
+        ({"init": {"mode": "qwen", "sigma": 1e-4}}, {"init": NOISE}, "init.sigma: 0.0001 is not allowed"),
+        ({"optimizer": "sgd", "betas": [0.7, 0.9]}, {"betas": [0.8, 0.9]}, "betas: [0.7, 0.9] is not allowed"),
+        ({"momentum": 0.5, "optimizer": "adamw"}, {"optimizer": "sgd"}, "momentum: 0.5 is not allowed"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_combined_with_the_inherited_is_refused(own, inherited, line):
+    message = refusal(own, inherited)
+    assert "\n" not in message
+    assert message.startswith(f"experiments.x.{line}")
+
+
+@pytest.mark.parametrize("own", [{}, {"optimizer": "sgd"}])
+def test_defaults_that_cannot_be_are_refused_where_they_stand(own):
+    message = refusal(own, {"init": {"sigma": 1e-5}, "momentum": 0.5})
+    assert "experiment_defaults.init.sigma: 1e-05 is not allowed" in message
+    assert "experiments.x.init" not in message
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "allowed"),
+    [
+        ("runs_per_job", 0, "`auto`, or an integer from 1 up to 999"),
+        ("runs_per_job", "all", "`auto`, or an integer from 1 up to 999"),
+        ("runs_per_job", 1.5, "`auto`, or an integer from 1 up to 999"),
+        ("runs_per_job", True, "`auto`, or an integer from 1 up to 999"),
+        ("checkpoint_seconds", 0, "number above 0 up to 86400"),
+        ("checkpoint_seconds", "often", "number above 0 up to 86400"),
+    ],
+)
+def test_how_to_train_is_refused_in_one_line(key, value, allowed):
+    with pytest.raises(UserError) as caught:
+        config.load({"training": {key: value}})
+    shown = "true" if value is True else repr(value)
+    assert str(caught.value) == f"training.{key}: {shown} is not allowed; expected {allowed}"
