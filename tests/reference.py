@@ -98,6 +98,9 @@ def draw_windows(token_ids: np.ndarray, context: int, count: int, seed: int) -> 
 
 
 def settings(**changes) -> dict:
-    """Settings of run 1 as the configuration gives them to the engine, with these changes; `model` is merged."""
-    default = Experiment().run_settings(1)
+    """Settings of run 1 as the configuration gives them to the engine, with these changes; `model` is merged.
+
+    `init` may be a word, as in a configuration file.
+    """
+    default = Experiment(init=changes.pop("init", "qwen")).run_settings(1)
     return default | changes | {"model": default["model"] | changes.get("model", {})}

@@ -3,12 +3,15 @@
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
 TARGET = "results/normal/run_001/training_log.csv"
 FOLDER = "results/normal/run_001"
-LONG = "experiments: {normal: {steps: 30000}}\n"  # long enough to be killed in its middle
+# long enough to be killed in its middle
+LONG = "experiments: {normal: {steps: 30000}}\ntraining: {checkpoint_seconds: 0.2}\n"
+STATE = f"{FOLDER}/.training_state.safetensors"
 
 
 @pytest.fixture(scope="module")
@@ -20,18 +23,31 @@ def undisturbed(finished, tmp_path_factory):
 
 
 def start(checkout):
-    """Start the training; return Snakemake and the job's process id once it writes its history."""
+    """Start the training; return Snakemake and the job's process id once it has saved a state of its own."""
     for name in ("embedding_evolution.safetensors", "training_log.csv"):
         checkout.path(f"{FOLDER}/{name}").unlink(missing_ok=True)
     checkout.path("overlay.yaml").write_text(LONG)
     process = checkout.start(TARGET, overlay="overlay.yaml", cores=1)
-    pattern = ".embedding_evolution.safetensors.*.tmp"
-    deadline = time.monotonic() + 120
-    while not (found := list(checkout.path(FOLDER).glob(pattern))):
+    state, deadline = checkout.path(STATE), time.monotonic() + 120
+    before = state.stat().st_ino if state.exists() else None
+    while not state.exists() or state.stat().st_ino == before:
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    return process, int(found[0].suffixes[-2][1:])
+    (job,) = [pid for pid in descendants(process.pid) if b"train.py" in command_line(pid)]
+    return process, job
+
+
+def descendants(pid):
+    """Process ids of the children of a process, and of theirs."""
+    children = []
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        children += map(int, (thread / "children").read_text().split())
+    return children + [below for child in children for below in descendants(child)]
+
+
+def command_line(pid):
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 def finals(checkout):
@@ -43,7 +59,9 @@ def finals(checkout):
 
 
 def ends_the_same(checkout, expected):
-    checkout.run(TARGET, overlay="overlay.yaml", cores=1)
+    """The same command goes on where the last state was saved, and leaves what was to be made and nothing else."""
+    said = checkout.run(TARGET, overlay="overlay.yaml", cores=1).said
+    assert "goes on after step " in said
     digests = checkout.digests()
     files = [
         f"normal/run_001/{name}"
@@ -55,7 +73,7 @@ def ends_the_same(checkout, expected):
         )
     ]
     assert {name: digests[name] for name in files} == {name: expected[name] for name in files}
-    assert not [name for name in checkout.results() if name.endswith(".tmp")]
+    assert not [name for name in checkout.results() if "/." in name]
 
 
 def test_a_killed_job_and_then_a_killed_snakemake_with_all_its_jobs(clone, undisturbed):

@@ -1,6 +1,7 @@
 """The training engine against transformers.Trainer, and what it promises about windows, bytes and failures."""
 
 import csv
+import re
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 from blackholes.artifacts.tensors import open_tensors, write_tensors
 from blackholes.errors import UserError
 from blackholes.kernels import bf16, gpt2
-from blackholes.training import engine, model
+from blackholes.training import cpu, engine, model, optimizer, windows
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -43,7 +44,7 @@ def states(token_ids, settings, **arguments) -> list[tuple[engine.Step, dict]]:
 def same_windows(token_ids, settings):
     """The windows (steps · B, T + 1) that the engine trains on, in order."""
     context, batch = settings["model"]["context"], settings["batch_size"]
-    order = engine.window_order(len(token_ids) - context, batch, settings["seed"])
+    order = windows.window_order(len(token_ids) - context, batch, settings["seed"])
     starts = np.concatenate([next(order) for _ in range(settings["steps"])])
     return torch.from_numpy(token_ids.astype(np.int64)[starts[:, None] + np.arange(context + 1)])
 
@@ -51,7 +52,7 @@ def same_windows(token_ids, settings):
 def both(settings, token_ids=NOISE):
     """Weights after every step of ours and of the Trainer's, from one initial state and on the same windows."""
     ours = states(token_ids, settings)
-    network = reference.load_model(settings["model"], ours[0][1], engine.DTYPES[settings["precision"]])
+    network = reference.load_model(settings["model"], ours[0][1], cpu.DTYPES[settings["precision"]])
     theirs = []
 
     def after(step, network):
@@ -76,15 +77,15 @@ def test_a_step_in_float32_is_the_trainers(init, offset, clip):
     """
     settings = small(precision="fp32", init=init, target_offset=offset, clip=clip, steps=1, weight_decay=0.1)
     (_, before), (step, after) = states(NOISE, settings)
-    windows = same_windows(NOISE, settings)
+    chunks = same_windows(NOISE, settings)
     network = reference.load_model(SMALL, before)
-    (log,) = reference.train(network, windows, settings)
+    (log,) = reference.train(network, chunks, settings)
     assert step.loss == pytest.approx(log["loss"], rel=1e-5)
     assert step.grad_norm == pytest.approx(log["grad_norm"], rel=1e-5)
     assert (step.grad_norm > clip) == (clip < 1)
 
     exact = {name: weight.double().requires_grad_() for name, weight in before.items()}
-    gpt2.loss(exact, *engine.split_targets(windows, offset), SMALL["heads"]).backward()
+    gpt2.loss(exact, *windows.split_targets(chunks, offset), SMALL["heads"]).backward()
     checked = 0
     for name, theirs in network.named_parameters():
         size = exact[name].grad.abs()
@@ -133,7 +134,7 @@ def test_a_step_in_bfloat16_is_the_trainers(init, equal):
 
 
 def test_bfloat16_is_the_dtype_of_all_that_is_kept():
-    for precision, dtype in engine.DTYPES.items():
+    for precision, dtype in cpu.DTYPES.items():
         step, _ = states(NOISE, small(precision=precision, steps=1))[-1]
         assert {weight.dtype for weight in step.weights.values()} == {dtype}
         assert step.embedding.dtype == torch.bfloat16
@@ -146,7 +147,7 @@ def test_bfloat16_is_the_dtype_of_all_that_is_kept():
 @hypothesis_settings(deadline=None, max_examples=60)
 def test_windows_are_drawn_without_replacement(count, batch, seed, passes):
     batch = min(batch, count)
-    order, again = engine.window_order(count, batch, seed), engine.window_order(count, batch, seed)
+    order, again = windows.window_order(count, batch, seed), windows.window_order(count, batch, seed)
     batches = [next(order) for _ in range(-(-passes * count // batch))]
     assert all(len(indices) == batch for indices in batches)
     assert all((indices == next(again)).all() for indices in batches)
@@ -156,8 +157,8 @@ def test_windows_are_drawn_without_replacement(count, batch, seed, passes):
 
 
 def test_passes_and_seeds_differ():
-    one, other = (next(engine.window_order(100, 100, seed)) for seed in (1, 2))
-    order = engine.window_order(100, 100, 1)
+    one, other = (next(windows.window_order(100, 100, seed)) for seed in (1, 2))
+    order = windows.window_order(100, 100, 1)
     assert (next(order) == one).all()
     assert (next(order) != one).any()
     assert (one != other).any()
@@ -168,7 +169,7 @@ def test_passes_and_seeds_differ():
     [(1, [[1, 2, 3], [5, 6, 7]]), (2, [[2, 3, -1], [6, 7, -1]])],
 )
 def test_targets_are_so_many_tokens_later(offset, expected):
-    tokens, targets = engine.split_targets(torch.arange(8).view(2, 4), offset)
+    tokens, targets = windows.split_targets(torch.arange(8).view(2, 4), offset)
     assert tokens.tolist() == [[0, 1, 2], [4, 5, 6]]
     assert targets.tolist() == expected
     assert tokens.is_contiguous()
@@ -178,7 +179,7 @@ def test_targets_are_so_many_tokens_later(offset, expected):
 def test_training_uses_these_windows():
     settings = small(precision="fp32", steps=1)
     (_, before), (step, _) = states(NOISE, settings)
-    tokens, targets = engine.split_targets(same_windows(NOISE, settings), 1)
+    tokens, targets = windows.split_targets(same_windows(NOISE, settings), 1)
     assert step.loss == pytest.approx(gpt2.loss(before, tokens, targets, 2).item(), rel=1e-6)
 
 
@@ -192,7 +193,7 @@ def test_clip(dtype, size):
     gradients = (gradients * (size / gradients.norm())).to(dtype)
     before = gradients.clone()
     exact = before.double().norm().item()
-    assert engine.clip(gradients, 1.0) == pytest.approx(exact, rel=1e-6)
+    assert optimizer.clip(gradients, 1.0) == pytest.approx(exact, rel=1e-6)
     if size < 1:
         assert gradients.equal(before)
     else:
@@ -202,12 +203,12 @@ def test_clip(dtype, size):
 
 def test_clip_lets_what_is_not_finite_through():
     for value in (torch.nan, torch.inf):
-        assert not np.isfinite(engine.clip(torch.tensor([1.0, value]), 1.0))
+        assert not np.isfinite(optimizer.clip(torch.tensor([1.0, value]), 1.0))
 
 
 def test_named_parameters_are_views_of_flat_buffers():
     shape = reference.settings()["model"]
-    parameters = engine.Parameters(model.initialise(shape, "normal", 1), torch.float32, torch.device("cpu"))
+    parameters = cpu.Parameters(model.initialise(shape, reference.settings(init="normal")["init"], 1), torch.float32)
     assert sum(weight.numel() for weight in parameters.weights.values()) == 116_480
     for i, flat in enumerate(parameters.flat):
         flat.fill_(i + 1)
@@ -225,12 +226,12 @@ def test_named_parameters_are_views_of_flat_buffers():
 def test_padding_is_never_trained(monkeypatch):
     made = []
 
-    class Kept(engine.Parameters):
+    class Kept(cpu.Parameters):
         def __init__(self, *arguments):
             super().__init__(*arguments)
             made.append(self)
 
-    monkeypatch.setattr(engine, "Parameters", Kept)
+    monkeypatch.setattr(cpu, "Parameters", Kept)
     states(NOISE, small(model={"width": 10}, steps=20, init="normal"))  # 10 does not fill a cache line
     (parameters,) = made
     padding = sum(flat.numel() for flat in parameters.flat) - sum(w.numel() for w in parameters.weights.values())
@@ -248,13 +249,18 @@ def write(folder, corpus=None, **changes):
     if corpus is None:
         corpus = folder.parent / "tokens.safetensors"
         write_corpus(corpus, NOISE)
-    paths = {
-        "history": folder / "embedding_evolution.safetensors",
-        "log": folder / "training_log.csv",
-        "checkpoint": (folder / "model" / "config.json", folder / "model" / "model.safetensors"),
-    }
-    engine.write_run(str(corpus), **paths, settings=settings, metadata={"digest": "d"})
+    engine.write_runs(str(corpus), [run_files(folder)], [settings], metadata={"digest": "d"})
     return settings
+
+
+def run_files(folder):
+    checkpoint = folder / "model"
+    return engine.RunFiles(
+        folder / "embedding_evolution.safetensors",
+        folder / "training_log.csv",
+        checkpoint / "config.json",
+        checkpoint / "model.safetensors",
+    )
 
 
 def write_corpus(path, token_ids, vocabulary=20):
@@ -266,8 +272,8 @@ def files(folder) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-@pytest.mark.parametrize("precision", ["bf16", "fp32"])
-@pytest.mark.parametrize("steps", [1, 255, 256, 300])
+@pytest.mark.parametrize("precision", cpu.DTYPES)
+@pytest.mark.parametrize("steps", [1, 33, 300])
 def test_what_a_run_writes(tmp_path, precision, steps):
     folder = tmp_path / "run_001"
     settings = write(folder, steps=steps, precision=precision)
@@ -279,10 +285,11 @@ def test_what_a_run_writes(tmp_path, precision, steps):
     ]
     with open_tensors(folder / "embedding_evolution.safetensors") as file:
         assert file.keys() == ["embedding_history"]
-        assert file.metadata == {"device": "cpu", "digest": "d", "precision": precision}
+        expected = {"device": "cpu", "digest": "d", "precision": precision, "seed": "43", "threads": "1"}
+        assert file.metadata == expected
         file.expect("embedding_history", torch.bfloat16, (steps + 1, 20, 16))
         history = file.rows("embedding_history")
-    assert history[0].equal(model.initialise(SMALL, "qwen", settings["seed"])[model.EMBEDDING].bfloat16())
+    assert history[0].equal(model.initialise(SMALL, settings["init"], settings["seed"])[model.EMBEDDING].bfloat16())
     weights = load_file(folder / "model" / "model.safetensors")
     assert weights.keys() == model.shapes(SMALL).keys()
     assert history[-1].equal(weights[model.EMBEDDING].bfloat16())
@@ -316,11 +323,32 @@ def test_a_run_before_it_changes_no_byte(tmp_path):
     assert files(tmp_path / "alone") == files(tmp_path / "after")
 
 
-@pytest.mark.parametrize("precision", ["bf16", "fp32"])
-def test_divergence_leaves_nothing(tmp_path, precision):
-    with pytest.raises(UserError, match=r"^training diverged at step \d+: .*learning_rate \(now 1e\+30\)"):
-        write(tmp_path / "run", learning_rate=1e30, steps=300, precision=precision)
-    assert files(tmp_path / "run") == {}
+@pytest.mark.parametrize("precision", cpu.DTYPES)
+def test_divergence_names_the_step_and_leaves_the_last_good_parameters(tmp_path, precision):
+    folder = tmp_path / "run_001"
+    changes = {"learning_rate": 1e30, "steps": 300, "precision": precision}
+    with pytest.raises(UserError, match=r"run_001: training diverged at step (\d+): .*now 1e\+30") as caught:
+        write(folder, **changes)
+    step = int(re.search(r"at step (\d+)", str(caught.value))[1])
+    assert f"the parameters of step {step - 1}, the last good ones, are in {folder / 'diverged'}" in str(caught.value)
+    left = {name for name in files(folder) if not name.startswith(".")}
+    assert left == {"diverged/config.json", "diverged/model.safetensors"}
+    good = load_file(folder / "diverged" / "model.safetensors")
+    run = engine.train(NOISE, small(**changes))
+    expected = [state.weights for _, state in zip(range(step), run, strict=False)][-1]
+    assert all(good[name].equal(expected[name]) for name in expected)
+    assert all(weight.isfinite().all() for weight in good.values())
+    with pytest.raises(UserError, match=f"training diverged at step {step}:"):
+        states(NOISE, small(**changes))
+
+
+def test_what_is_left_of_a_divergence_goes_when_training_succeeds(tmp_path):
+    folder = tmp_path / "run_001"
+    with pytest.raises(UserError, match="diverged"):
+        write(folder, learning_rate=1e30, steps=300)
+    write(folder, steps=3)
+    write(tmp_path / "undisturbed", steps=3)
+    assert files(folder) == files(tmp_path / "undisturbed")
 
 
 @pytest.mark.parametrize(
@@ -339,24 +367,29 @@ def test_the_shortest_corpus_that_is_allowed():
     assert len(states(NOISE[:15], small())) == 6
 
 
-def test_a_progress_bar_sees_every_step(tmp_path):
+def test_progress_shows_loss_and_holes_of_the_step(tmp_path):
     seen = []
     write_corpus(tmp_path / "tokens.safetensors", NOISE)
-    engine.write_run(
-        str(tmp_path / "tokens.safetensors"),
-        tmp_path / "history",
-        tmp_path / "log",
-        (tmp_path / "config", tmp_path / "model"),
-        small(),
-        progress=lambda done, total, loss: seen.append((done, total, np.isfinite(loss))),
-    )
-    assert seen == [(step, 5, True) for step in range(1, 6)]
+
+    def progress(k):
+        return lambda done, total, more: seen.append((k, done, total, more()))
+
+    settings = small()
+    engine.write_runs(str(tmp_path / "tokens.safetensors"), [run_files(tmp_path / "a")], [settings], progress=progress)
+    assert [line[0] for line in seen] == [0] * len(seen)
+    assert [line[1] for line in seen] == sorted({line[1] for line in seen})
+    assert [line[2] for line in seen] == [5] * len(seen)
+    assert seen[-1][1] == 5
+    (state, weights) = states(NOISE, settings)[-1]
+    sizes = weights[model.EMBEDDING].unique(dim=0, return_counts=True)[1]
+    holes = sizes[sizes > 1]
+    assert seen[-1][3] == {"loss": state.loss, "holes": len(holes), "population": int(holes.sum())}
 
 
 # What training does
 
 
-@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+@pytest.mark.parametrize("precision", cpu.DTYPES)
 def test_training_learns_more_than_the_unigrams(precision):
     """On a text of period 10 over 8 tokens the next token is certain, and the unigram entropy is 2.03 nats."""
     text = np.tile(np.array([0, 1, 2, 3, 4, 5, 0, 6, 0, 7], np.uint8), 60)

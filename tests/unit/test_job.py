@@ -164,7 +164,7 @@ def test_progress_every_few_seconds_and_at_the_end(tmp_path, capsys, clock):
         tick = job.progress("step")
         for done in range(1, 1501):
             clock.seconds += 1 / 128
-            tick(done, 1500, loss=2.123456 - done / 1e4, holes=7)
+            tick(done, 1500, lambda done=done: {"loss": 2.123456 - done / 1e4, "holes": 7})
     lines = capsys.readouterr().err.splitlines()
     assert lines == [
         "train_run qwen/run_003: step 640/1,500 · 128.0 steps/s · 0:07 left · loss 2.059 · holes 7",

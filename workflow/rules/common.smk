@@ -30,19 +30,42 @@ wildcard_constraints:
     run=r"\d\d\d+",
 
 
+def run_numbers(experiment):
+    return [f"{run:03d}" for run in range(1, CONFIG.experiments[experiment].runs + 1)]
+
+
+# training jobs of several runs: rule name → (experiment, runs). With `auto` they are there wherever a GPU may be, since
+# a job's own Snakemake, on another machine, has to know the same rules; RUNS_TOGETHER says whether they are used here.
+ON_GPU = CONFIG.training.device in ("cuda", "mps")
+MAY_BE_ON_GPU = ON_GPU or CONFIG.training.device == "auto"
+RUNS_TOGETHER = CONFIG.training.runs_per_job
+if RUNS_TOGETHER == "auto":
+    gpu_here = any(os.path.exists(path) for path in ("/dev/nvidiactl", "/dev/dxg"))
+    RUNS_TOGETHER = ON_GPU or (MAY_BE_ON_GPU and gpu_here)
+    PACK_SIZE = 999 if MAY_BE_ON_GPU else 1
+else:
+    PACK_SIZE, RUNS_TOGETHER = RUNS_TOGETHER, RUNS_TOGETHER > 1
+PACKS = {
+    f"train_{experiment}_{runs[0]}_{runs[-1]}": (experiment, runs)
+    for experiment in CONFIG.experiments
+    for start in range(0, CONFIG.experiments[experiment].runs, PACK_SIZE)
+    if len(runs := run_numbers(experiment)[start : start + PACK_SIZE]) > 1
+}
+
 # `--set-threads` and `--set-resources` of a named target mean the jobs that it asks for. Here, since Snakemake reads them
 # once, at the first rule.
-for settings in (
-    workflow.resource_settings.overwrite_threads,
-    workflow.resource_settings.overwrite_resources,
-):
-    for target, job in {
-        "corpus": "prepare_corpus",
-        "train": "train_run",
-        "distances": "run_distances",
-        "black_holes": "run_black_holes",
+SET_THREADS = workflow.resource_settings.overwrite_threads
+if "train" in SET_THREADS:  # of a run, however many share its job
+    CONFIG.training.threads = int(SET_THREADS["train"].value)
+    config["training"]["threads"] = CONFIG.training.threads
+for settings in (SET_THREADS, workflow.resource_settings.overwrite_resources):
+    for target, jobs in {
+        "corpus": ["prepare_corpus"],
+        "train": ["train_run", *PACKS] if settings is not SET_THREADS else [],
+        "distances": ["run_distances"],
+        "black_holes": ["run_black_holes"],
     }.items():
-        if target in settings:
+        for job in jobs if target in settings else []:
             settings.setdefault(job, settings[target])
 
 
@@ -55,13 +78,9 @@ def of_runs(pattern, experiment=None):
     ]
 
 
-def run_numbers(experiment):
-    return [f"{run:03d}" for run in range(1, CONFIG.experiments[experiment].runs + 1)]
-
-
-def history_mb(wildcards):
+def history_mb(experiment):
     """Size of a run's history in MB."""
-    settings = CONFIG.experiments[wildcards.experiment]
+    settings = CONFIG.experiments[experiment]
     return (
         2e-6
         * (settings.steps + 1)

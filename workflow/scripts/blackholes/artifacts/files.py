@@ -34,15 +34,59 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
         os.replace(temporary, path)
         flush(path.parent)
     except BaseException as error:
-        size = 0.0
+        size = _megabytes(temporary)
         with suppress(OSError):
-            size = temporary.stat().st_blocks * 512e-6  # MB; blocks, for a file that is not filled from its start
             temporary.unlink()
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise UserError(f"{path}: {error.strerror} after {size:,.1f} MB; nothing of it is kept") from error
-        if isinstance(error, PermissionError):
-            raise UserError(f"{path}: cannot be written: {error.strerror}") from error
+        _refuse(path, error, f"after {size:,.1f} MB; nothing of it is kept")
         raise
+
+
+@contextmanager
+def resumable(path: str | os.PathLike, mark: str) -> Iterator[Path]:
+    """As `atomic`, but what was written stays on error, under a temporary name that another process goes on with.
+
+    Two processes that write the same file at once, since a killed workflow left one alive, share the temporary and
+    do no harm: what they write under the same `mark` are the same bytes, and the first to end renames the file.
+
+    Args:
+        mark: identifies what is being written; what another mark left behind is removed.
+
+    Raises:
+        UserError: as `atomic`; also where another job took the file away to write something else.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{mark}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        forget(path, keep=temporary)
+        yield temporary
+    except BaseException as error:
+        _refuse(path, error, f"after {_megabytes(temporary):,.1f} MB; it goes on from there when there is room")
+        raise
+    flush(path.parent)
+
+
+def forget(path: str | os.PathLike, keep: Path | None = None) -> None:
+    """Remove what `resumable` left of `path`, but for `keep`."""
+    path = Path(path)
+    for stale in path.parent.glob(f".{path.name}.*.part"):
+        if stale != keep:
+            stale.unlink(missing_ok=True)
+
+
+def _refuse(path: Path, error: BaseException, left: str) -> None:
+    """Raise what a user can act upon."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        raise UserError(f"{path}: {error.strerror} {left}") from error
+    if isinstance(error, PermissionError):
+        raise UserError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def _megabytes(path: Path) -> float:
+    """Size on the disk in MB: by blocks, for a file that is not filled from its start."""
+    with suppress(OSError):
+        return path.stat().st_blocks * 512e-6
+    return 0.0
 
 
 def flush(path: Path) -> None:

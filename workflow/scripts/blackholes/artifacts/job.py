@@ -49,16 +49,17 @@ class Job:
         if self.log:
             print(line, file=self.log, flush=True)
 
-    def progress(self, unit: str) -> Callable[..., None]:
-        """A function `tick(done, total, **shown)` that says, every few seconds, how far, how fast, how long still.
+    def progress(self, unit: str, label: str = "") -> Callable[..., None]:
+        """A function `tick(done, total, more)` that says, every few seconds, how far, how fast, how long still.
 
-        `shown` are further numbers to show (a loss, a count of holes). Lines and no moving bar: several jobs share
+        `more()`, if given, is asked for further numbers to show (a loss, a count of holes) whenever a line is due;
+        `label` names one of several things that a job does side by side. Lines and no moving bar: several jobs share
         one terminal and each has a log.
         """
         began, first = time.monotonic(), None
         said = began
 
-        def tick(done: int, total: int, **shown) -> None:
+        def tick(done: int, total: int, more: Callable[[], dict] = dict) -> None:
             nonlocal said, first
             now = time.monotonic()
             if first is None:
@@ -67,11 +68,12 @@ class Job:
                 return
             said = now
             rate = (done - first[1]) / max(now - first[0], 1e-9)
-            parts = [f"{unit} {done:,}/{total:,}"]
+            parts = [label] if label else []
+            parts += [f"{unit} {done:,}/{total:,}"]
             if rate:
                 parts += [f"{rate:,.1f} {unit}s/s", f"{_clock((total - done) / rate)} left"]
             parts += [
-                f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in shown.items()
+                f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in more().items()
             ]
             self.say(" · ".join(parts))
 

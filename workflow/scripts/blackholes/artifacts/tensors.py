@@ -10,7 +10,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from blackholes.artifacts.files import atomic
+from blackholes.artifacts.files import atomic, resumable
 from blackholes.errors import UserError
 
 _NAMES = {
@@ -53,13 +53,21 @@ class TensorWriter:
         path: the file's final name.
         layout: key → (dtype, shape) of every tensor.
         metadata: text → text, kept in the header.
+        mark: of a file that is gone on with after a kill (see `files.resumable`): its rows stay, and `skip` passes
+            over those that are known to be there.
 
     Raises:
-        UserError: the disk has no room for the file, or fills while it is written.
+        UserError: the disk has no room for the file, or fills while it is written; another job took a marked file.
     """
 
-    def __init__(self, path: str | os.PathLike, layout: Mapping, metadata: Mapping[str, str] | None = None):
-        self.path = Path(path)
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        layout: Mapping,
+        metadata: Mapping[str, str] | None = None,
+        mark: str | None = None,
+    ):
+        self.path, self._mark = Path(path), mark
         header, offset = {"__metadata__": dict(sorted((metadata or {}).items()))}, 0
         self._rows: dict[str, list[int]] = {}  # key → [offset of its next byte, bytes a row, bytes left]
         # wide numbers first, as the library lays them out: every tensor starts at a multiple of its item's size
@@ -82,13 +90,19 @@ class TensorWriter:
         self._stack = ExitStack()
 
     def __enter__(self) -> "TensorWriter":
-        temporary = self._stack.enter_context(atomic(self.path))
+        temporary = atomic(self.path) if self._mark is None else resumable(self.path, self._mark)
+        self._temporary = self._stack.enter_context(temporary)
         with ExitStack() as undo:
             undo.push(self._stack)
-            need, free = len(self._head) + self._size, shutil.disk_usage(self.path.parent).free
+            fresh = os.O_TRUNC if self._mark is None else 0  # a marked file stays, and is written over
+            handle = os.open(self._temporary, os.O_RDWR | os.O_CREAT | fresh, 0o666)
+            self._file = self._stack.enter_context(open(handle, "r+b", buffering=0))
+            self._there = 0  # bytes of this very file that were there before
+            if os.pread(handle, len(self._head), 0) == self._head:
+                self._there = os.fstat(handle).st_size
+            need, free = len(self._head) + self._size - self._there, shutil.disk_usage(self.path.parent).free
             if need > free:
                 raise UserError(f"{self.path}: needs {need / 1e6:,.1f} MB, but the disk has {free / 1e6:,.1f} MB left")
-            self._file = self._stack.enter_context(open(temporary, "wb", buffering=0))
             self._flusher = self._stack.enter_context(ThreadPoolExecutor(1))
             self._write(self._head, 0)
             undo.pop_all()
@@ -118,6 +132,32 @@ class TensorWriter:
             self._flush.result()  # an error of the disk is this writer's error
             self._flush, self._unflushed = self._flusher.submit(os.fsync, self._file.fileno()), 0
 
+    def skip(self, key: str, rows: int) -> bool:
+        """Go on after the next `rows` rows of tensor `key` if an earlier writer of a marked file left them there."""
+        offset, width, left = self._rows[key]
+        size = rows * width
+        if size > left or len(self._head) + offset + size > self._there:
+            return False
+        self._rows[key] = [offset + size, width, left - size]
+        return True
+
+    def flush(self) -> None:
+        """Wait until all that was appended is on the disk."""
+        os.fsync(self._file.fileno())
+
+    def check_owner(self) -> Path:
+        """The name that a marked file has by now: the final one, if who writes the same at the same time was faster.
+
+        Raises:
+            UserError: another job writes something else under this name.
+        """
+        own = os.fstat(self._file.fileno())
+        for name in (self._temporary, self.path):
+            with suppress(FileNotFoundError):
+                if os.path.samestat(own, name.stat()):
+                    return name
+        raise UserError(f"{self.path}: another job has begun to write it anew; this one stops")
+
     def __exit__(self, kind, error, trace) -> bool | None:
         with ExitStack() as stack:
             stack.push(self._stack)
@@ -126,6 +166,9 @@ class TensorWriter:
                 raise ValueError(f"{self.path}: rows are missing in {', '.join(left)}")
             if kind is None:
                 self._flush.result()
+                if self._mark is not None:
+                    self.flush()
+                    os.replace(self.check_owner(), self.path)
             stack.pop_all()
         return self._stack.__exit__(kind, error, trace)
 

@@ -1,29 +1,41 @@
-"""The training engine: one run from its seed to its history, a step at a time.
+"""The training engine: K runs from their seeds to their histories, in blocks of steps, and on after any death.
 
-Parameters, gradients and both of Adam's moments live in flat buffers, in bfloat16 under `precision: bf16` (the
-regime of the notebooks, DESIGN: moments of 8 bits cannot decay by 0.1 % a step); arithmetic in between is float32.
-On a CPU the gradients come from hand-written derivatives, elsewhere from autograd on the same formula.
+On a CPU every run goes by itself (cpu.py), several side by side in threads; on any other device all K go at once, with
+stacked parameters (stacked.py). The files and bytes of a run are the same whatever other runs share its job.
 """
 
-from collections.abc import Callable, Iterator
+import math
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from threading import Event
 
 import numpy as np
 import torch
 from jaxtyping import BFloat16
 from torch import Tensor
 
-from blackholes.artifacts.files import write_table
+from blackholes.artifacts import files
 from blackholes.artifacts.tensors import TensorWriter
 from blackholes.errors import UserError
-from blackholes.kernels import gpt2
+from blackholes.kernels import duplicates
 from blackholes.kernels.device import describe
 from blackholes.training import model as gpt2_model
 from blackholes.training import tokens as corpus_tokens
-from blackholes.training.optimizer import adamw
+from blackholes.training.cpu import CpuRun
+from blackholes.training.resume import Checkpoint
+from blackholes.training.schedules import learning_rate
+from blackholes.training.windows import window_order
 
-DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
-_ALIGN = 32  # elements: every tensor of a flat buffer starts on a cache line
+KEY = "embedding_history"
+_DIVERGED = "diverged"  # folder, in a run's, of the last good parameters
+_BLOCK_BYTES = 64e6  # of snapshots
+_BLOCK_SECONDS = 1.0  # after so long a job looks up: writes, says how far it is, saves its state
 
 
 @dataclass
@@ -42,26 +54,23 @@ class Step:
         return self.weights[gpt2_model.EMBEDDING].detach().to("cpu", torch.bfloat16, copy=True)
 
 
-class Parameters:
-    """Weights and gradients: flat buffers (one for the decayed, one for the rest) and named views of them."""
+@dataclass
+class RunFiles:
+    """What one run writes."""
 
-    def __init__(self, initial: dict[str, Tensor], dtype: torch.dtype, device: torch.device):
-        spans, ends = {}, [0, 0]
-        for name, value in initial.items():
-            kind = 0 if gpt2_model.decays(name) else 1
-            spans[name] = (kind, ends[kind])
-            ends[kind] += -(-value.numel() // _ALIGN) * _ALIGN
-        self.flat = [torch.zeros(end, dtype=dtype, device=device) for end in ends]
-        self.flat_gradients = torch.zeros(sum(ends), dtype=dtype, device=device)
-        halves = self.flat_gradients.split(ends)
-        self.weights, self.gradients = {}, {}
-        for name, value in initial.items():
-            kind, start = spans[name]
-            for views, flat in ((self.weights, self.flat), (self.gradients, halves)):
-                views[name] = flat[kind][start : start + value.numel()].view(value.shape)
-            self.weights[name].copy_(value)
-        for flat, gradients in zip(self.flat, halves, strict=True):
-            flat.grad = gradients
+    history: Path  # embedding_evolution.safetensors, bfloat16 (S, V, D)
+    log: Path  # training_log.csv, a row a step
+    config: Path  # config.json of a Hugging Face checkpoint
+    model: Path  # model.safetensors of it
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.history).parent
+
+    @property
+    def number(self) -> int:
+        """3 of `run_003`."""
+        return int(self.folder.name.removeprefix("run_"))
 
 
 def train(
@@ -75,122 +84,227 @@ def train(
 
     Args:
         token_ids: the corpus, integers (n,).
-        settings: of one run: `seed` (initial parameters, order of the windows), `steps`, `batch_size`,
-            `target_offset`, `precision`, `init`, `learning_rate`, `weight_decay`, `betas`, `epsilon`, `clip`, `model`.
-        threads: CPU threads; the batch is split among them.
+        settings: of one run, as `config.Experiment.run_settings` gives them: `seed` (initial parameters, order of the
+            windows), `steps`, `batch_size`, `target_offset`, `precision`, `init`, `optimizer` and what belongs to it,
+            `learning_rate`, `weight_decay`, `clip`, `schedule`, `model`.
+        threads: CPU threads; the batch is split among them, so they enter the bytes.
         origin: what errors call the corpus.
 
     Raises:
         UserError: the corpus is too short for a window or for one batch, or training diverges.
     """
-    shape, batch, steps, seed = (settings[key] for key in ("model", "batch_size", "steps", "seed"))
-    context = shape["context"]
+    runs, windows = start(token_ids, [settings], torch.device(device), threads, origin)
+    yield Step(0, math.nan, math.nan, math.nan, runs.weights(0))
+    for step in range(1, settings["steps"] + 1):
+        rate = learning_rate(settings, step)
+        losses, norms, snapshots = runs.block(next(windows)[None], [rate])
+        if found := _divergence(losses, norms, snapshots, step - 1):
+            raise UserError(f"training diverged at step {found[0]}: {found[2]}; {_advice(settings)}")
+        yield Step(step, losses.item(), norms.item(), rate, runs.weights(0))
+
+
+def start(token_ids: np.ndarray, settings: Sequence[dict], device: torch.device, threads: int, origin: str):
+    """K runs before their first step, and endlessly, step by step, their windows: starts (K, B) in the corpus."""
+    context, batch = settings[0]["model"]["context"], settings[0]["batch_size"]
     count = corpus_tokens.check(len(token_ids), context, batch, origin)
-    device = torch.device(device)
-    torch.set_num_threads(1 if device.type == "cpu" else threads)  # on a CPU threads share the batch instead
-    parameters = Parameters(gpt2_model.initialise(shape, settings["init"], seed), DTYPES[settings["precision"]], device)
-    gradients_of = _gradients(parameters, batch, context, shape["heads"], threads)
-    update = adamw(parameters.flat, (settings["weight_decay"], 0.0), tuple(settings["betas"]), settings["epsilon"])
-    windows = np.lib.stride_tricks.sliding_window_view(token_ids, context + 1)  # (windows, T + 1)
-    order = window_order(count, batch, seed)
+    if device.type == "cpu":
+        torch.set_num_threads(1)  # threads share the batch, or take a run each, instead
+        runs = CpuRun(token_ids, list(settings), device, threads)
+    else:
+        from blackholes.training.stacked import StackedRuns  # a CPU job need not load it
 
-    yield Step(0, float("nan"), float("nan"), float("nan"), parameters.weights)
-    for step in range(1, steps + 1):
-        chunk = torch.from_numpy(windows[next(order)].astype(np.int64))  # (B, T + 1)
-        tokens, targets = split_targets(chunk, settings["target_offset"])
-        loss = gradients_of(tokens.to(device), targets.to(device))
-        norm = clip(parameters.flat_gradients, settings["clip"])
-        rate = settings["learning_rate"] * (1 - (step - 1) / steps)  # linear decay to 0, no warm-up
-        update(rate)
-        if not np.isfinite(loss) or not np.isfinite(norm):
-            raise UserError(
-                f"training diverged at step {step}: loss {loss}, gradient norm {norm}; "
-                f"a smaller learning_rate (now {settings['learning_rate']}) may help"
-            )
-        yield Step(step, loss, norm, rate, parameters.weights)
+        runs = StackedRuns(token_ids, list(settings), device, threads)
+    orders = [window_order(count, batch, one["seed"]) for one in settings]
+    return runs, (torch.from_numpy(np.stack(starts)) for starts in zip(*orders, strict=True))
 
 
-def _gradients(parameters: Parameters, batch: int, context: int, heads: int, threads: int) -> Callable:
-    """A function (tokens, targets) → loss that leaves the gradients in `parameters`."""
-    if parameters.flat_gradients.device.type == "cpu":
-        return gpt2.CpuStep(parameters.weights, parameters.gradients, batch, context, heads, threads)
-    for name, weight in parameters.weights.items():
-        weight.requires_grad_()
-        weight.grad = parameters.gradients[name]
-
-    def by_autograd(tokens: Tensor, targets: Tensor) -> float:
-        parameters.flat_gradients.zero_()
-        loss = gpt2.loss(parameters.weights, tokens, targets, heads)
-        loss.backward()
-        return loss.item()
-
-    return by_autograd
-
-
-def split_targets(chunk: Tensor, target_offset: int) -> tuple[Tensor, Tensor]:
-    """Inputs and targets (B, T) of windows (B, T + 1): the target of position t is the token `target_offset` later.
-
-    Offset 1 is the next token. Offset 2 is what the notebooks trained on (labels shifted twice); their last position
-    then has no target, marked −1.
-    """
-    targets = chunk.new_full((chunk.shape[0], chunk.shape[1] - 1), -1)
-    targets[:, : chunk.shape[1] - target_offset] = chunk[:, target_offset:]
-    return chunk[:, :-1].contiguous(), targets
-
-
-def window_order(count: int, batch: int, seed: int, epoch: int = 0) -> Iterator[np.ndarray]:
-    """Endless batches (B,) of window indices: without replacement until all are used, then shuffled anew.
-
-    What is left at the end of a pass and fills no batch begins the next one, so no window is dropped for good.
-    """
-    left = np.empty(0, dtype=np.int64)
-    while True:
-        order = np.concatenate([left, np.random.default_rng([seed, epoch]).permutation(count)])
-        full = len(order) // batch * batch
-        yield from order[:full].reshape(-1, batch)
-        left, epoch = order[full:], epoch + 1
-
-
-def clip(gradients: Tensor, limit: float) -> float:
-    """Scale `gradients` in place to a Euclidean norm of at most `limit`; returns the norm before, in float32."""
-    norm = torch.linalg.vector_norm(gradients, dtype=torch.float32)
-    gradients.mul_((limit / (norm + 1e-6)).clamp(max=1.0))
-    return norm.item()
-
-
-def write_run(
+def write_runs(
     corpus: str,
-    history: str,
-    log: str,
-    checkpoint: tuple[str, str],
-    settings: dict,
+    runs: Sequence[RunFiles],
+    settings: Sequence[dict],
     device: torch.device | str = "cpu",
     threads: int = 1,
+    workers: int = 1,
     metadata: dict[str, str] | None = None,
-    progress: Callable[..., None] = lambda done, total, **shown: None,
+    checkpoint_seconds: float = 30.0,
+    progress: Callable[[int], Callable[..., None]] = lambda k: lambda done, total, more=None: None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> None:
-    """Train one run from the corpus file and write its history, training log and checkpoint.
+    """Train K runs that differ in nothing but their seeds, from the corpus file; write each one's files.
+
+    A job that was killed goes on from the last state that it saved, and ends with the same bytes; nothing of that is
+    left after success.
 
     Args:
         corpus: tokens.safetensors.
-        history: embedding_evolution.safetensors, bfloat16 (S, V, D), streamed to disk as it is made.
-        log: training_log.csv, a row a step.
-        checkpoint: config.json and model.safetensors of a Hugging Face checkpoint.
-        progress: called as progress(step, steps, loss=…).
+        settings: of each run, see `train`.
+        threads: CPU threads of a run; they enter the bytes.
+        workers: runs that go side by side on a CPU; they do not.
+        metadata: provenance; seed, device, precision and threads are added.
+        checkpoint_seconds: time between two saved states.
+        progress: k → a function that is called as tick(step, steps, more), `more()` giving loss, holes and population.
+        say: told what a user should know.
+
+    Raises:
+        UserError: as `train`; where training diverges, it names the last good step, whose parameters stay as a
+            checkpoint in `diverged/` of the run's folder.
     """
-    token_ids = corpus_tokens.load(corpus).token_ids.numpy()
     device = torch.device(device)
-    metadata = (metadata or {}) | {"device": describe(device), "precision": settings["precision"]}
-    shape = (settings["steps"] + 1, settings["model"]["vocabulary_size"], settings["model"]["width"])
-    rows, buffer = [], torch.empty((min(256, shape[0]), *shape[1:]), dtype=torch.bfloat16)
-    with TensorWriter(history, {"embedding_history": (torch.bfloat16, shape)}, metadata) as writer:
-        for state in train(token_ids, settings, device, threads, corpus):
-            buffer[state.step % len(buffer)].copy_(state.weights[gpt2_model.EMBEDDING].detach())
-            if (state.step + 1) % len(buffer) == 0 or state.step == settings["steps"]:
-                writer.append("embedding_history", buffer[: state.step % len(buffer) + 1])
-            if state.step:
-                rows.append((state.step, state.loss, state.grad_norm, state.learning_rate))
-                progress(state.step, settings["steps"], loss=state.loss)
-        weights = {name: weight.detach().cpu() for name, weight in state.weights.items()}
-        gpt2_model.write_checkpoint(*checkpoint, weights, settings["model"], metadata)
-        write_table(log, ["step", "loss", "grad_norm", "learning_rate"], rows)
+    token_ids = corpus_tokens.load(corpus).token_ids.numpy()
+    facts = {"device": describe(device), "precision": settings[0]["precision"], "threads": str(threads)}
+    stop = Event()
+
+    def write(group: list[int]) -> None:
+        job = _Group(
+            corpus,
+            [runs[k] for k in group],
+            [settings[k] for k in group],
+            [(metadata or {}) | facts | {"seed": str(settings[k]["seed"])} for k in group],
+            [progress(k) for k in group],
+            say,
+        )
+        job.write(token_ids, device, threads, checkpoint_seconds, stop)
+
+    groups = [list(range(len(runs)))] if device.type != "cpu" else [[k] for k in range(len(runs))]
+    if len(groups) == 1:
+        return write(groups[0])
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            jobs = [pool.submit(write, group) for group in groups]
+            for job in wait(jobs, return_when=FIRST_EXCEPTION).done:
+                job.result()
+        finally:  # an error, or the user, ends all of them
+            stop.set()
+            for job in jobs:
+                job.cancel()
+
+
+class _Stopped(Exception):
+    """Another run of the job failed, or the user ended it."""
+
+
+@dataclass
+class _Group:
+    """K runs that go forward together."""
+
+    corpus: str
+    files: list[RunFiles]
+    settings: list[dict]
+    metadata: list[dict[str, str]]
+    progress: list[Callable[..., None]]
+    say: Callable[[str], None]
+
+    def write(self, token_ids, device, threads: int, checkpoint_seconds: float, stop: Event) -> None:
+        first, steps = self.settings[0], self.settings[0]["steps"]
+        runs, windows = start(token_ids, self.settings, device, threads, self.corpus)
+        recipe = {key: self.metadata[0][key] for key in self.metadata[0] if key != "seed"}
+        recipe |= {"seeds": ", ".join(data["seed"] for data in self.metadata)}
+        recipe |= {"settings": repr(sorted((first | {"seed": None}).items()))}
+        checkpoint = Checkpoint(self.files[0].folder, recipe)
+        shape = (steps + 1, first["model"]["vocabulary_size"], first["model"]["width"])
+        with ExitStack() as stack:
+            saved = checkpoint.load(self.say)  # before the histories: what is refused there is removed here
+            writers = [
+                stack.enter_context(
+                    TensorWriter(files.history, {KEY: (torch.bfloat16, shape)}, data, mark=checkpoint.mark)
+                )
+                for files, data in zip(self.files, self.metadata, strict=True)
+            ]
+            step, log = 0, torch.empty(2, len(writers), steps, dtype=torch.float64)
+            if saved and all(writer.skip(KEY, saved[0] + 1) for writer in writers):
+                step, state, log[:, :, : saved[0]] = saved
+                _restore(runs, state)
+                windows = islice(windows, step, None)
+                self.say(f"goes on after step {step:,} of {steps:,}, where an earlier job was killed")
+            else:
+                for writer, snapshot in zip(writers, runs.embeddings().cpu(), strict=True):
+                    writer.append(KEY, snapshot[None])
+            length, looked = 1, time.monotonic()
+            saved_at = looked
+            most = max(1, min(runs.block_steps, int(_BLOCK_BYTES / (2 * math.prod(shape[1:]) * len(writers)))))
+            while step < steps:
+                n = min(length, steps - step)
+                rates = [learning_rate(first, step + i + 1) for i in range(n)]
+                starts = torch.stack([next(windows) for _ in range(n)])  # (n, K, B)
+                before = {name: value.clone() for name, value in runs.state.items()}
+                losses, norms, snapshots = (found.cpu() for found in runs.block(starts, rates))
+                if found := _divergence(losses, norms, snapshots, step):
+                    self._diverged(runs, before, starts, rates, step, *found)
+                for k, writer in enumerate(writers):
+                    writer.append(KEY, snapshots[:, k])
+                log[0, :, step : step + n], log[1, :, step : step + n] = losses.T, norms.T
+                step += n
+                for k, tick in enumerate(self.progress):
+                    tick(step, steps, lambda k=k: _shown(losses[-1, k], snapshots[-1, k]))
+                now = time.monotonic()
+                length = max(1, min(most, int(n * min(_BLOCK_SECONDS, checkpoint_seconds) / max(now - looked, 1e-9))))
+                looked = now
+                if step < steps and now - saved_at >= checkpoint_seconds:
+                    for writer in writers:
+                        writer.flush()
+                    checkpoint.save(step, runs.state, log[:, :, :step])
+                    saved_at = time.monotonic()
+                if stop.is_set():
+                    raise _Stopped
+            for writer in writers:
+                writer.check_owner()
+            self._write_small_files(runs, log)
+        for paths in self.files:  # success: nothing of this attempt or an earlier one stays
+            Checkpoint(paths.folder, {}).forget()
+            files.forget(paths.history)
+            shutil.rmtree(paths.folder / _DIVERGED, ignore_errors=True)
+
+    def _write_small_files(self, runs, log: Tensor) -> None:
+        columns = ["step", "loss", "grad_norm", "learning_rate"]
+        for k, (paths, settings) in enumerate(zip(self.files, self.settings, strict=True)):
+            self._write_model(runs, k, paths.config, paths.model)
+            rows = (
+                (step, *log[:, k, step - 1].tolist(), learning_rate(settings, step))
+                for step in range(1, settings["steps"] + 1)
+            )
+            files.write_table(paths.log, columns, rows)
+
+    def _write_model(self, runs, k: int, config: Path, tensors: Path) -> None:
+        weights = {name: weight.detach().cpu() for name, weight in runs.weights(k).items()}
+        gpt2_model.write_checkpoint(config, tensors, weights, self.settings[k]["model"], self.metadata[k])
+
+    def _diverged(self, runs, before, starts, rates, step: int, bad: int, k: int, cause: str) -> None:
+        """Go back to the step before the bad one, leave its parameters as a checkpoint, and say so."""
+        _restore(runs, before)
+        if good := bad - 1 - step:
+            runs.block(starts[:good], rates[:good])
+        folder = self.files[k].folder / _DIVERGED
+        self._write_model(runs, k, folder / "config.json", folder / "model.safetensors")
+        raise UserError(
+            f"{self.files[k].folder}: training diverged at step {bad}: {cause}; the parameters of step {bad - 1}, the "
+            f"last good ones, are in {folder}; {_advice(self.settings[k])}"
+        )
+
+
+def _divergence(losses: Tensor, norms: Tensor, snapshots: Tensor, before: int) -> tuple[int, int, str] | None:
+    """(step, run, cause) of the first value that is not finite in a block after step `before`, or None."""
+    fine = losses.isfinite() & norms.isfinite()
+    fine &= snapshots.flatten(2).isfinite().all(2)  # (n, K)
+    if fine.all():
+        return None
+    i, k = (~fine).nonzero()[0].tolist()
+    loss, norm = losses[i, k].item(), norms[i, k].item()
+    whole = math.isfinite(loss) and math.isfinite(norm)
+    cause = "an embedding is not finite" if whole else f"loss {loss:.6g}, gradient norm {norm:.6g}"
+    return before + i + 1, k, cause
+
+
+def _restore(runs, state: dict[str, Tensor]) -> None:
+    """Go back to a copy of `runs.state`."""
+    for name, value in runs.state.items():
+        value.copy_(state[name])
+
+
+def _advice(settings: dict) -> str:
+    return f"a smaller learning_rate (now {settings['learning_rate']}) may help"
+
+
+def _shown(loss: Tensor, embedding: Tensor) -> dict[str, float | int]:
+    """What a line of progress shows of a run."""
+    sizes = duplicates.labels(embedding).bincount()
+    return {"loss": loss.item(), "holes": int((sizes > 1).sum()), "population": int(sizes[sizes > 1].sum())}

@@ -1,34 +1,59 @@
-"""AdamW on flat buffers, with torch's own fused kernel."""
+"""AdamW and SGD on flat buffers, with torch's own fused kernels, and gradient clipping."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 
-def adamw(
-    flats: Sequence[Tensor], decays: Sequence[float], betas: tuple[float, float], epsilon: float
-) -> Callable[[float], None]:
-    """A function `update(learning_rate)` that applies one step of AdamW to flat buffers, from their `.grad`.
+class Optimizer:
+    """One step at a time of AdamW or SGD on flat buffers, from their `.grad`.
 
-    Both moments have the buffers' dtype. The kernel computes in float32 and rounds each of the parameters and the two
-    moments once, as `torch.optim.AdamW(fused=True)` does, which is the Trainer's optimizer: the tests hold the two
-    equal to the bit. It is called directly because that class imports a compiler, a second in every job.
+    The state (AdamW: two moments and a step count, SGD: the momentum) has the buffers' dtype. The kernels compute in
+    float32 and round parameters and state once, as `torch.optim.AdamW(fused=True)`, the Trainer's optimizer, and
+    `torch.optim.SGD(fused=True)` do: the tests hold them equal to the bit. They are called directly because those
+    classes import a compiler, a second in every job.
 
     Args:
-        decays: weight decay of each buffer.
+        settings: `optimizer` (adamw or sgd), and its `betas` and `epsilon`, or its `momentum`.
+        flats: the buffers; shapes are free, since everything is elementwise.
+        decays: weight decay of each buffer: decoupled from the gradient in AdamW, added to it in SGD.
 
-    Source: Loshchilov and Hutter 2019.
+    Source: Loshchilov and Hutter 2019; SGD as Sutskever et al. 2013, in torch's form.
     """
-    first, second = ([torch.zeros_like(flat) for flat in flats] for _ in range(2))
-    counts = [torch.zeros((), dtype=torch.float32, device=flat.device) for flat in flats]
 
-    def update(learning_rate: float) -> None:
-        for flat, m, v, count, decay in zip(flats, first, second, counts, decays, strict=True):
-            count += 1
-            torch._fused_adamw_(
-                [flat], [flat.grad], [m], [v], [], [count], lr=learning_rate, beta1=betas[0], beta2=betas[1],
-                weight_decay=decay, eps=epsilon, amsgrad=False, maximize=False,
-            )  # fmt: skip
+    def __init__(self, settings: Mapping, flats: Sequence[Tensor], decays: Sequence[float]):
+        self._settings, self._flats, self._decays = settings, list(flats), list(decays)
+        self._adamw = settings["optimizer"] == "adamw"
+        buffers = ("first", "second") if self._adamw else ("momentum",) if settings["momentum"] else ()
+        self.state: dict[str, Tensor] = {
+            f"{name}.{i}": torch.zeros_like(flat) for i, flat in enumerate(self._flats) for name in buffers
+        }
+        if self._adamw:
+            for i, flat in enumerate(self._flats):
+                self.state[f"count.{i}"] = torch.zeros((), dtype=torch.float32, device=flat.device)
 
-    return update
+    def update(self, rate: float | Tensor) -> None:
+        """Apply one step. A `rate` that is a float32 tensor of no dimension may change between replays of a graph."""
+        state, settings = self.state, self._settings
+        for i, (flat, decay) in enumerate(zip(self._flats, self._decays, strict=True)):
+            if self._adamw:
+                state[f"count.{i}"] += 1
+                torch._fused_adamw_(
+                    [flat], [flat.grad], [state[f"first.{i}"]], [state[f"second.{i}"]], [], [state[f"count.{i}"]],
+                    lr=rate, beta1=settings["betas"][0], beta2=settings["betas"][1], weight_decay=decay,
+                    eps=settings["epsilon"], amsgrad=False, maximize=False,
+                )  # fmt: skip
+            else:  # a momentum of zeros is as good as none: the first step leaves the gradient in it
+                momentum = [state[f"momentum.{i}"]] if f"momentum.{i}" in state else []
+                torch._fused_sgd_(
+                    [flat], [flat.grad], momentum, weight_decay=decay, momentum=settings["momentum"], lr=rate,
+                    dampening=0.0, nesterov=False, maximize=False, is_first_step=False,
+                )  # fmt: skip
+
+
+def clip(gradients: Tensor, limit: float) -> float:
+    """Scale `gradients` in place to a Euclidean norm of at most `limit`; returns the norm before, in float32."""
+    norm = torch.linalg.vector_norm(gradients, dtype=torch.float32)
+    gradients.mul_((limit / (norm + 1e-6)).clamp(max=1.0))
+    return norm.item()

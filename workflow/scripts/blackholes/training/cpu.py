@@ -1,0 +1,99 @@
+"""One run on the CPU: hand-written gradients on flat buffers.
+
+Parameters, gradients and the optimizer's state live in flat buffers. Under `precision: bf16` all of it is bfloat16
+(the regime of the notebooks; DESIGN: moments of 8 bits cannot decay by 0.1 % a step); under `mixed` parameters and
+state are float32 and a bfloat16 copy of the parameters goes forward and backward; arithmetic in between is float32.
+"""
+
+import numpy as np
+import torch
+from jaxtyping import BFloat16, Float, Int
+from torch import Tensor
+
+from blackholes.kernels import gpt2
+from blackholes.training import model
+from blackholes.training.optimizer import Optimizer, clip
+from blackholes.training.windows import split_targets
+
+DTYPES = {"bf16": torch.bfloat16, "mixed": torch.float32, "fp32": torch.float32}  # of the parameters
+_ALIGN = 32  # elements: every tensor of a flat buffer starts on a cache line
+
+
+class Parameters:
+    """Weights and gradients: flat buffers (one for the decayed, one for the rest) and named views of them."""
+
+    def __init__(self, initial: dict[str, Tensor], dtype: torch.dtype):
+        spans, ends = {}, [0, 0]
+        for name, value in initial.items():
+            kind = 0 if model.decays(name) else 1
+            spans[name] = (kind, ends[kind])
+            ends[kind] += -(-value.numel() // _ALIGN) * _ALIGN
+        self.flat = [torch.zeros(end, dtype=dtype) for end in ends]
+        self.flat_gradients = torch.zeros(sum(ends), dtype=dtype)
+        halves = self.flat_gradients.split(ends)
+        self.weights, self.gradients = {}, {}
+        for name, value in initial.items():
+            kind, start = spans[name]
+            for views, flat in ((self.weights, self.flat), (self.gradients, halves)):
+                views[name] = flat[kind][start : start + value.numel()].view(value.shape)
+            self.weights[name].copy_(value)
+        for flat, gradients in zip(self.flat, halves, strict=True):
+            flat.grad = gradients
+
+
+class CpuRun:
+    """A run that goes forward a block of steps at a time (the interface that StackedRuns shares).
+
+    Args:
+        token_ids: the corpus, integers (n,).
+        settings: a list of one run's settings, see `engine.train`.
+        threads: the batch is split among so many; they enter the bytes, since the order of a sum depends on the split.
+    """
+
+    block_steps = 32  # at most; enough to make what surrounds a block cheap
+
+    def __init__(self, token_ids: np.ndarray, settings: list[dict], device: object = "cpu", threads: int = 1):
+        (settings,) = settings
+        shape, precision = settings["model"], settings["precision"]
+        initial = model.initialise(shape, settings["init"], settings["seed"])
+        self._settings = settings
+        self._parameters = Parameters(initial, DTYPES[precision])
+        self._forward = Parameters(initial, torch.bfloat16) if precision == "mixed" else self._parameters
+        step = self._forward
+        self._gradients = gpt2.CpuStep(
+            step.weights, step.gradients, settings["batch_size"], shape["context"], shape["heads"], threads
+        )
+        decays = (settings["weight_decay"], 0.0)
+        self._optimizer = Optimizer(settings, self._parameters.flat, decays)
+        self._windows = np.lib.stride_tricks.sliding_window_view(token_ids, shape["context"] + 1)
+        flats = {f"parameters.{i}": flat for i, flat in enumerate(self._parameters.flat)}
+        self.state: dict[str, Tensor] = flats | self._optimizer.state
+
+    def weights(self, k: int = 0) -> dict[str, Tensor]:
+        """The live parameters, float32 under `mixed`: copy what has to outlast the next block."""
+        return self._parameters.weights
+
+    def embeddings(self) -> BFloat16[Tensor, "1 V D"]:
+        """A copy of the embedding matrix as the history keeps it."""
+        return self._parameters.weights[model.EMBEDDING].to(torch.bfloat16, copy=True)[None]
+
+    def block(
+        self, windows: Int[Tensor, "n 1 B"], rates: list[float]
+    ) -> tuple[Float[Tensor, "n 1"], Float[Tensor, "n 1"], BFloat16[Tensor, "n 1 V D"]]:
+        """n optimizer steps on the windows that start at these tokens: losses, gradient norms, snapshots after each."""
+        losses, norms = torch.empty(2, len(rates), 1, dtype=torch.float64)
+        parameters, forward = self._parameters, self._forward
+        embedding = parameters.weights[model.EMBEDDING]
+        snapshots = torch.empty(len(rates), 1, *embedding.shape, dtype=torch.bfloat16)
+        for i, rate in enumerate(rates):
+            if forward is not parameters:  # mixed: a bfloat16 copy goes forward, its gradients come back to float32
+                for copy, flat in zip(forward.flat, parameters.flat, strict=True):
+                    copy.copy_(flat)
+            chunk = torch.from_numpy(self._windows[windows[i, 0].numpy()].astype(np.int64))  # (B, T + 1)
+            losses[i, 0] = self._gradients(*split_targets(chunk, self._settings["target_offset"]))
+            if forward is not parameters:
+                parameters.flat_gradients.copy_(forward.flat_gradients)
+            norms[i, 0] = clip(parameters.flat_gradients, self._settings["clip"])
+            self._optimizer.update(rate)
+            snapshots[i, 0].copy_(embedding)
+        return losses, norms, snapshots
