@@ -154,6 +154,13 @@ def test_an_experiment_inherits_what_its_optimizer_and_schedule_can_use(inherite
     assert getattr(load(own, inherited), key) == value
 
 
+def test_an_overlay_without_a_mode_keeps_the_mode_of_the_file_below():
+    merged = copy.deepcopy(DEFAULTS)
+    update_config(merged, {"experiments": {"normal": {"init": {"unit_norm": True}}}})
+    with pytest.raises(UserError, match=r"experiments\.normal\.init\.unit_norm: true .* where mode is normal"):
+        config.load(merged)
+
+
 # --- what is refused
 
 

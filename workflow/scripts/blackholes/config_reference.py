@@ -39,6 +39,7 @@ Each entry is one experiment, and its name a folder: `results/<name>/`. A name s
 with a-z, 0-9, _ or -, and is none of {reserved}.
 An entry has any keys of `experiment_defaults` in which it differs; `{{}}` inherits them all. `init` and `model` are
 inherited key by key too, but `init` as a word means the same everywhere: that mode, and the rest at its defaults.
+(Between overlays, a word is replaced as a whole: a mapping laid over it has to say its `mode` again.)
 An entry that says its own `init.mode`, `optimizer` or `schedule` does not inherit what that choice has no use for:
 `optimizer: sgd` leaves the `betas` and `epsilon` of AdamW behind.
 Since overlays can only add, `<name>: false` leaves an experiment out.
