@@ -44,7 +44,7 @@ def trainer(token_ids, settings, threads):
 
     torch.set_num_threads(threads)
     history = []
-    network = reference.load_model(settings["model"], model.initialise(settings["model"], "qwen", 1), torch.bfloat16)
+    network = reference.load_model(settings["model"], model.initialise(settings["model"], settings["init"], 1), torch.bfloat16)
     with tempfile.TemporaryDirectory() as folder:
         more = {"train_sampling_strategy": "random", "logging_strategy": "no"}
         reference.make_trainer(network, Windows(), settings, folder, [Keep()], **more).train()
@@ -59,7 +59,7 @@ def plain_loop(token_ids, settings, threads):
     from blackholes.training import model
 
     torch.set_num_threads(threads)
-    network = reference.load_model(settings["model"], model.initialise(settings["model"], "qwen", 1))
+    network = reference.load_model(settings["model"], model.initialise(settings["model"], settings["init"], 1))
     decayed = [weight for name, weight in network.named_parameters() if model.decays(name)]
     rest = [weight for name, weight in network.named_parameters() if not model.decays(name)]
     groups = [{"params": decayed, "weight_decay": settings["weight_decay"]}, {"params": rest, "weight_decay": 0.0}]
