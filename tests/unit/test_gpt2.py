@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from blackholes.kernels import _gpt2_loops as loops
 from blackholes.kernels import gpt2
-from blackholes.training import engine, model
+from blackholes.training import model
+from blackholes.training.windows import split_targets
 from numba import njit
 
 REAL = {"vocabulary_size": 128, "context": 128, "width": 64, "layers": 2, "heads": 2}
@@ -30,11 +31,11 @@ def _one_thread():
     torch.set_num_threads(before)
 
 
-def make_weights(shape, spread=0.1, init="normal", dtype=torch.float32, seed=0) -> dict:
-    """Parameters of which none is special: also biases and gains are random. The values are bfloat16's."""
+def make_weights(shape, spread=0.1, init="normal", dtype=torch.float32, seed=0, values=torch.bfloat16) -> dict:
+    """Parameters of which none is special: also biases and gains are random. The values are those of `values`."""
     draw = torch.Generator().manual_seed(seed)
-    weights = model.initialise(shape, init, seed)
-    return {k: (w + spread * torch.randn(w.shape, generator=draw)).bfloat16().to(dtype) for k, w in weights.items()}
+    weights = model.initialise(shape, reference.settings(init=init)["init"], seed)
+    return {k: (w + spread * torch.randn(w.shape, generator=draw)).to(values).to(dtype) for k, w in weights.items()}
 
 
 def make_chunk(shape, batch, seed=0):
@@ -60,6 +61,21 @@ def formula(shape, weights, dtype, tokens, targets):
     loss = gpt2.loss(leaves, tokens, targets, shape["heads"])
     loss.backward()
     return loss.item(), {name: leaf.grad for name, leaf in leaves.items()}
+
+
+def together(shape, models, dtype, pairs):
+    """[(loss, gradients)] of several models, by the formula for all of them at once."""
+    leaves = {name: torch.stack([weights[name].to(dtype) for weights in models]).requires_grad_() for name in models[0]}
+    tokens, targets = (torch.stack(each) for each in zip(*pairs, strict=True))
+    losses = gpt2.losses(leaves, tokens, targets, shape["heads"])
+    losses.sum().backward()
+    return [(loss.item(), {name: leaf.grad[k] for name, leaf in leaves.items()}) for k, loss in enumerate(losses)]
+
+
+def by_stack(shape, weights, dtype, tokens, targets):
+    """The last of three models, the others of which are different."""
+    models = [{name: weight.roll(1 + k).mul(1.5) for name, weight in weights.items()} for k in range(2)]
+    return together(shape, [*models, weights], dtype, [(tokens.flip(0), targets.roll(1))] * 2 + [(tokens, targets)])[2]
 
 
 def by_hand(shape, weights, dtype, tokens, targets, threads=1):
@@ -93,18 +109,44 @@ def same_bits(found, expected) -> bool:
 def test_loss_and_every_gradient_in_float32(shape, batch, spread, offset):
     offset = min(offset, shape["context"])
     weights, chunk = make_weights(shape, spread), make_chunk(shape, batch)
-    pair = engine.split_targets(chunk, offset)
+    pair = split_targets(chunk, offset)
     inputs = reference.labels(chunk, offset)
     exact = theirs(shape, weights, torch.float64, **inputs)
     single = theirs(shape, weights, torch.float32, **inputs)
     assert_close(formula(shape, weights, torch.float64, *pair), exact, 1e-12)
-    for ours in (formula(shape, weights, torch.float32, *pair), by_hand(shape, weights, torch.float32, *pair)):
+    for method in (formula, by_hand, by_stack):
+        ours = method(shape, weights, torch.float32, *pair)
         assert_close(ours, single, 1e-5)
         assert_close(ours, exact, 1e-5)
 
 
+@pytest.mark.parametrize(("shape", "batch", "spread"), CASES[:-1])
+def test_models_at_once_are_each_as_if_alone(shape, batch, spread):
+    models = [make_weights(shape, spread, seed=seed) for seed in range(3)]
+    pairs = [split_targets(make_chunk(shape, batch, seed), 1) for seed in range(3)]
+    for tokens, targets in pairs[1:]:  # the models' losses are means over different numbers of positions
+        targets.view(-1)[1 : tokens.sum() % 4] = -1
+    for weights, (tokens, targets), found in zip(
+        models, pairs, together(shape, models, torch.float64, pairs), strict=True
+    ):
+        labels = targets.masked_fill(targets < 0, -100)
+        inputs = {"input_ids": tokens, "labels": labels, "shift_labels": labels}
+        assert_close(found, theirs(shape, weights, torch.float64, **inputs), 1e-12)
+
+
+def test_a_model_that_is_not_finite_leaves_the_others_alone():
+    models = [make_weights(SMALL, seed=seed) for seed in range(3)]
+    pairs = [split_targets(make_chunk(SMALL, 3, seed), 1) for seed in range(3)]
+    before = together(SMALL, models, torch.float32, pairs)
+    models[1][model.EMBEDDING][:] = torch.nan
+    after = together(SMALL, models, torch.float32, pairs)
+    assert np.isnan(after[1][0])
+    assert same_bits(after[0], before[0])
+    assert same_bits(after[2], before[2])
+
+
 def test_the_comparator_sees_one_wrong_gradient():
-    weights, (tokens, targets) = make_weights(SMALL), engine.split_targets(make_chunk(SMALL, 3), 1)
+    weights, (tokens, targets) = make_weights(SMALL), split_targets(make_chunk(SMALL, 3), 1)
     loss, gradients = formula(SMALL, weights, torch.float64, tokens, targets)
     for name in gradients:
         wrong = gradients[name].clone()
@@ -117,18 +159,18 @@ def test_the_notebooks_double_shift():
     """Inputs ids[i : i + T] with labels ids[i + 1 : i + T + 1], which the model shifts again: the token after next."""
     weights, chunk = make_weights(SMALL), make_chunk(SMALL, 3)
     shifted_twice = theirs(SMALL, weights, torch.float32, input_ids=chunk[:, :-1], labels=chunk[:, 1:])
-    tokens, targets = engine.split_targets(chunk, 2)
+    tokens, targets = split_targets(chunk, 2)
     assert targets[:, :-1].equal(chunk[:, 2:])
     assert (targets[:, -1] == -1).all()
     assert_close(by_hand(SMALL, weights, torch.float32, tokens, targets), shifted_twice, 1e-5)
-    next_token = by_hand(SMALL, weights, torch.float32, *engine.split_targets(chunk, 1))
+    next_token = by_hand(SMALL, weights, torch.float32, *split_targets(chunk, 1))
     assert apart(next_token[0], shifted_twice[0]) > 1e-3
 
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_positions_without_a_target_are_ignored(threads):
     weights, chunk = make_weights(SMALL), make_chunk(SMALL, 4)
-    tokens, targets = engine.split_targets(chunk, 1)
+    tokens, targets = split_targets(chunk, 1)
     targets[torch.rand(targets.shape, generator=torch.Generator().manual_seed(1)) < 0.4] = -1
     targets[2] = -1  # a whole window
     labels = targets.masked_fill(targets < 0, -100)
@@ -137,30 +179,38 @@ def test_positions_without_a_target_are_ignored(threads):
     assert_close(by_hand(SMALL, weights, torch.float32, tokens, targets, threads), expected, 1e-5)
 
 
+@pytest.mark.parametrize("precision", ["bf16", "mixed"])
 @pytest.mark.parametrize("init", ["normal", "qwen"])
 @pytest.mark.parametrize(("shape", "batch", "spread"), CASES)
-def test_bfloat16_is_as_close_to_float64_as_transformers_is(shape, batch, spread, init):
-    """Both round, at places of their own. RMS over draws: 1.5 × their error for each tensor, 1.1 × in all."""
-    ours, their, losses = {}, {}, []
-    for seed in range(1 if shape == REAL else 6):
-        weights, chunk = make_weights(shape, spread, init, seed=seed), make_chunk(shape, batch, seed)
-        inputs = reference.labels(chunk, 1)
+def test_bfloat16_is_as_close_to_float64_as_transformers_is(shape, batch, spread, init, precision):
+    """Both round, at places of their own. RMS over draws: `each` × their error for each tensor, `whole` × in all.
+
+    The stacked formula may be further off: it rounds LayerNorm's output once more, before the gain, which costs
+    something where gains are far from the 1 they start at (large weights). `mixed` keeps float32 parameters: the exact
+    gradient is that at their values, and all lose what the bfloat16 copy that goes forward and backward cannot hold.
+    """
+    values = torch.bfloat16 if precision == "bf16" else torch.float32
+    errors, losses = {by_hand: {}, by_stack: {}, theirs: {}}, {by_hand: [], by_stack: [], theirs: []}
+    for seed in range(1 if shape == REAL else 12):
+        weights, chunk = make_weights(shape, spread, init, seed=seed, values=values), make_chunk(shape, batch, seed)
+        inputs, pair = reference.labels(chunk, 1), split_targets(chunk, 1)
         exact_loss, exact = theirs(shape, weights, torch.float64, **inputs)
-        their_loss, expected = theirs(shape, weights, torch.bfloat16, **inputs)
-        loss, gradients = by_hand(shape, weights, torch.bfloat16, *engine.split_targets(chunk, 1))
-        losses.append((apart(loss, exact_loss), apart(their_loss, exact_loss)))
-        for errors, found in ((ours, gradients), (their, expected)):
+        for method in errors:
+            arguments = (inputs, ()) if method is theirs else ({}, pair)
+            loss, gradients = method(shape, weights, torch.bfloat16, *arguments[1], **arguments[0])
+            losses[method].append(apart(loss, exact_loss))
             for name in exact:
-                errors[name] = np.hypot(errors.get(name, 0.0), apart(found[name], exact[name]))
-    assert {name: (e, their[name]) for name, e in ours.items() if e > 1.5 * their[name] + 2**-9} == {}
-    assert sum(ours.values()) <= 1.1 * sum(their.values()) + 2**-9
-    our_loss, their_loss = np.linalg.norm(losses, axis=0)
-    assert our_loss <= 1.5 * their_loss + 2**-9
+                errors[method][name] = np.hypot(errors[method].get(name, 0.0), apart(gradients[name], exact[name]))
+    for method, each, whole in ((by_hand, 1.5, 1.2), (by_stack, 2.2, 1.3)):
+        ours, their = errors[method], errors[theirs]
+        assert {name: (e, their[name]) for name, e in ours.items() if e > each * their[name] + 2**-9} == {}
+        assert sum(ours.values()) <= whole * sum(their.values()) + 2**-9
+        assert np.linalg.norm(losses[method]) <= 1.5 * np.linalg.norm(losses[theirs]) + 2**-9
 
 
 @pytest.mark.parametrize(("threads", "batch"), [(2, 4), (2, 3), (3, 4), (8, 3)])
 def test_threads_only_change_the_order_of_sums(threads, batch):
-    weights, pair = make_weights(SMALL), engine.split_targets(make_chunk(SMALL, batch), 1)
+    weights, pair = make_weights(SMALL), split_targets(make_chunk(SMALL, batch), 1)
     alone = by_hand(SMALL, weights, torch.float32, *pair)
     assert_close(by_hand(SMALL, weights, torch.float32, *pair, threads=threads), alone, 2e-6)
     # in bfloat16 each thread's share of the gradient is rounded before it is added
@@ -173,18 +223,18 @@ def test_threads_only_change_the_order_of_sums(threads, batch):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_step_again_is_the_same_to_the_bit(dtype, threads):
-    weights, pair = make_weights(REAL, dtype=dtype), engine.split_targets(make_chunk(REAL, 5), 1)
+    weights, pair = make_weights(REAL, dtype=dtype), split_targets(make_chunk(REAL, 5), 1)
     gradients = {name: torch.empty_like(weight) for name, weight in weights.items()}
     step = gpt2.CpuStep(weights, gradients, 5, REAL["context"], REAL["heads"], threads)
     first = step(*pair), {name: gradient.clone() for name, gradient in gradients.items()}
-    other = step(*engine.split_targets(make_chunk(REAL, 5, seed=1), 2)), gradients  # leaves nothing behind
+    other = step(*split_targets(make_chunk(REAL, 5, seed=1), 2)), gradients  # leaves nothing behind
     assert not same_bits(other, first)
     assert same_bits((step(*pair), gradients), first)
     assert same_bits(by_hand(REAL, weights, dtype, *pair, threads=threads), first)
 
 
 def test_weights_are_read_anew():
-    weights, pair = make_weights(SMALL), engine.split_targets(make_chunk(SMALL, 2), 1)
+    weights, pair = make_weights(SMALL), split_targets(make_chunk(SMALL, 2), 1)
     step = gpt2.CpuStep(weights, {name: torch.empty_like(w) for name, w in weights.items()}, 2, 12, 2)
     before = step(*pair)
     weights["transformer.h.1.mlp.c_fc.bias"].add_(1.0)
@@ -193,7 +243,7 @@ def test_weights_are_read_anew():
 
 @pytest.mark.parametrize(("shape", "batch", "spread"), CASES)
 def test_processors_without_bfloat16_products(shape, batch, spread, monkeypatch):
-    weights, pair = make_weights(shape, spread), engine.split_targets(make_chunk(shape, batch), 1)
+    weights, pair = make_weights(shape, spread), split_targets(make_chunk(shape, batch), 1)
     _, exact = formula(shape, weights, torch.float64, *pair)
     native_loss, native = by_hand(shape, weights, torch.bfloat16, *pair)
     monkeypatch.setattr(gpt2, "_has_fast_products", lambda dtype: dtype == torch.float32)
@@ -207,7 +257,7 @@ def test_processors_without_bfloat16_products(shape, batch, spread, monkeypatch)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
 def test_what_is_not_finite_shows_in_the_loss(dtype, value):
-    pair = engine.split_targets(make_chunk(SMALL, 2), 1)
+    pair = split_targets(make_chunk(SMALL, 2), 1)
     for name in model.shapes(SMALL):
         weights = make_weights(SMALL)
         weights[name].view(-1)[-1] = value
@@ -221,7 +271,7 @@ def test_what_is_not_finite_shows_in_the_loss(dtype, value):
 def test_extreme_logits_overflow_nothing():
     weights = make_weights(SMALL)
     weights[model.EMBEDDING] *= 3000
-    pair = engine.split_targets(make_chunk(SMALL, 2), 1)
+    pair = split_targets(make_chunk(SMALL, 2), 1)
     found, exact = by_hand(SMALL, weights, torch.float32, *pair), formula(SMALL, weights, torch.float64, *pair)
     assert exact[0] > 1000
     assert_close(found, exact, 1e-4)

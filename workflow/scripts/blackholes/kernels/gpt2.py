@@ -1,9 +1,9 @@
 """Loss and gradients of GPT-2 for one training step: the formula, and the same by hand for the CPU.
 
-`loss` is the formula in plain torch, on any device, differentiated by autograd. `CpuStep` computes the same loss
-and gradients on CPU tensors with hand-written derivatives: matrix products by torch, everything between them in
-compiled loops (_gpt2_loops.py), no memory allocated after the first step. The tests hold the two against each other
-and against `transformers.GPT2LMHeadModel`.
+`losses` is the formula in plain torch for K models at once, on any device, differentiated by autograd; `loss` is the
+formula for one. `CpuStep` computes the loss and gradients of one model on CPU tensors with hand-written derivatives:
+matrix products by torch, everything between them in compiled loops (_gpt2_loops.py), no memory allocated after the
+first step. The tests hold the two against each other and against `transformers.GPT2LMHeadModel`.
 
 Weights are a dict with the names of a Hugging Face GPT-2 checkpoint; linear weights are (in, out). The dtype of the
 weights is the dtype of every stored activation and gradient; reductions and functions are evaluated in float32.
@@ -22,34 +22,67 @@ Weights = Mapping[str, Tensor]
 
 
 def loss(weights: Weights, tokens: Int[Tensor, "B T"], targets: Int[Tensor, "B T"], heads: int) -> Float[Tensor, ""]:
-    """Mean cross-entropy in nats over the positions whose target is not negative. Differentiable.
+    """`losses` of one model, whose weights have no leading K."""
+    return losses({name: weight[None] for name, weight in weights.items()}, tokens[None], targets[None], heads)[0]
 
-    It is float32, or float64 for float64 weights.
+
+def losses(
+    weights: Weights, tokens: Int[Tensor, "K B T"], targets: Int[Tensor, "K B T"], heads: int
+) -> Float[Tensor, "K"]:
+    """Each model's mean cross-entropy in nats over its positions whose target is not negative. Differentiable.
+
+    They are float32, or float64 for float64 weights. Every weight is (K, *shape); model k sees `tokens[k]` alone, so
+    the gradients of the sum of the losses are each model's own.
 
     Source: Radford et al. 2019; `transformers.models.gpt2` with tanh GELU, no dropout, tied embeddings.
     """
-    B, T = tokens.shape
+    K, B, T = tokens.shape
     wte, wpe = weights["transformer.wte.weight"], weights["transformer.wpe.weight"]
-    C = wte.shape[1]
+    C = wte.shape[-1]
 
-    def norm(x, name):
-        return F.layer_norm(x, (C,), weights[f"{name}.weight"], weights[f"{name}.bias"])
+    def row(name):
+        return weights[name].unsqueeze(1)  # (K, 1, C): the same for every token
+
+    def norm(x, name):  # torch's own gain and bias cannot differ from model to model
+        return torch.addcmul(row(f"{name}.bias"), F.layer_norm(x, (C,)), row(f"{name}.weight"))
 
     def linear(x, name):
-        return torch.addmm(weights[f"{name}.bias"], x.reshape(B * T, -1), weights[f"{name}.weight"]).view(B, T, -1)
+        return torch.baddbmm(row(f"{name}.bias"), x, weights[f"{name}.weight"])
 
-    x = wte[tokens] + wpe[:T]  # (B, T, C)
+    x = (_Lookup.apply(wte, tokens) + wpe[:, None, :T]).view(K, B * T, C)
     for layer in range(layer_count(weights)):
         name = f"transformer.h.{layer}"
-        qkv = linear(norm(x, f"{name}.ln_1"), f"{name}.attn.c_attn")  # (B, T, 3C)
-        q, k, v = qkv.view(B, T, 3, heads, C // heads).permute(2, 0, 3, 1, 4)  # each (B, H, T, d)
-        o = F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2)  # (B, T, H, d)
-        x = x + linear(o, f"{name}.attn.c_proj")
-        a = F.gelu(linear(norm(x, f"{name}.ln_2"), f"{name}.mlp.c_fc"), approximate="tanh")  # (B, T, 4C)
+        qkv = linear(norm(x, f"{name}.ln_1"), f"{name}.attn.c_attn")  # (K, B·T, 3C)
+        q, k, v = qkv.view(K * B, T, 3, heads, C // heads).permute(2, 0, 3, 1, 4)  # each (K·B, H, T, d)
+        o = F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2)  # (K·B, T, H, d)
+        x = x + linear(o.reshape(K, B * T, C), f"{name}.attn.c_proj")
+        a = F.gelu(linear(norm(x, f"{name}.ln_2"), f"{name}.mlp.c_fc"), approximate="tanh")  # (K, B·T, 4C)
         x = x + linear(a, f"{name}.mlp.c_proj")
-    logits = norm(x, "transformer.ln_f") @ wte.t()  # (B, T, V)
+    logits = torch.bmm(norm(x, "transformer.ln_f"), wte.transpose(1, 2))  # (K, B·T, V)
     logits = logits.flatten(0, 1).to(torch.promote_types(logits.dtype, torch.float32))
-    return F.cross_entropy(logits, targets.flatten(), ignore_index=-1)
+    each = F.cross_entropy(logits, targets.flatten(), ignore_index=-1, reduction="none")  # 0 where there is no target
+    return each.view(K, B * T).sum(1) / (targets >= 0).sum((1, 2))
+
+
+class _Lookup(torch.autograd.Function):
+    """Rows (K, B, T, C) of tables (K, V, C) by token (K, B, T).
+
+    The derivative is a product with the one-hot tokens: sums of one order, where torch's own adds with atomics on
+    GPUs, in whatever order they arrive.
+    """
+
+    @staticmethod
+    def forward(ctx, table, tokens):
+        ctx.save_for_backward(tokens)
+        ctx.vocabulary = table.shape[1]
+        return table[torch.arange(len(table), device=table.device)[:, None, None], tokens]
+
+    @staticmethod
+    def backward(ctx, gradient):
+        (tokens,) = ctx.saved_tensors
+        every = torch.arange(ctx.vocabulary, device=tokens.device)
+        hot = (tokens.flatten(1).unsqueeze(-1) == every).to(gradient.dtype)  # (K, B·T, V)
+        return torch.bmm(hot.transpose(1, 2), gradient.flatten(1, 2)), None
 
 
 def layer_count(weights: Weights) -> int:
