@@ -63,7 +63,7 @@ def test_a_script_sees_its_job(tmp_path):
         assert job.wildcards.run == "003"
         assert job.config["training"]
         assert (tmp_path / "logs" / "deep" / "a.log").exists()  # its folder was made
-    assert re.fullmatch(r"train_run qwen/run_003: done in \d+:\d\d\n", log_of(tmp_path))
+    assert re.fullmatch(r"train_run qwen/run_003: done in \d+\.\d s, its start-up apart\n", log_of(tmp_path))
 
 
 @pytest.mark.parametrize(

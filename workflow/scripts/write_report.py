@@ -13,6 +13,8 @@ with open_job(snakemake) as job, atomic(job.output[0]) as temporary:
     command += ["--snakefile", str(Path(snakemake.scriptdir).resolve().parents[1] / "Snakefile")]
     command += ["--configfile", *job.params.files] if job.params.files else []
     command += ["--config", *job.params.values] if job.params.values else []
+    for stale in temporary.parent.glob(".report.html.*.html"):  # of a killed job
+        stale.unlink()
     page = temporary.with_suffix(".html")  # Snakemake chooses the format by the name
     ran = subprocess.run([*command, "--report", str(page)], stdout=job.log, stderr=subprocess.STDOUT)
     if ran.returncode or not page.exists():

@@ -105,7 +105,7 @@ def open_job(snakemake) -> Iterator[Job]:
     try:
         yield job
         if job.log:
-            print(f"{job.name}: done in {_clock(time.monotonic() - began)}", file=job.log)
+            print(f"{job.name}: done in {time.monotonic() - began:.1f} s, its start-up apart", file=job.log)
     except UserError as error:
         job.say(f"error: {error}")
         sys.exit(1)

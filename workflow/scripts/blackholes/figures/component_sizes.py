@@ -49,7 +49,7 @@ def draw(steps: Sequence[int], labels: Mapping[str, np.ndarray], experiment: str
             axes.grid(axis="x", visible=False)
             axes.set_xticks(place, [f"{a}" if a == b else f"{a}–{b}" for a, b in classes])
             style.count_axis(axes, top=vocabulary * 1.12)
-            axes.tick_params(axis="x", length=0, labelsize=8)
+            axes.tick_params(axis="x", length=0, labelsize=6.5)  # 33–64 beside 65–128
         grid[0, column].set_title(f"adjacency: {name}", loc="right", fontweight="bold")
         grid[-1, column].set_xlabel("size of the component (tokens)")
     figure.supylabel(
