@@ -28,6 +28,7 @@ include: "workflow/rules/distances.smk"
 include: "workflow/rules/black_holes.smk"
 include: "workflow/rules/summary.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/reproduction.smk"
 include: "workflow/rules/report.smk"
 
 
@@ -39,6 +40,7 @@ localrules:
     distances,
     black_holes,
     figures,
+    reproduction,
     report,
     write_report,
 
@@ -51,4 +53,5 @@ rule all:
         rules.distances.input if CONFIG.distances.store else [],
         rules.black_holes.input,
         rules.figures.input,
+        REPRODUCTION if PUBLISHED else [],
         rules.report.input,

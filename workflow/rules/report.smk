@@ -7,6 +7,7 @@ rule contents:
         TOKENS,
         expand("results/{experiment}/summary.csv", experiment=CONFIG.experiments),
         rules.figures.input,
+        REPRODUCTION if PUBLISHED else [],
 
 
 rule report:
@@ -35,6 +36,7 @@ rule write_report:
         values=list(workflow.config_settings.config_args or []),
         upstream=lambda wildcards: RECIPES.upstream(
             [("figure_experiments", {})]
+            + [("figure_reproduction", {})] * bool(PUBLISHED)
             + [
                 (stage, dict(experiment=experiment, run=f"{CONFIG.figures.run:03d}"))
                 for experiment in CONFIG.experiments
