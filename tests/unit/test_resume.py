@@ -247,3 +247,49 @@ def test_an_error_in_one_run_stops_the_others_of_its_job(tmp_path):
         engine.write_runs(str(corpus), runs, settings, workers=2)
     assert time.monotonic() - began < 60
     assert not Path(runs[0].history).exists()
+
+
+class Killed(BaseException):
+    """What no code handles."""
+
+
+def test_runs_that_go_forward_together_go_on_together(tmp_path, monkeypatch):
+    """The way of a GPU: one state for all runs of the job, here with stacked parameters on the CPU."""
+    from blackholes.training.stacked import StackedRuns
+
+    monkeypatch.setattr(engine, "CpuRun", StackedRuns)
+    monkeypatch.setattr(engine, "_groups", lambda count, device: [list(range(count))])
+    job = Job(tmp_path / "undisturbed")
+    settings = [make_settings(steps=60, batch_size=3, model=SHAPE) | {"seed": seed} for seed in (1, 2, 3)]
+
+    def write(folder, die_after=None):
+        def progress(k):
+            def tick(done, total, more):
+                if die_after and done > die_after:
+                    raise Killed
+
+            return tick
+
+        files = ("embedding_evolution.safetensors", "training_log.csv", "model/config.json", "model/model.safetensors")
+        job.folders = [folder / f"run_00{k}" for k in (1, 2, 3)]
+        runs = [engine.RunFiles(*(place / name for name in files)) for place in job.folders]
+        corpus, said = str(tmp_path / "tokens.safetensors"), []
+        engine.write_runs(corpus, runs, settings, checkpoint_seconds=1e-4, progress=progress, say=said.append)
+        return job.bytes(), "\n".join(said)
+
+    expected, said = write(tmp_path / "undisturbed")
+    assert not said
+    assert len(expected) == 3 * 4
+    folder = tmp_path / "killed"
+    for die_after in (10, 25):
+        with pytest.raises(Killed):
+            write(folder, die_after)
+    assert sorted(path.name for path in folder.rglob(STATE)) == [STATE]
+    (part,) = (folder / "run_003").glob(".*.part")
+    part.unlink()  # of one run: all begin anew
+    with pytest.raises(Killed):
+        write(folder, 30)
+    assert part.exists()
+    again, said = write(folder)
+    assert went_on(said) >= 20
+    assert again == expected

@@ -132,14 +132,17 @@ class TensorWriter:
             self._flush.result()  # an error of the disk is this writer's error
             self._flush, self._unflushed = self._flusher.submit(os.fsync, self._file.fileno()), 0
 
-    def skip(self, key: str, rows: int) -> bool:
-        """Go on after the next `rows` rows of tensor `key` if an earlier writer of a marked file left them there."""
+    def holds(self, key: str, rows: int) -> bool:
+        """Whether an earlier writer of this marked file got so far that `rows` more rows of tensor `key` are there."""
         offset, width, left = self._rows[key]
-        size = rows * width
-        if size > left or len(self._head) + offset + size > self._there:
-            return False
-        self._rows[key] = [offset + size, width, left - size]
-        return True
+        return rows * width <= left and len(self._head) + offset + rows * width <= self._there
+
+    def skip(self, key: str, rows: int) -> None:
+        """Go on after `rows` more rows of tensor `key`, which the file `holds`."""
+        if not self.holds(key, rows):
+            raise ValueError(f"{key}: {rows} more rows are not there")
+        offset, width, left = self._rows[key]
+        self._rows[key] = [offset + rows * width, width, left - rows * width]
 
     def flush(self) -> None:
         """Wait until all that was appended is on the disk."""

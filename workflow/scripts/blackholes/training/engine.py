@@ -165,7 +165,7 @@ def write_runs(
         )
         job.write(token_ids, device, threads, checkpoint_seconds, stop)
 
-    groups = [list(range(len(runs)))] if device.type != "cpu" else [[k] for k in range(len(runs))]
+    groups = _groups(len(runs), device)
     if len(groups) == 1:
         return write(groups[0])
     with ThreadPoolExecutor(workers) as pool:
@@ -177,6 +177,11 @@ def write_runs(
             stop.set()
             for job in jobs:
                 job.cancel()
+
+
+def _groups(count: int, device: torch.device) -> list[list[int]]:
+    """Which runs go forward together."""
+    return [[k] for k in range(count)] if device.type == "cpu" else [list(range(count))]
 
 
 class _Stopped(Exception):
@@ -195,44 +200,30 @@ class _Group:
     say: Callable[[str], None]
 
     def write(self, token_ids, device, threads: int, checkpoint_seconds: float, stop: Event) -> None:
-        first, steps = self.settings[0], self.settings[0]["steps"]
+        steps = self.settings[0]["steps"]
         runs, windows = start(token_ids, self.settings, device, threads, self.corpus)
-        recipe = {key: self.metadata[0][key] for key in self.metadata[0] if key != "seed"}
-        recipe |= {"seeds": ", ".join(data["seed"] for data in self.metadata)}
-        recipe |= {"settings": repr(sorted((first | {"seed": None}).items()))}
-        checkpoint = Checkpoint(self.files[0].folder, recipe)
-        shape = (steps + 1, first["model"]["vocabulary_size"], first["model"]["width"])
+        checkpoint = Checkpoint(self.files[0].folder, self._recipe())
         with ExitStack() as stack:
-            saved = checkpoint.load(self.say)  # before the histories: what is refused there is removed here
-            writers = [
-                stack.enter_context(
-                    TensorWriter(files.history, {KEY: (torch.bfloat16, shape)}, data, mark=checkpoint.mark)
-                )
-                for files, data in zip(self.files, self.metadata, strict=True)
-            ]
-            step, log = 0, torch.empty(2, len(writers), steps, dtype=torch.float64)
-            if saved and all(writer.skip(KEY, saved[0] + 1) for writer in writers):
-                step, state, log[:, :, : saved[0]] = saved
-                _restore(runs, state)
-                windows = islice(windows, step, None)
-                self.say(f"goes on after step {step:,} of {steps:,}, where an earlier job was killed")
-            else:
-                for writer, snapshot in zip(writers, runs.embeddings().cpu(), strict=True):
-                    writer.append(KEY, snapshot[None])
+            saved = checkpoint.load(self.say)
+            writers = [stack.enter_context(writer) for writer in self._writers(checkpoint.mark)]
+            step, log = self._begin(runs, writers, saved)
+            windows = islice(windows, step, None)
+            background = stack.enter_context(ThreadPoolExecutor(1))  # writes a block while the next one runs
+            written = background.submit(lambda: None)
             length, looked = 1, time.monotonic()
-            saved_at = looked
-            most = max(1, min(runs.block_steps, int(_BLOCK_BYTES / (2 * math.prod(shape[1:]) * len(writers)))))
+            most, saved_at = self._longest(runs), looked
             while step < steps:
                 n = min(length, steps - step)
-                rates = [learning_rate(first, step + i + 1) for i in range(n)]
+                rates = [learning_rate(self.settings[0], step + i + 1) for i in range(n)]
                 starts = torch.stack([next(windows) for _ in range(n)])  # (n, K, B)
                 before = {name: value.clone() for name, value in runs.state.items()}
-                losses, norms, snapshots = (found.cpu() for found in runs.block(starts, rates))
-                if found := _divergence(losses, norms, snapshots, step):
+                block = runs.block(starts, rates)
+                if found := _divergence(*block, step):
                     self._diverged(runs, before, starts, rates, step, *found)
-                for k, writer in enumerate(writers):
-                    writer.append(KEY, snapshots[:, k])
-                log[0, :, step : step + n], log[1, :, step : step + n] = losses.T, norms.T
+                losses, norms, snapshots = (values.cpu() for values in block)
+                written.result()
+                written = background.submit(_append, writers, snapshots)
+                log[:, :, step : step + n] = torch.stack([losses, norms]).mT  # (2, K, n)
                 step += n
                 for k, tick in enumerate(self.progress):
                     tick(step, steps, lambda k=k: _shown(losses[-1, k], snapshots[-1, k]))
@@ -240,12 +231,14 @@ class _Group:
                 length = max(1, min(most, int(n * min(_BLOCK_SECONDS, checkpoint_seconds) / max(now - looked, 1e-9))))
                 looked = now
                 if step < steps and now - saved_at >= checkpoint_seconds:
+                    written.result()
                     for writer in writers:
                         writer.flush()
                     checkpoint.save(step, runs.state, log[:, :, :step])
                     saved_at = time.monotonic()
                 if stop.is_set():
                     raise _Stopped
+            written.result()
             for writer in writers:
                 writer.check_owner()
             self._write_small_files(runs, log)
@@ -253,6 +246,45 @@ class _Group:
             Checkpoint(paths.folder, {}).forget()
             files.forget(paths.history)
             shutil.rmtree(paths.folder / _DIVERGED, ignore_errors=True)
+
+    @property
+    def _shape(self) -> tuple[int, int, int]:
+        """(S, V, D) of a history."""
+        settings = self.settings[0]
+        return settings["steps"] + 1, settings["model"]["vocabulary_size"], settings["model"]["width"]
+
+    def _recipe(self) -> dict[str, str]:
+        """All that enters the bytes of these runs."""
+        recipe = {key: value for key, value in self.metadata[0].items() if key != "seed"}
+        recipe["seeds"] = ", ".join(data["seed"] for data in self.metadata)
+        return recipe | {"settings": repr(sorted((self.settings[0] | {"seed": None}).items()))}
+
+    def _writers(self, mark: str) -> list[TensorWriter]:
+        layout = {KEY: (torch.bfloat16, self._shape)}
+        return [
+            TensorWriter(paths.history, layout, data, mark)
+            for paths, data in zip(self.files, self.metadata, strict=True)
+        ]
+
+    def _begin(self, runs, writers: list[TensorWriter], saved) -> tuple[int, Tensor]:
+        """The step to go on after, and the log (2, K, steps) so far; `runs` and `writers` are brought there."""
+        steps = self.settings[0]["steps"]
+        log = torch.empty(2, len(writers), steps, dtype=torch.float64)
+        if saved and all(writer.holds(KEY, saved[0] + 1) for writer in writers):
+            step, state, log[:, :, : saved[0]] = saved
+            _restore(runs, state)
+            for writer in writers:
+                writer.skip(KEY, step + 1)
+            self.say(f"goes on after step {step:,} of {steps:,}, where an earlier job was killed")
+            return step, log
+        for writer, snapshot in zip(writers, runs.embeddings().cpu(), strict=True):
+            writer.append(KEY, snapshot[None])
+        return 0, log
+
+    def _longest(self, runs) -> int:
+        """Steps of the longest block."""
+        snapshot = 2 * len(self.files) * math.prod(self._shape[1:])  # bytes
+        return max(1, min(runs.block_steps, int(_BLOCK_BYTES / snapshot)))
 
     def _write_small_files(self, runs, log: Tensor) -> None:
         columns = ["step", "loss", "grad_norm", "learning_rate"]
@@ -281,10 +313,14 @@ class _Group:
         )
 
 
+def _append(writers: list[TensorWriter], snapshots: Tensor) -> None:
+    for k, writer in enumerate(writers):
+        writer.append(KEY, snapshots[:, k])
+
+
 def _divergence(losses: Tensor, norms: Tensor, snapshots: Tensor, before: int) -> tuple[int, int, str] | None:
     """(step, run, cause) of the first value that is not finite in a block after step `before`, or None."""
-    fine = losses.isfinite() & norms.isfinite()
-    fine &= snapshots.flatten(2).isfinite().all(2)  # (n, K)
+    fine = losses.isfinite() & norms.isfinite() & snapshots.isfinite().flatten(2).all(2)  # (n, K)
     if fine.all():
         return None
     i, k = (~fine).nonzero()[0].tolist()
