@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 CONFIG ?= config/quick.yaml
 export PYTHONPATH := workflow/scripts
 
-.PHONY: run test test-slow lint bench setup show clean help
+.PHONY: run test test-slow test-kill lint bench setup show clean help
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -38,6 +38,10 @@ test: setup  ## the tests, but for those that take minutes or need a cluster
 
 test-slow: setup  ## all tests; those that need hardware which is missing say so and are skipped
 	@$(BIN)/python -m pytest $(PYTEST)
+
+test-kill: setup  ## ten times in a row: a training run is killed at ten random moments and ends with the same bytes
+	@for round in 1 2 3 4 5 6 7 8 9 10; do echo "== round $$round of 10"; \
+	  $(BIN)/python -m pytest -q -rP tests/unit/test_resume.py::test_ten_kills_at_random_moments || exit 1; done
 
 bench: setup  ## ours beside the notebooks' methods and the usual libraries, in one run (a quarter of an hour)
 	@$(BIN)/python benchmarks/training.py

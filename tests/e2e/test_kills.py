@@ -22,12 +22,12 @@ def undisturbed(finished, tmp_path_factory):
     return {name: digest for name, digest in checkout.digests().items() if name.startswith("normal/run_001/")}
 
 
-def start(checkout):
+def start(checkout, *arguments):
     """Start the training; return Snakemake and the job's process id once it has saved a state of its own."""
     for name in ("embedding_evolution.safetensors", "training_log.csv"):
         checkout.path(f"{FOLDER}/{name}").unlink(missing_ok=True)
     checkout.path("overlay.yaml").write_text(LONG)
-    process = checkout.start(TARGET, overlay="overlay.yaml", cores=1)
+    process = checkout.start(TARGET, *arguments, overlay="overlay.yaml", cores=1)
     state, deadline = checkout.path(STATE), time.monotonic() + 120
     before = state.stat().st_ino if state.exists() else None
     while not state.exists() or state.stat().st_ino == before:
@@ -61,6 +61,10 @@ def finals(checkout):
 def ends_the_same(checkout, expected):
     """The same command goes on where the last state was saved, and leaves what was to be made and nothing else."""
     said = checkout.run(TARGET, overlay="overlay.yaml", cores=1).said
+    is_the_same(checkout, expected, said)
+
+
+def is_the_same(checkout, expected, said):
     assert "goes on after step " in said
     digests = checkout.digests()
     files = [
@@ -101,3 +105,12 @@ def test_a_killed_snakemake_whose_job_lives_on(clone, undisturbed):
     snakemake.wait(timeout=60)
     ends_the_same(clone, undisturbed)
     assert not os.path.exists(f"/proc/{job}") or os.kill(job, signal.SIGKILL) is None
+
+
+def test_a_killed_job_that_snakemake_retries(clone, undisturbed):
+    snakemake, job = start(clone, "--retries", "1")
+    os.kill(job, signal.SIGKILL)
+    said, _ = snakemake.communicate(timeout=300)
+    assert snakemake.returncode == 0, said
+    assert "Trying to restart job" in said
+    is_the_same(clone, undisturbed, said)
