@@ -44,7 +44,9 @@ def trainer(token_ids, settings, threads):
 
     torch.set_num_threads(threads)
     history = []
-    network = reference.load_model(settings["model"], model.initialise(settings["model"], settings["init"], 1), torch.bfloat16)
+    network = reference.load_model(
+        settings["model"], model.initialise(settings["model"], settings["init"], 1), torch.bfloat16
+    )
     with tempfile.TemporaryDirectory() as folder:
         more = {"train_sampling_strategy": "random", "logging_strategy": "no"}
         reference.make_trainer(network, Windows(), settings, folder, [Keep()], **more).train()
