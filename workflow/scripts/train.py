@@ -7,9 +7,7 @@ from blackholes.training.settings import run_settings
 
 with open_job(snakemake) as job:
     kinds = (job.output.history, job.output.log, job.output.config, job.output.model)
-    runs = [
-        engine.RunFiles(*paths) for paths in zip(*([k] if isinstance(k, str) else k for k in kinds), strict=True)
-    ]
+    runs = [engine.RunFiles(*paths) for paths in zip(*([k] if isinstance(k, str) else k for k in kinds), strict=True)]
     several = len(runs) > 1
     threads = job.config["training"]["threads"]
     engine.write_runs(
