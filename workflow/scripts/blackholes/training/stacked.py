@@ -103,11 +103,6 @@ class StackedRuns:
         """A copy of the embedding matrices as the history keeps them."""
         return self._kept.weights[model.EMBEDDING].detach().to(torch.bfloat16, copy=True)
 
-    def restore(self, state: dict[str, Tensor]) -> None:
-        """Go back to a copy of `state`."""
-        for name, value in self.state.items():
-            value.copy_(state[name])
-
     def block(self, windows: Int[Tensor, "n K B"], rates: list[float]) -> Block:
         """n ≤ `block_steps` optimizer steps on the windows that start at these tokens, at these learning rates.
 
@@ -128,7 +123,7 @@ class StackedRuns:
         if self._copied[self._half]:
             torch.cuda.current_stream().wait_event(self._copied[self._half])
         for into, values in ((self._starts, windows), (self._rates, torch.tensor(rates, dtype=torch.float32))):
-            into[rows].copy_(values.pin_memory() if self._on_gpu else values, non_blocking=True)
+            into[rows].copy_(values.pin_memory() if self._on_gpu else values, non_blocking=self._on_gpu)
         self._row.fill_(start)
         for _ in range(n):
             self._graph.replay() if self._graph else self._step()
@@ -140,7 +135,8 @@ class StackedRuns:
         Between the two the next block can be started: it does not wait for the copy, nor the copy for it.
         """
         if not self._on_gpu:
-            return lambda: tuple(values.cpu() for values in block)
+            copies = tuple(values.to("cpu", copy=True) for values in block)
+            return lambda: copies
         self._copying = self._copying or torch.cuda.Stream()
         self._copying.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self._copying):
@@ -192,7 +188,8 @@ class StackedRuns:
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
             self._step()
-        self.restore(before)
+        for name, value in self.state.items():
+            value.copy_(before[name])
         return graph
 
 
