@@ -1,6 +1,8 @@
 """The checked configuration, paths, and what rules share."""
 
 from blackholes import config as configuration
+from blackholes import packing
+from blackholes.analysis import published
 from blackholes.artifacts.provenance import file_digest
 from blackholes.errors import UserError
 from blackholes.recipes import Recipes
@@ -34,23 +36,9 @@ def run_numbers(experiment):
     return [f"{run:03d}" for run in range(1, CONFIG.experiments[experiment].runs + 1)]
 
 
-# training jobs of several runs: rule name → (experiment, runs). With `auto` they are there wherever a GPU may be, since
-# a job's own Snakemake, on another machine, has to know the same rules; RUNS_TOGETHER says whether they are used here.
-ON_GPU = CONFIG.training.device in ("cuda", "mps")
-MAY_BE_ON_GPU = ON_GPU or CONFIG.training.device == "auto"
-RUNS_TOGETHER = CONFIG.training.runs_per_job
-if RUNS_TOGETHER == "auto":
-    gpu_here = any(os.path.exists(path) for path in ("/dev/nvidiactl", "/dev/dxg"))
-    RUNS_TOGETHER = ON_GPU or (MAY_BE_ON_GPU and gpu_here)
-    PACK_SIZE = 999 if MAY_BE_ON_GPU else 1
-else:
-    PACK_SIZE, RUNS_TOGETHER = RUNS_TOGETHER, RUNS_TOGETHER > 1
-PACKS = {
-    f"train_{experiment}_{runs[0]}_{runs[-1]}": (experiment, runs)
-    for experiment in CONFIG.experiments
-    for start in range(0, CONFIG.experiments[experiment].runs, PACK_SIZE)
-    if len(runs := run_numbers(experiment)[start : start + PACK_SIZE]) > 1
-}
+PACKS = packing.packs(
+    CONFIG
+)  # training jobs of several runs: rule → (experiment, runs)
 
 # `--set-threads` and `--set-resources` of a named target mean the jobs that it asks for. Here, since Snakemake reads them
 # once, at the first rule.
@@ -159,3 +147,23 @@ def figure_options(wildcards):
         "dpi": CONFIG.figures.dpi,
         **run,
     }
+
+
+def reproduction_files(experiment):
+    """What the reproduction reads of an experiment's runs → (its file, the stage that makes it)."""
+    kinds = ["logs", "counts"]
+    if experiment == published.ONE:
+        kinds += ["graphs", "geometry"]
+    return {"models": ("model/model.safetensors", "train")} | {
+        kind: RUN_FILES[kind] for kind in kinds
+    }
+
+
+def published_corpus(wildcards):
+    """The tokens, if there is anything to compare. No WorkflowError: Snakemake would print a traceback around it."""
+    if not any(name in CONFIG.experiments for name in published.CONDITIONS):
+        sys.exit(
+            f"reproduction: none of the published experiments ({', '.join(published.CONDITIONS)}) is configured; "
+            "add --configfile config/published.yaml"
+        )
+    return f"{CORPUS}/tokens.safetensors"

@@ -1,31 +1,7 @@
 """Published values beside ours: with the overlay config/published.yaml."""
 
-from blackholes.analysis.published import CONDITIONS, ONE
-
-PUBLISHED = [name for name in CONDITIONS if name in CONFIG.experiments]
 REPRODUCTION = ["results/reproduction.csv", "results/figures/reproduction.png"]
-# what is read of each run → (its file, the stage that makes it)
-REPRODUCTION_FILES = {
-    "models": ("model/model.safetensors", "train"),
-    "logs": RUN_FILES["logs"],
-    "counts": RUN_FILES["counts"],
-}
-ONLY_OF_ONE = {kind: RUN_FILES[kind] for kind in ("graphs", "geometry")}
-
-
-def reproduction_files(experiment):
-    """What is read of an experiment's runs."""
-    return REPRODUCTION_FILES | (ONLY_OF_ONE if experiment == ONE else {})
-
-
-def published_corpus(wildcards):
-    """The tokens, if there is anything to compare. No WorkflowError: Snakemake would print a traceback around it."""
-    if not PUBLISHED:
-        sys.exit(
-            f"reproduction: none of the published experiments ({', '.join(CONDITIONS)}) is configured; "
-            "add --configfile config/published.yaml"
-        )
-    return f"{CORPUS}/tokens.safetensors"
+PUBLISHED = [name for name in published.CONDITIONS if name in CONFIG.experiments]
 
 
 rule reproduction:

@@ -17,6 +17,7 @@ TRAINING = RECIPES.stage(
         wildcards.experiment
     ].shared_settings(),
 )
+ON_GPU = bool(gpus(CONFIG.training.device))
 
 
 rule train:
@@ -81,8 +82,6 @@ for pack, (experiment, runs) in PACKS.items():
             "../scripts/train.py"
 
 
-(
-    workflow.ruleorder(*PACKS, "train_run")
-    if RUNS_TOGETHER
-    else workflow.ruleorder("train_run", *PACKS)
+workflow.ruleorder(
+    *([*PACKS, "train_run"] if packing.together(CONFIG) else ["train_run", *PACKS])
 )
