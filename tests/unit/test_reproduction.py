@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from blackholes import config
 from blackholes.analysis import measured, published, reproduction
@@ -97,7 +98,7 @@ def write_experiment(folder, name, settings=None, device="cpu", runs=None, touch
             write_tensors(path, tensors, {"config": json.dumps(told.get(kind, {})), "device": device})
             found[kind].append(str(path))
         losses = [LOSSES.get(-(-step // 100) * 100, 3.07) for step in range(1, settings["steps"] + 1)]
-        losses = np.array(losses) + 0.01 * spread(RUNS[name])[run]
+        losses = np.array(losses) * 128 / 127 + 0.01 * spread(RUNS[name])[run]
         found["logs"].append(str(where / "log.csv"))
         write_table(found["logs"][-1], ["step", "loss"], enumerate(losses.tolist(), 1))
     return found
@@ -273,7 +274,8 @@ def test_every_quantity_is_measured_from_its_file(made, tmp_path):
     rows = table(tmp_path, made.corpus, made.runs)
     loss = rows["mean loss of 100 steps", ONE, "300"]
     assert float(loss["ours"]) == pytest.approx(3.0779, abs=1e-5)
-    assert float(loss["ours_std"]) == pytest.approx(np.std(0.01 * SPREAD, ddof=1), abs=1e-5)
+    assert float(loss["ours_std"]) == pytest.approx(np.std(0.01 * SPREAD, ddof=1) * 127 / 128, abs=1e-5)
+    assert loss["reason"].endswith("as the Trainer logs it, × 127/128")
     ours = {key: float(row["ours"]) for key, row in rows.items()}
     assert ours["touching clusters", ONE, "500"] == 61
     assert ours["touching clusters", ONE, "5000"] == 78
@@ -289,6 +291,14 @@ def test_every_quantity_is_measured_from_its_file(made, tmp_path):
     assert ours[measured.DISTINCT, BFLOAT16, "1000"] == np.mean([1, 2, 3])
     d = reproduction.cohens_d(np.array([14.0, 28, 14, 28]), np.array([1.0, 2, 3]))
     assert ours["Cohen's d of distinct vectors", f"{FLOAT32}, {BFLOAT16}", "1000"] == pytest.approx(d, abs=1e-5)
+
+
+def test_a_loss_is_of_the_100_steps_that_end_with_its_step(made, tmp_path):
+    log = tmp_path / "log.csv"
+    write_table(log, ["step", "loss"], ((step, float(step)) for step in range(1, 400)))
+    runs = measured.Runs({"models": made.runs[ONE]["models"][:1], "logs": [str(log)]})
+    found = measured.MEASURES["mean loss of 100 steps"](runs, 300, None)
+    assert found == pytest.approx([np.mean(range(201, 301)) * 127 / 128])
 
 
 def test_what_is_far_off_differs(made, tmp_path):
@@ -402,6 +412,21 @@ def test_the_line_that_counts_the_verdicts(made, tmp_path):
     assert (tmp_path / "reproduction.csv").read_bytes() == before
 
 
+@pytest.mark.slow
+def test_the_trainer_divides_by_a_label_that_is_no_target():
+    """What makes 127/128: at the first step all logits are equal, and the loss of every target is ln V."""
+    import reference
+
+    settings = reference.settings(steps=1, batch_size=2, target_offset=2)
+    network = reference.empty_model(settings["model"])
+    network.loss_type = None  # as the notebooks had it: our tests' own reference sets this right
+    with torch.no_grad():
+        network.get_parameter("transformer.wte.weight").copy_(torch.randn(64))
+    windows = torch.from_numpy(np.random.default_rng(0).integers(0, V, (2, 129)))
+    (logged,) = reference.train(network, windows, settings)
+    assert logged["loss"] == pytest.approx(127 / 128 * np.log(V), rel=1e-5)
+
+
 # --- files that are not what they should be
 
 
@@ -436,8 +461,8 @@ def test_series_that_end_early_are_named(made, tmp_path):
     runs = {ONE: write_experiment(tmp_path, ONE)}
     path = Path(runs[ONE]["graphs"][2])
     keys = ("n_components", "largest_component_size", "n_isolated")
-    write_tensors(path, {f"touching.{key}": np.zeros(600, np.int32) for key in keys})
-    message = f"{path}: touching.n_components ends at step 599, expected touching.n_components up to step 5000"
+    write_tensors(path, {f"touching.{key}": np.zeros(5_000, np.int32) for key in keys})
+    message = f"{path}: touching.n_components ends at step 4999, expected touching.n_components up to step 5000"
     assert refused(tmp_path, made.corpus, runs) == message
 
 

@@ -81,6 +81,17 @@ def _at(kind: str, key: str) -> Callable:
     return lambda runs, step, corpus: runs.at(kind, key, step)
 
 
+def _loss_of_the_trainer(runs: Runs, step: int, corpus: Corpus) -> np.ndarray:
+    """Mean over 100 steps of the loss as the Trainer logs it.
+
+    Labels that are shifted twice leave a window of T tokens T − 1 targets. The Trainer divides the sum of their losses
+    by the T labels it was given (huggingface/transformers, pull request 46204), so that equal logits are logged as
+    127/128 ln 128; our logs have the mean over the targets.
+    """
+    context = runs.settings["model"]["context"]
+    return runs.losses(step - 99, step).mean(1) * (context - 1) / context
+
+
 def _tokens_a_hole(runs: Runs, step: int, corpus: Corpus) -> np.ndarray:
     holes, population = (runs.at("counts", key, step) for key in ("counts", "populations"))
     return population[holes > 0] / holes[holes > 0]  # a run without a hole has no such number
@@ -97,7 +108,7 @@ def _distinct(runs: Runs, step: int, corpus: Corpus) -> np.ndarray:
 
 # published quantity → (runs, step, corpus) → its value in every run
 MEASURES: dict[str, Callable[[Runs, int, Corpus], Float[np.ndarray, "R"]]] = {
-    "mean loss of 100 steps": lambda runs, step, corpus: runs.losses(step - 99, step).mean(1),
+    "mean loss of 100 steps": _loss_of_the_trainer,
     "token norm": _at("geometry", "token_norm_mean"),
     "touching clusters": _at("graphs", "touching.n_components"),
     "largest touching cluster": _at("graphs", "touching.largest_component_size"),

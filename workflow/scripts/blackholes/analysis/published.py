@@ -103,7 +103,10 @@ _LOSSES = (3.4545, 3.0939, 3.0779, 3.0836, 3.0731, 3.0816, 3.0735, 3.0737, 3.076
 
 VALUES = [
     Value("dead tokens", ONE, None, 51),
-    *_series("mean loss of 100 steps", ONE, dict(zip(range(100, 1001, 100), _LOSSES, strict=True))),
+    *(
+        Value("mean loss of 100 steps", ONE, step, loss, note="as the Trainer logs it, × 127/128")
+        for step, loss in zip(range(100, 1001, 100), _LOSSES, strict=True)
+    ),
     Value("token norm", ONE, 0, 8.1875),
     *_series("touching clusters", ONE, {500: 61, 5_000: 78}),
     Value("largest touching cluster", ONE, 5_000, 51),

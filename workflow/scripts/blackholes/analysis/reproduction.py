@@ -6,7 +6,8 @@ For a published mean p of m runs with standard deviation s, and ours q of n runs
 
 Where s was not printed it is taken to be t, but no smaller than what was printed allows: a mean of 1.06 holes in 16
 runs is not possible without spread. What was published from one run (m = 1) is one draw, judged by the spread of our
-runs. Where neither side has any spread, equal numbers agree and others differ by infinitely many standard errors.
+runs; of eight, where nothing differs, such a distance is above 3 once in 50 by chance (Student's t). Where neither side
+has any spread, equal numbers agree and others differ by infinitely many standard errors.
 
 `not comparable` is what was made in another way: from other data, with other settings or steps, or, but for step 0, on
 another kind of device, where sums are rounded in another order and tokens that are equal here may be so there or not.

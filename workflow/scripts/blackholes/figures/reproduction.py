@@ -75,7 +75,7 @@ def _panels(figure: SubFigure, table: pd.DataFrame) -> None:
     """What there is of curves: losses, holes, and the two groups that start from noise."""
     loss, *curves, distinct = figure.subplots(5, 1)
     rows = table[table.quantity == _LOSS]
-    _points(loss, rows[rows.step > 100], "loss", "loss, mean of 100 steps\n(nats per token)")
+    _points(loss, rows[rows.step > 100], "loss", "loss as the Trainer logs it,\n100 steps (nats per token)")
     style.linear_step_axis(loss, rows.step.max())
     for row in rows[rows.step == 100].itertuples():  # so much higher that it would flatten the others
         ours = f", ours {_number(row.ours, row.ours_std, 4)}" if row.ours == row.ours else ""
