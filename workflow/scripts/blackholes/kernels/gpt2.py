@@ -53,7 +53,8 @@ def losses(
     for layer in range(layer_count(weights)):
         name = f"transformer.h.{layer}"
         qkv = linear(norm(x, f"{name}.ln_1"), f"{name}.attn.c_attn")  # (K, B·T, 3C)
-        q, k, v = qkv.view(K * B, T, 3, heads, C // heads).permute(2, 0, 3, 1, 4)  # each (K·B, H, T, d)
+        parts = qkv.view(K * B, T, 3, heads, C // heads).unbind(2)  # each (K·B, T, H, d)
+        q, k, v = (part.transpose(1, 2) for part in parts)
         o = F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2)  # (K·B, T, H, d)
         x = x + linear(o.reshape(K, B * T, C), f"{name}.attn.c_proj")
         a = F.gelu(linear(norm(x, f"{name}.ln_2"), f"{name}.mlp.c_fc"), approximate="tanh")  # (K, B·T, 4C)
