@@ -162,7 +162,7 @@ def test_what_packing_changes_is_rounding(precision, capsys):
     """16 runs of the real shape at once, and the first of them in packs of 1, 2 and 4: measured, and printed.
 
     Kernels, and with them the order of sums, are chosen by the shape of the stack, so bytes differ in general. After
-    one step no embedding is apart by more than two steps of Adam, and the losses of 200 steps stay together.
+    one step 99 % of the embeddings are within a cell of each other, and the losses of 200 steps stay together.
     """
     n, changes = 200, REAL | {"precision": precision, "model": REAL["model"] | {"context": 128}}
     corpus = np.random.default_rng(3).integers(32, 110, 20_000).astype(np.uint8)
@@ -181,7 +181,7 @@ def test_what_packing_changes_is_rounding(precision, capsys):
         loss = (found[K][0] - losses[:, :K]).abs().max().item()
         equal = (found[K][2] == snapshots[:, :K]).double().mean((1, 2, 3))
         lines.append(f"{K} | {loss:.2g} | {equal[0]:.6f} | {equal[-1]:.6f}")
-        assert loss < 0.02
+        assert loss < 0.1
         steps = (bf16.ordinal(found[K][2][0]) - bf16.ordinal(snapshots[0, :K])).abs()
         assert (steps <= 1).double().mean() > 0.99
     with capsys.disabled():

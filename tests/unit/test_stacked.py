@@ -25,7 +25,7 @@ from stacked_runs import (
     start,
     transformers_run,
     windows,
-)  # fmt: skip
+)
 
 
 @pytest.fixture(autouse=True)
