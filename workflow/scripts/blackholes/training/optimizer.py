@@ -44,6 +44,13 @@ class Optimizer:
                     lr=rate, beta1=settings["betas"][0], beta2=settings["betas"][1], weight_decay=decay,
                     eps=settings["epsilon"], amsgrad=False, maximize=False,
                 )  # fmt: skip
+            elif flat.dtype == torch.bfloat16 and flat.device.type == "cpu":
+                # torch's fused kernel (2.13) leaves most bfloat16 parameters on a CPU as they are (its issue 191763)
+                step = flat.grad.float().add_(flat.float(), alpha=decay)
+                if settings["momentum"]:
+                    step.add_(state[f"momentum.{i}"].float(), alpha=settings["momentum"])
+                    state[f"momentum.{i}"].copy_(step)
+                flat.copy_(flat.float().sub_(step.mul_(rate)))
             else:  # a momentum of zeros is as good as none: the first step leaves the gradient in it
                 momentum = [state[f"momentum.{i}"]] if f"momentum.{i}" in state else []
                 torch._fused_sgd_(
