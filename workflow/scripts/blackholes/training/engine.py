@@ -220,7 +220,7 @@ class _Group:
                 block = runs.block(starts, rates)
                 if found := _divergence(*block, step):
                     self._diverged(runs, before, starts, rates, step, *found)
-                losses, norms, snapshots = (values.cpu() for values in block)
+                losses, norms, snapshots = runs.to_host(block)()
                 written.result()
                 written = background.submit(_append, writers, snapshots)
                 log[:, :, step : step + n] = torch.stack([losses, norms]).mT  # (2, K, n)
