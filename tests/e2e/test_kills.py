@@ -98,6 +98,7 @@ def test_a_killed_job_and_then_a_killed_snakemake_with_all_its_jobs(clone, undis
     ends_the_same(clone, undisturbed)  # no --unlock
 
 
+@pytest.mark.slow
 def test_a_killed_snakemake_whose_job_lives_on(clone, undisturbed):
     """The job that is left alone and the one that a second call starts write the same file, each its own."""
     snakemake, job = start(clone)
@@ -107,6 +108,7 @@ def test_a_killed_snakemake_whose_job_lives_on(clone, undisturbed):
     assert not os.path.exists(f"/proc/{job}") or os.kill(job, signal.SIGKILL) is None
 
 
+@pytest.mark.slow
 def test_a_killed_job_that_snakemake_retries(clone, undisturbed):
     snakemake, job = start(clone, "--retries", "1")
     os.kill(job, signal.SIGKILL)

@@ -65,6 +65,7 @@ def test_nothing_is_left_to_do(reproduced):
     assert checkout.plan("reproduction", overlay="overlay.yaml").jobs == {}
 
 
+@pytest.mark.slow
 def test_the_report_shows_both(reproduced, tmp_path):
     """With one of the published experiments alone, which is enough for the whole workflow to include them."""
     checkout = reproduced[0].copy(tmp_path / "clone")

@@ -227,6 +227,7 @@ ALLOWED = {  # package → what of ours it may import
     "recipes": {"artifacts"},
     "config": {"config_words", "config_reference", "errors", "training"},
     "config_words": {"errors"},
+    "packing": {"config"},
     "config_reference": {"config", "config_words"},
 }
 

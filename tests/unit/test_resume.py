@@ -175,7 +175,7 @@ def test_runs_that_share_a_job_go_on_each_from_its_own(tmp_path):
 
 @pytest.mark.parametrize(
     ("changes", "named"),
-    [({"code": "edited"}, "code_digest"), ({"learning_rate": 2e-3}, "settings"), ({"threads": 2}, "threads")],
+    [({"code": "edited"}, "code_digest"), ({"learning_rate": 2e-3}, "settings")],
 )
 def test_a_state_of_another_recipe_is_refused(tmp_path, changes, named):
     Job(tmp_path / "runs").killed_after_saving()
