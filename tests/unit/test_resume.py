@@ -113,7 +113,7 @@ def test_ten_kills_at_random_moments(tmp_path, undisturbed):
     while kills < 10:
         process = job.start()
         first = process.stdout.readline() if chance.random() < 0.8 else ""  # else in what comes before training
-        time.sleep(chance.uniform(0, 0.12))
+        time.sleep(chance.uniform(0, 0.3))
         process.send_signal(signal.SIGKILL)
         said = first + process.communicate()[0]
         if process.returncode == 0:  # it was faster
