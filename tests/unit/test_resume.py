@@ -110,9 +110,12 @@ def test_ten_kills_at_random_moments(tmp_path, undisturbed):
     job, seed = Job(tmp_path / "runs"), int(os.environ.get("KILL_SEED", random.randrange(2**32)))
     print("KILL_SEED =", seed)  # shown when the test fails
     chance, steps, kills = random.Random(seed), [], 0
+    in_training = [chance.random() < 0.8 for _ in range(10)]
     while kills < 10:
         process = job.start()
-        first = process.stdout.readline() if chance.random() < 0.8 else ""  # else in what comes before training
+        first = ""
+        while in_training[kills] and "\nat " not in "\n" + first and (line := process.stdout.readline()):
+            first += line  # until it trains; else it is killed in what comes before
         time.sleep(chance.uniform(0, 0.3))
         process.send_signal(signal.SIGKILL)
         said = first + process.communicate()[0]
