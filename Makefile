@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+IN_PARALLEL := --numprocesses logical --maxprocesses 8 --dist loadgroup --no-loadscope-reorder
 CONFIG ?= config/quick.yaml
 export PYTHONPATH := workflow/scripts
 
@@ -34,10 +35,10 @@ show: setup  ## the table of results again
 
 test: setup  ## the tests, but for those that take minutes or need a cluster
 	@echo "== testing"
-	@$(BIN)/python -m pytest -m "not slow and not slurm" $(PYTEST)
+	@$(BIN)/python -m pytest $(IN_PARALLEL) -m "not slow and not slurm" $(PYTEST)
 
 test-slow: setup  ## all tests; those that need hardware which is missing say so and are skipped
-	@$(BIN)/python -m pytest $(PYTEST)
+	@$(BIN)/python -m pytest $(IN_PARALLEL) $(PYTEST)
 
 test-kill: setup  ## ten times in a row: a training run is killed at ten random moments and ends with the same bytes
 	@for round in 1 2 3 4 5 6 7 8 9 10; do echo "== round $$round of 10"; \

@@ -1,4 +1,7 @@
-"""Shapes in the kernels' signatures are checked whenever a test calls them. Compiled loops (_*.py) are left alone."""
+"""Shapes in the kernels' signatures are checked whenever a test calls them. Compiled loops (_*.py) are left alone.
+
+Tests of one module run in one process, and all end-to-end tests in one too, since they share a finished run.
+"""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,3 +19,9 @@ def bad_input():
     config.update("jaxtyping_disable", True)
     yield
     config.update("jaxtyping_disable", False)
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        folder = item.path.parent.name
+        item.add_marker(pytest.mark.xdist_group(folder if folder in ("e2e", "slurm") else item.path.name))
