@@ -48,7 +48,8 @@ def test_nothing_given_is_the_published_scale():
 
 
 def test_the_top_level_keys_are_the_interface():
-    keys = ["corpus", "experiment_defaults", "experiments", "training", "distances", "adjacency", "figures"]
+    keys = ["corpus", "experiment_defaults", "experiments", "training", "distances", "adjacency"]
+    keys += ["checkpoints", "figures"]
     assert list(config.Config.model_fields) == keys
 
 

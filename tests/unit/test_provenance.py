@@ -225,8 +225,9 @@ ALLOWED = {  # package → what of ours it may import
     "figures": {"figures", "artifacts", "errors"},
     "errors": set(),
     "recipes": {"artifacts"},
-    "config": {"config_words", "config_reference", "errors", "training"},
+    "config": {"config_checkpoints", "config_words", "config_reference", "errors", "training"},
     "config_words": {"errors"},
+    "config_checkpoints": {"config_words"},
     "packing": {"config"},
     "config_reference": {"config", "config_words"},
 }

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, field_validator, model_validator
 
+from blackholes.config_checkpoints import CHECKPOINTS, Checkpoint, checkpoint_name, present, settle
 from blackholes.config_words import Integer, Number, Section, Step, inherit, no_bool, problem_line, refuse, setting
 from blackholes.errors import UserError
 from blackholes.training.settings import run_settings
@@ -334,6 +335,9 @@ class Config(Section):
     adjacency: dict[Annotated[str, AfterValidator(_adjacency_name)], Adjacency] = setting(
         ADJACENCY, "name → which pairs are joined", "a mapping of graphs, with identical, touching and cells"
     )
+    checkpoints: dict[Annotated[str, AfterValidator(checkpoint_name)], Checkpoint] = setting(
+        CHECKPOINTS, "name → a finished model to look into", "a mapping of checkpoints ({} for none)"
+    )
     figures: Figures = setting(Figures(), "what is shown")
 
     @model_validator(mode="before")
@@ -343,6 +347,8 @@ class Config(Section):
         if not isinstance(config, Mapping):
             return config
         config, defaults = dict(config), config.get("experiment_defaults", {})
+        if "checkpoints" in config:
+            config["checkpoints"] = present(config["checkpoints"])
         experiments = config.get("experiments", {"qwen": {}, "normal": {"init": "normal", "runs": 4}})
         if isinstance(defaults, Mapping) and isinstance(experiments, Mapping):
             config["experiments"] = {
@@ -361,6 +367,7 @@ class Config(Section):
                 refuse(key, experiment.model.vocabulary_size, f"{size}, the size of corpus.vocabulary")
             if self.figures.run > experiment.runs:
                 refuse("figures.run", self.figures.run, f"1 to {experiment.runs}, the runs of {name}")
+        settle(self.checkpoints, self.experiments)
         for name in ADJACENCY:
             if name not in self.adjacency:
                 refuse(f"adjacency.{name}", None, "a graph: identical, touching and cells are always there")

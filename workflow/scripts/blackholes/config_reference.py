@@ -58,6 +58,11 @@ Default:
 {default}
 """
 
+CHECKPOINTS = """\
+Each entry is one checkpoint, and its name a folder: `results/checkpoints/<name>/`. The default, `trained: {}`, is what
+run 1 of the first experiment writes. `<name>: false` leaves a checkpoint out.
+"""
+
 
 def markdown() -> str:
     """The reference of every key: type, default, what is allowed, meaning."""
@@ -72,6 +77,8 @@ def markdown() -> str:
             parts.append(
                 f"## adjacency\n\n{_section(config.Adjacency, '')}\n{ADJACENCY.format(default=_yaml(default))}"
             )
+        elif name == "checkpoints":
+            parts.append(f"## checkpoints\n\n{_section(config.Checkpoint, 'checkpoints.<name>')}\n{CHECKPOINTS}")
         else:
             parts.append(f"## {name}\n\n{_section(field.annotation, name)}")
     return "\n".join(parts)
