@@ -28,6 +28,7 @@ include: "workflow/rules/distances.smk"
 include: "workflow/rules/black_holes.smk"
 include: "workflow/rules/summary.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/checkpoints.smk"
 include: "workflow/rules/reproduction.smk"
 include: "workflow/rules/report.smk"
 
@@ -40,6 +41,7 @@ localrules:
     distances,
     black_holes,
     figures,
+    checkpoints,
     reproduction,
     report,
     write_report,

@@ -2,7 +2,7 @@
 
 from blackholes import config as configuration
 from blackholes import packing
-from blackholes.analysis import published
+from blackholes.analysis import checkpoint_files, published
 from blackholes.artifacts.provenance import file_digest
 from blackholes.errors import UserError
 from blackholes.recipes import Recipes
@@ -18,6 +18,7 @@ RECIPES = Recipes(Path(workflow.basedir) / "workflow" / "scripts")
 CORPUS = f"results/corpus/{CONFIG.corpus.name}"
 RUN = "results/{experiment}/run_{run}"
 TOKENS = f"{CORPUS}/tokens.csv"
+CHECKPOINT = "results/checkpoints/{checkpoint}"
 # what a figure reads → (the file of each run, the stage that makes it)
 RUN_FILES = {
     "logs": ("training_log.csv", "train"),
@@ -30,6 +31,7 @@ RUN_FILES = {
 wildcard_constraints:
     experiment="|".join(CONFIG.experiments),
     run=r"\d\d\d+",
+    checkpoint="|".join(CONFIG.checkpoints) or "none",
 
 
 def run_numbers(experiment):
@@ -52,6 +54,10 @@ for settings in (SET_THREADS, workflow.resource_settings.overwrite_resources):
         "train": ["train_run", *PACKS] if settings is not SET_THREADS else [],
         "distances": ["run_distances"],
         "black_holes": ["run_black_holes"],
+        "checkpoints": [
+            *("read_checkpoint", "census", "overdensity", "overdensity_distances"),
+            "token_table",
+        ],
     }.items():
         for job in jobs if target in settings else []:
             settings.setdefault(job, settings[target])
@@ -167,3 +173,74 @@ def published_corpus(wildcards):
             "add --configfile config/published.yaml"
         )
     return f"{CORPUS}/tokens.safetensors"
+
+
+def run_model(wildcards):
+    """What a run writes, where a checkpoint is one of this workflow's; else nothing."""
+    run = CONFIG.checkpoints[wildcards.checkpoint].run
+    return f"results/{run}/model/model.safetensors" if run else []
+
+
+def run_stages(wildcards, stage):
+    """A stage of the run that a checkpoint comes from, if it comes from one."""
+    experiment, _, run = (CONFIG.checkpoints[wildcards.checkpoint].run or "").partition(
+        "/run_"
+    )
+    return [(stage, dict(experiment=experiment, run=run))] if run else []
+
+
+def same_checkpoint(*stages):
+    """The stages before one, of the same checkpoint."""
+    return lambda wildcards: [
+        (stage, dict(checkpoint=wildcards.checkpoint)) for stage in stages
+    ]
+
+
+def checkpoint_content(wildcards):
+    """Digest of an embedding on the disk, so that an edit of it counts; None for others, and where it is missing."""
+    entry = CONFIG.checkpoints[wildcards.checkpoint]
+    try:
+        place = entry.path and checkpoint_files.locate(entry.path, entry.tensor)
+    except UserError:  # the job that reads it will say
+        return None
+    return place and checkpoint_files.content(place, known=".snakemake/embeddings.json")
+
+
+def tokenizer_file(wildcards):
+    """The tokenizer of a checkpoint, if it has one: a file, or one to be made."""
+    entry = CONFIG.checkpoints[wildcards.checkpoint]
+    if entry.tokenizer is None:
+        return []
+    if entry.tokenizer != "auto":
+        path = Path(entry.tokenizer).expanduser()
+        return str(path / checkpoint_files.TOKENIZER if path.is_dir() else path)
+    if entry.run:
+        made = hasattr(rules.prepare_corpus.output, "tokenizer")
+        return f"{CORPUS}/tokenizer.json" if made else []
+    if entry.hub:
+        return f"{CHECKPOINT}/tokenizer.json".format(checkpoint=wildcards.checkpoint)
+    return str(checkpoint_files.tokenizer_beside(entry.path) or "") or []
+
+
+def tokenizer_content(wildcards):
+    """Digest of a tokenizer that is not made here, so that an edit of it counts."""
+    entry = CONFIG.checkpoints[wildcards.checkpoint]
+    given = entry.path or entry.tokenizer not in (None, "auto")
+    path = tokenizer_file(wildcards) if given else []
+    return file_digest(path) if path and Path(path).is_file() else None
+
+
+def tokenizer_stages(wildcards):
+    """The stage that makes a checkpoint's tokenizer, if one does."""
+    entry = CONFIG.checkpoints[wildcards.checkpoint]
+    if entry.tokenizer != "auto" or entry.path:
+        return []
+    return (
+        [("corpus", {})] if entry.run else same_checkpoint("fetch_tokenizer")(wildcards)
+    )
+
+
+def checkpoint_mb(wildcards, attempt):
+    """Memory of a job on a checkpoint, in MB."""
+    budget = CONFIG.checkpoints[wildcards.checkpoint].memory_budget_gb
+    return int(1000 * (budget + 1) * attempt)

@@ -1,0 +1,209 @@
+"""Where a checkpoint keeps its embedding: a folder, a safetensors file or a sharded index → the bytes of one tensor.
+
+Only headers are read, so the size of the rest does not matter. Imports no torch, since rules ask.
+"""
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from blackholes.artifacts.files import write_text
+from blackholes.artifacts.provenance import digest
+from blackholes.errors import UserError
+
+INDEX, SINGLE, TOKENIZER = "model.safetensors.index.json", "model.safetensors", "tokenizer.json"
+# The embedding's usual names, by their ends: `bert.embeddings.word_embeddings.weight` ends with one. Those of the input
+# come first; the output's serve where a file has none of them. Of several the first is taken, if all are equal.
+INPUTS = (
+    "wte.weight",  # GPT-2
+    "embed_tokens.weight",  # Llama, Qwen, Mistral, Gemma, and the language model inside a multimodal one
+    "word_embeddings.weight",  # BERT, RoBERTa, BLOOM, Falcon
+    "tok_embeddings.weight",  # Llama as first published, ModernBERT
+    "embed_in.weight",  # GPT-NeoX
+    "shared.weight",  # T5, BART
+    "backbone.embeddings.weight",  # Mamba
+)
+OUTPUTS = ("lm_head.weight", "embed_out.weight", "predictions.decoder.weight", "output.weight")
+SIZES = {"BF16": 2, "F16": 2, "F32": 4}  # what can be read: safetensors' name → bytes
+_PIECE = 1 << 24
+_HEADER_LIMIT = 100_000_000  # the format's
+
+
+@dataclass(frozen=True)
+class Place:
+    """A tensor in a safetensors file."""
+
+    file: Path
+    tensor: str
+    dtype: str  # as safetensors calls it
+    shape: tuple[int, ...]
+    start: int  # its bytes in the file
+    stop: int
+
+    def words(self) -> str:
+        return f"{self.tensor} {self.dtype} ({', '.join(map(str, self.shape))})"
+
+
+def locate(path: str | os.PathLike, tensor: str = "auto") -> Place:
+    """The embedding (V, D) of the checkpoint at `path`.
+
+    Args:
+        path: a folder with `model.safetensors` or shards, a safetensors file, or a sharded index.
+        tensor: its name; `auto` goes by INPUTS, then OUTPUTS.
+
+    Raises:
+        UserError: naming the file and what is wrong: missing, truncated, no such tensor or several that differ (with
+            the candidates), not (V, D) in bfloat16, float16 or float32.
+    """
+    path = Path(path).expanduser()
+    files = _files(path)
+    names = usual(files) if tensor == "auto" else [name for name in files if name == tensor]
+    places = [_header(files[name])[name] for name in names if name in _header(files[name])]
+    if not places:
+        wanted = "tensor of a usual name" if tensor == "auto" else f"tensor '{tensor}'"
+        raise UserError(f"{path}: no {wanted}; {_candidates(files)}")
+    first, *others = places
+    if any(not _same(first, other) for other in others):
+        several = ", ".join(place.words() for place in places)
+        raise UserError(
+            f"{path}: several tensors could be the embedding; set tensor to one of {several}"
+        )
+    if len(first.shape) != 2 or 0 in first.shape or first.dtype not in SIZES:
+        raise UserError(f"{first.file}: tensor {first.words()}; expected (V, D) in {', '.join(SIZES)}")
+    return first
+
+
+def usual(names: Iterable[str]) -> list[str]:
+    """Those of the `names` that an embedding usually has, the likeliest first."""
+    names = list(names)
+    for ends in (INPUTS, OUTPUTS):
+        found = [name for end in ends for name in sorted(names) if name == end or name.endswith(f".{end}")]
+        if found:
+            return found
+    return []
+
+
+def shards(index: str | os.PathLike) -> dict[str, str]:
+    """Tensor → file name, of a sharded index.
+
+    Raises:
+        UserError: not such an index.
+    """
+    try:
+        found = json.loads(Path(index).read_text(encoding="utf-8"))["weight_map"]
+        if all(isinstance(file, str) for file in found.values()):
+            return found
+    except OSError as error:
+        raise UserError(f"{index}: cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, AttributeError):
+        pass
+    raise UserError(f"{index}: not a sharded index; expected JSON with a weight_map from tensors to files")
+
+
+def tokenizer_beside(path: str | os.PathLike) -> Path | None:
+    """tokenizer.json in a checkpoint's folder, if there is one."""
+    path = Path(path).expanduser()
+    file = (path if path.is_dir() else path.parent) / TOKENIZER
+    return file if file.is_file() else None
+
+
+def content(place: Place, known: str | os.PathLike | None = None) -> str:
+    """16 hexadecimal digits that identify a tensor: dtype, shape and every byte.
+
+    Args:
+        known: a file of digests by path, size and time, so that gigabytes are not read at every call of Snakemake.
+    """
+    status = place.file.stat()
+    key = f"{place.file.resolve()}|{place.tensor}|{status.st_size}|{status.st_mtime_ns}"
+    digests = {}
+    if known is not None:
+        with suppress(OSError, ValueError):
+            digests = json.loads(Path(known).read_text(encoding="utf-8"))
+    if key not in digests:
+        digests[key] = digest([place.dtype, place.shape, _sha256(place)])
+        if known is not None:
+            with suppress(OSError, UserError):  # a read-only folder: it is read again next time
+                write_text(known, json.dumps(digests, indent=0))
+    return digests[key]
+
+
+def _files(path: Path) -> dict[str, Path]:
+    """Tensor → its file."""
+    if path.is_dir():
+        index, single = path / INDEX, path / SINGLE
+        found = [index] if index.is_file() else [single] if single.is_file() else sorted(path.glob("*.safetensors"))
+        if not found:
+            raise UserError(f"{path}: no {SINGLE}, {INDEX} or other safetensors file in this folder")
+    elif path.is_file():
+        found = [path]
+    else:
+        raise UserError(f"{path}: no such file or folder")
+    if found[0].suffix == ".json":
+        return {name: found[0].parent / file for name, file in shards(found[0]).items()}
+    return {name: file for file in found for name in _header(file)}
+
+
+def _header(file: Path) -> Mapping[str, Place]:
+    """Every tensor of a safetensors file, which has to be complete."""
+    try:
+        size = file.stat().st_size
+        with open(file, "rb") as handle:
+            length = int.from_bytes(handle.read(8), "little")
+            header = json.loads(handle.read(length)) if 0 < length <= min(size - 8, _HEADER_LIMIT) else None
+        places = {
+            name: Place(file, name, at["dtype"], tuple(at["shape"]), *(8 + length + n for n in at["data_offsets"]))
+            for name, at in (header or {}).items()
+            if name != "__metadata__"
+        }
+        whole = all(place.stop <= size and _fits(place) for place in places.values())
+    except FileNotFoundError as error:
+        raise UserError(f"{file}: no such file; is a shard missing?") from error
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, AttributeError):
+        places, whole = {}, False
+    if not places or not whole:
+        raise UserError(f"{file}: not a complete safetensors file")
+    return places
+
+
+def _fits(place: Place) -> bool:
+    return place.dtype not in SIZES or place.stop - place.start == math.prod(place.shape) * SIZES[place.dtype]
+
+
+def _candidates(files: Mapping[str, Path]) -> str:
+    """The matrices with most rows, for someone who has to name one."""
+    places = {}
+    for file in sorted(set(files.values())):
+        with suppress(UserError):  # a shard that is not here
+            places |= _header(file)
+    matrices = [place for place in places.values() if len(place.shape) == 2 and place.dtype in SIZES]
+    if not matrices:
+        return "and no matrix in BF16, F16 or F32"
+    most = sorted(matrices, key=lambda place: (-place.shape[0], place.tensor))[:8]
+    return f"set tensor to one of {', '.join(place.words() for place in most)}"
+
+
+def _same(one: Place, other: Place) -> bool:
+    if (one.dtype, one.shape) != (other.dtype, other.shape):
+        return False
+    return all(a == b for a, b in zip(_pieces(one), _pieces(other), strict=True))
+
+
+def _pieces(place: Place):
+    with open(place.file, "rb") as file:
+        file.seek(place.start)
+        for left in range(place.stop - place.start, 0, -_PIECE):
+            yield file.read(min(left, _PIECE))
+
+
+def _sha256(place: Place) -> str:
+    found = hashlib.sha256()
+    for piece in _pieces(place):
+        found.update(piece)
+    return found.hexdigest()

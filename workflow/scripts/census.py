@@ -1,0 +1,10 @@
+"""Equal rows of a checkpoint's embedding: its black holes (row C)."""
+
+from blackholes.analysis import census
+from blackholes.artifacts.job import open_job
+from blackholes.kernels import device
+
+with open_job(snakemake) as job:
+    on = device.choose(job.config["distances"]["device"])
+    tokenizer = job.input.get("tokenizer") or None
+    job.say(census.write(job.input.W, job.output.holes, job.output.census, tokenizer, device=on))

@@ -1,0 +1,18 @@
+"""The sphere, the box and what lies in it, the holes' centroid and spread (row C)."""
+
+from blackholes.analysis import overdensity
+from blackholes.artifacts.job import open_job
+from blackholes.kernels import device
+
+with open_job(snakemake) as job:
+    on = device.choose(job.config["distances"]["device"])
+    said = overdensity.write(
+        job.input.W,
+        job.input.holes,
+        job.output.sphere,
+        job.output.centroid,
+        job.params.settings,
+        metadata=job.metadata | {"device": device.describe(on)},
+        device=on,
+    )
+    job.say(said)

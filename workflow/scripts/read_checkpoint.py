@@ -1,0 +1,9 @@
+"""The embedding of one finished checkpoint (row C)."""
+
+from blackholes.analysis import checkpoints
+from blackholes.artifacts.job import open_job
+
+with open_job(snakemake) as job:
+    source = job.config["checkpoints"][job.wildcards.checkpoint]
+    place = checkpoints.find(job.input.get("model") or None, source)
+    job.say(checkpoints.write_embedding(place, job.output.W, job.metadata, progress=job.progress("token")))
