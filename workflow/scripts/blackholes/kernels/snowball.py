@@ -1,0 +1,195 @@
+"""Snowballs: tokens = centroid + N(0, σ²), rounded to bfloat16, and what is counted of them (row D)."""
+
+import hashlib
+import math
+import struct
+
+import numpy as np
+import torch
+from jaxtyping import BFloat16, Bool, Float, Float32
+from torch import Tensor
+
+from blackholes.kernels import backends, components, distances, duplicates
+from blackholes.kernels.checks import require
+
+STATISTICS = (
+    *("n_tokens", "n_unique", "n_black_holes", "n_singletons", "total_population", "black_hole_population"),
+    *("largest_bh", "smallest_bh", "mean_bh_size", "median_bh_size", "top2_population", "gini_coefficient"),
+    *("max_l_inf", "mean_l_inf", "median_l_inf"),
+    *("n_components", "n_isolated", "largest_component_size", "largest_component_density", "global_density"),
+)
+REACH = 9.5  # standard deviations; beyond lie 2**-69 of a normal distribution, and none of numpy's float32 numbers
+_BLOCK = 256  # tokens that are drawn from one stream
+_MANY = 1 << 18  # numbers from which on threads are worth their start
+
+
+# ---- tokens -------------------------------------------------------------------------------------------------------
+
+
+def movable(centroid: Float32[Tensor, "D"], sigma: float) -> Bool[Tensor, "D"]:
+    """Dimensions in which tokens around `centroid` can differ at all, for noise up to REACH σ.
+
+    Every step from the noise to the rounded value is monotone, so a dimension is fixed if both ends of the noise's
+    range round to one value. At σ ≤ 1e-8 that is nearly all of Qwen's: only a coordinate close to the middle of two
+    bfloat16 values, or close to 0, can go either way.
+    """
+    reach = torch.tensor(sigma * REACH, dtype=torch.float32)
+    return (centroid - reach).bfloat16() != (centroid + reach).bfloat16()
+
+
+def sample(
+    centroid: Float32[Tensor, "D"], sigma: float, n_tokens: int, seed: int, trial: int, *, every: bool = False
+) -> BFloat16[Tensor, "N M"]:
+    """The tokens of one trial, on the CPU, in their `movable` dimensions alone, M of D but at least one.
+
+    In the others all tokens are equal, so every statistic of `trial_statistics` is that of the whole vectors; with
+    `every` they are drawn as well. float32 noise, σ times a normal number, is added to the float32 centroid, and the
+    sum is rounded to bfloat16.
+
+    Numbers come from Philox streams, one for each 256 tokens, keyed by SHA-256 of seed, σ and trial: they depend on
+    nothing else, neither on threads nor on what was drawn before. (`every` draws other numbers of the same
+    distribution.)
+
+    Raises UserError for a centroid that is not finite, and for σ or n_tokens out of range.
+    """
+    require(centroid.numel() > 0 and bool(torch.isfinite(centroid).all()), "centroid: finite numbers are expected")
+    require(math.isfinite(sigma) and sigma >= 0, f"sigma is {sigma}, where a finite number from 0 up is expected")
+    require(n_tokens > 0, f"n_tokens is {n_tokens}, where a number above 0 is expected")
+    centroid = centroid.detach().cpu()
+    drawn = torch.ones_like(centroid, dtype=torch.bool) if every else movable(centroid, sigma)
+    drawn[0] |= not drawn.any()
+    around, scale = centroid[drawn].numpy(), np.float32(sigma)
+    key = hashlib.sha256(struct.pack("<qdq", seed, sigma + 0.0, trial)).digest()[:16]
+    values = np.empty((n_tokens, len(around)), np.float32)
+
+    def fill(first, last):
+        for block in range(first, last):
+            rows = values[block * _BLOCK : (block + 1) * _BLOCK]
+            stream = np.random.Philox(key=int.from_bytes(key, "little"), counter=block << 192)
+            np.random.Generator(stream).standard_normal(out=rows, dtype=np.float32)
+            rows *= scale
+            rows += around
+
+    blocks = -(-n_tokens // _BLOCK)
+    if values.size < _MANY:
+        fill(0, blocks)
+    else:
+        backends.in_threads(fill, blocks)
+    return torch.from_numpy(values).bfloat16()
+
+
+# ---- statistics ---------------------------------------------------------------------------------------------------
+
+
+def trial_statistics(vectors: Float[Tensor, "N D"], epsilon: float, threshold: float) -> dict[str, int | float]:
+    """The 20 statistics of one trial, in the order of STATISTICS.
+
+    `vectors` is (N, D), N ≥ 1, in bfloat16, float16 or float32, on any device. Distances are Chebyshev distances of
+    the unique vectors, exact in float32, and `max_l_inf`, `mean_l_inf` and `median_l_inf` are those of all ordered
+    pairs in units of `epsilon`: the median is the lower one, the mean's sum is exact and rounded once, to float64, so
+    none depends on order, threads or device. A pair touches if its distance is <= `threshold` (rounded to float32, as
+    distances are). Populations are numbers of tokens; `median_bh_size` is the lower median too.
+
+    Conventions, as in the notebook: without a hole all that is said of holes is 0; with a single vector distances are
+    0 and it is one isolated component of density 1. A largest component of one vector among several has density 0.
+
+    Memory beside the vectors: 4 bytes a pair (n, n) of unique vectors and their copy in float32.
+    Raises UserError for an epsilon or threshold that is not a number in range, and for NaN or infinity, by token.
+    """
+    require(epsilon > 0 and math.isfinite(epsilon), f"epsilon is {epsilon}, where a finite number above 0 is expected")
+    require(threshold >= 0, f"threshold is {threshold}, where a number from 0 up is expected")
+    require(vectors.shape[0] > 0, "vectors: at least one token is expected")
+    counts = torch.bincount(duplicates.labels(vectors), minlength=len(vectors))
+    chosen = counts.nonzero()[:, 0]
+    found = (
+        *populations(counts[chosen].tolist()),
+        *_pairs(vectors.detach()[chosen].float(), epsilon, threshold),
+    )
+    return dict(zip(STATISTICS, found, strict=True))
+
+
+def populations(counts: list[int]) -> tuple[int | float, ...]:
+    """The first twelve statistics, from the number of tokens at every unique vector."""
+    holes = sorted(count for count in counts if count > 1)
+    n, held, total = len(holes), sum(holes), sum(counts)
+    largest, smallest, median = (holes[-1], holes[0], holes[(n - 1) // 2]) if n else (0, 0, 0)
+    return (
+        *(total, len(counts), n, len(counts) - n, total, held, largest, smallest),
+        *(held / max(n, 1), median, sum(holes[-2:]), gini(holes)),
+    )
+
+
+def gini(holes: list[int]) -> float:
+    """Gini coefficient of ascending populations; 0 for one or none."""
+    n = len(holes)
+    if n < 2:
+        return 0.0
+    return 2 * sum(i * p for i, p in enumerate(holes, 1)) / (n * sum(holes)) - (n + 1) / n
+
+
+def _pairs(vectors: Tensor, epsilon: float, threshold: float) -> tuple[int | float, ...]:
+    """The last eight statistics, of unique float32 vectors (n, D)."""
+    n = len(vectors)
+    if n == 1:
+        return 0.0, 0.0, 0.0, 1, 1, 1, 1.0, 1.0
+    matrix, largest, median, mantissas = _distances(vectors)
+    graph = components.graph_statistics(matrix[None], threshold, inclusive=True)
+    labels = graph["labels"][0]
+    pairs, edges, size = n * (n - 1) // 2, graph["n_edges"].item(), graph["largest_component_size"].item()
+    members = (labels == torch.bincount(labels, minlength=n).argmax()).nonzero()[:, 0]  # the smallest label on a tie
+    inside = edges if size == n else _edges(matrix, members, threshold)
+    return (
+        *(largest / epsilon, _exact_sum(mantissas) / pairs / epsilon, median / epsilon),
+        *(graph["n_components"].item(), graph["n_isolated"].item(), size),
+        *(inside / (size * (size - 1) // 2) if size > 1 else 0.0, edges / pairs),
+    )
+
+
+def _distances(vectors: Tensor) -> tuple[Tensor, float, float, list[int]]:
+    """Upper triangle (n, n) of the Chebyshev distances; their maximum, lower median, and mantissas by exponent."""
+    n = len(vectors)
+    middle = (n * (n - 1) // 2 - 1) // 2
+    if backends.compiled(vectors) is None:
+        matrix = distances.chebyshev_matrices(vectors)
+        i, j = torch.triu_indices(n, n, 1, device=vectors.device)
+        values = matrix[i, j]
+        bits = values.view(torch.int32).long()
+        exponents = bits >> 23
+        mantissas = bits.new_zeros(256).index_add_(0, exponents, (bits & 0x7FFFFF) + (exponents > 0) * 0x800000)
+        return matrix, values.max().item(), values.kthvalue(middle + 1).values.item(), mantissas.tolist()
+
+    import blackholes.kernels._snowball_loops as loops
+
+    lanes = -(-n // loops.LANES)
+    panels = np.empty((lanes, vectors.shape[1], loops.LANES), np.float32)
+    loops.pack(vectors.numpy(), panels)
+    matrix = np.empty((n, n), np.float32)
+    ranges = -(-lanes // 2)
+    if n * n * vectors.shape[1] < 64 * _MANY:
+        loops.upper_triangle(panels, 0, ranges, matrix)
+    else:
+        backends.in_threads(lambda a, b: loops.upper_triangle(panels, a, b, matrix), ranges)
+    upper, lower, mantissas = (np.zeros(size, np.int64) for size in (1 << 15, 1 << 16, 256))
+    largest = loops.tally(matrix, upper, mantissas)
+    below = upper.cumsum()
+    place = int(np.searchsorted(below, middle, side="right"))
+    loops.tally_lower(matrix, place, lower)
+    rest = np.searchsorted(lower.cumsum(), middle - (below[place] - upper[place]), side="right")
+    extremes = np.array([largest, place << 16 | rest], np.uint32).view(np.float32)
+    return torch.from_numpy(matrix), *extremes.tolist(), mantissas.tolist()
+
+
+def _edges(matrix: Tensor, members: Tensor, threshold: float) -> int:
+    """Touching pairs among some of the vectors."""
+    limit, edges = torch.tensor(threshold, dtype=torch.float32, device=matrix.device), 0
+    for rows in members.split(256):
+        touching = (matrix[rows][:, members] <= limit) & (members[None] > rows[:, None])
+        edges += int(touching.sum())
+    return edges
+
+
+def _exact_sum(mantissas: list[int]) -> float:
+    """Sum of float32 numbers ≥ 0 from the sums of their mantissas by biased exponent, rounded once, to float64."""
+    if mantissas[255]:
+        return math.inf
+    return (mantissas[0] + sum(m << e for e, m in enumerate(mantissas[1:]))) / (1 << 149)
