@@ -4,4 +4,13 @@ from blackholes.analysis import token_table
 from blackholes.artifacts.job import open_job
 
 with open_job(snakemake) as job:
-    token_table.write(job)
+    said = token_table.write(
+        job.input.W,
+        job.input.holes,
+        job.input.sphere,
+        job.input.centroid,
+        job.input.statistics,
+        job.output.tokens,
+        tokenizer=job.input.get("tokenizer") or None,
+    )
+    job.say(said)

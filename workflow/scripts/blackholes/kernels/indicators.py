@@ -1,0 +1,93 @@
+"""Indicators of under-training, from an embedding matrix alone (row C)."""
+
+import torch
+from jaxtyping import Float, Float32, Int64
+from torch import Tensor
+
+from blackholes.kernels import backends
+from blackholes.kernels.checks import refuse_non_finite, require
+
+_NOTHING = 1e-12  # what is left of a vector after a subtraction is rounding, below this part of its length
+
+
+def under_training(
+    W: Float[Tensor, "V D"],
+    reference: Int64[Tensor, "n"],
+    centroid: Float[Tensor, "D"],
+    component: Float[Tensor, "D"],
+) -> dict[str, Float32[Tensor, "V"]]:
+    """Norm, distance to a centroid and cosine to the unused direction of every token.
+
+    Args:
+        W: in bfloat16, float16 or float32.
+        reference: token ids, at least one, that are taken to be unused.
+        centroid: what `centroid_distance` is measured from.
+        component: the first principal component of the centred matrix, of any length but 0.
+
+    Returns:
+        `norm` |w|; `centroid_distance` |w − centroid|; `cosine_unused`, the cosine between w and the mean of the
+        reference, both after the mean of all tokens is subtracted and the component is projected out: what all
+        tokens share, and what most separates them, says nothing of training (Land and Bartolo, "Fishing for
+        Magikarp", 2024, do the second of a matrix that is not centred). Where nothing is left, it is 0.
+
+    Sums run in float64, in blocks of rows of 32 MiB, so the float32 results are within half a unit of their last
+    place and a rounding of float64, whatever V. Raises UserError for NaN or infinity, naming token and dimension,
+    and for a reference, centroid or component that does not fit W.
+    """
+    V, D = W.shape
+    require(len(reference) > 0, "reference holds no token, where at least one is expected")
+    require(
+        bool(((reference >= 0) & (reference < V)).all()),
+        f"reference holds token {int(reference.max())}, where 0 to {V - 1} is expected",
+    )
+    for name, vector in (("centroid", centroid), ("component", component)):
+        require(vector.shape == (D,), f"{name} has shape {tuple(vector.shape)}, where ({D},) is expected")
+        refuse_non_finite(vector, ("dimension",))
+    refuse_non_finite(W, ("token", "dimension"))
+
+    centroid, axis = centroid.to(W.device).double(), component.to(W.device).double()
+    require(bool(axis.any()), "component is 0 in every dimension, where a direction is expected")
+    axis = axis / axis.norm()
+    length = max(1, (1 << 22) // D)  # rows of a block: fixed, since the mean's last bits depend on it
+    blocks = [slice(start, start + length) for start in range(0, V, length)]
+
+    mean = sum(W[block].double().sum(0) for block in blocks) / V
+    members = [reference[block] for block in blocks if block.start < len(reference)]
+    unused = sum(W[ids].double().sum(0) for ids in members) / len(reference)
+    direction, left = _without(unused[None] - mean, axis, unused[None].norm(dim=1) + mean.norm())
+    direction = torch.where(left > 0, direction[0] / left, 0)
+
+    names = ("norm", "centroid_distance", "cosine_unused")
+    found = {name: backends.empty((V,), torch.float32, W.device) for name in names}
+    for block in blocks:
+        rows = W[block].double()  # (b, D)
+        norm = rows.norm(dim=1)
+        found["norm"][block] = norm
+        found["centroid_distance"][block] = (rows - centroid).norm(dim=1)
+        rest, left = _without(rows - mean, axis, norm + mean.norm())
+        cosine = torch.where(left > 0, (rest * direction).sum(1) / left, 0)
+        found["cosine_unused"][block] = cosine.clamp(-1, 1)
+    return found
+
+
+def _without(rows: Tensor, axis: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows (b, D) less their part along `axis`, and what is left of their lengths (b,): 0 where it is rounding."""
+    rows = rows - (rows * axis).sum(1, keepdim=True) * axis  # no product of matrices: equal rows get equal results
+    left = rows.norm(dim=1)
+    return rows, torch.where(left > _NOTHING * scale, left, 0)
+
+
+def suspicion(centroid_distance: Float32[Tensor, "V"], cosine_unused: Float32[Tensor, "V"]) -> Int64[Tensor, "V"]:
+    """Rank of every token, from 1, the most suspicious, to V.
+
+    Tokens are ordered by the sum of two places: among the distances to the centroid, small first, and among the
+    cosines to the unused direction, large first. Equal values share a place, the smallest. Equal sums go by distance,
+    then by token id. Norms do not enter: whether tokens that are never used shrink or stay depends on the model.
+    """
+    distance, cosine = centroid_distance, -cosine_unused
+    places = sum(torch.searchsorted(values.sort().values, values) for values in (distance, cosine))
+    order = distance.argsort(stable=True)
+    order = order[places[order].argsort(stable=True)]
+    rank = torch.empty_like(order)
+    rank[order] = torch.arange(1, len(order) + 1, device=order.device)
+    return rank
