@@ -1,0 +1,105 @@
+"""An embedding on a sphere: principal axes, and the coordinates of every token along three of them (row C)."""
+
+from itertools import pairwise
+
+import torch
+from jaxtyping import Bool, Float, Float64
+from torch import Tensor
+
+from blackholes.kernels.checks import refuse_non_finite, require
+from blackholes.kernels.distances import FLOATS
+
+_ROWS = 4096  # taken at once, in float64
+_BLOCKS = 8  # of the covariance's columns: half of a symmetric matrix suffices
+_AXES = ("token", "dimension")
+
+
+def principal_axes(W: Float[Tensor, "V D"]) -> tuple[Float64[Tensor, "D D"], Float64[Tensor, "D"]]:
+    """(eigenvectors, one a column, eigenvalues) of the covariance of the rows of `W`, the largest eigenvalue first.
+
+    The covariance is that of the centred rows, over V (not V − 1), as the notebook's; everything is float64. An
+    eigenvector's sign is free: here its component of largest magnitude, of equals the first, is positive, so that
+    a box means the same on every machine.
+
+    Raises UserError for another dtype, and for NaN or infinity, naming token and dimension.
+    """
+    _check(W)
+    V, D = W.shape
+    pieces = range(0, V, _ROWS)
+    mean = sum(_double(W[start : start + _ROWS]).sum(0) for start in pieces) / V
+    covariance = mean.new_zeros(D, D)
+    cuts = [D * block // _BLOCKS for block in range(_BLOCKS + 1)]
+    for start in pieces:
+        rows = _double(W[start : start + _ROWS]) - mean
+        for left, right in pairwise(cuts):
+            covariance[left:right, left:] += rows[:, left:right].T @ rows[:, left:]
+    covariance = covariance.triu() + covariance.triu(1).T
+    values, vectors = torch.linalg.eigh(covariance / V)
+    values, vectors = values.flip(0), vectors.flip(1)
+    largest = vectors.abs().argmax(0, keepdim=True)  # the first of equals
+    vectors *= torch.where(vectors.gather(0, largest) < 0, -1.0, 1.0)
+    return vectors.to(W.device), values.to(W.device)
+
+
+def coordinates(
+    W: Float[Tensor, "V D"],
+    north: int,
+    meridian: int,
+    equinox: int,
+    eigenvectors: Float64[Tensor, "D k"] | None = None,
+) -> tuple[Float64[Tensor, "V"], Float64[Tensor, "V"], Float64[Tensor, "V"]]:
+    """(latitude, longitude, radius) of every token, degrees and the embedding's own unit, in float64.
+
+    `north`, `meridian` and `equinox` say which principal component, counted from 1, points to the pole, to longitude
+    0° and to longitude 90°; a negative one points the other way. With the *uncentred* row w and these unit vectors,
+    x = w·meridian, y = w·equinox, z = w·north: the radius is √(x² + y² + z²), that of the projection and no norm of w,
+    the latitude asin(z / radius), the longitude atan2(y, x), above −180° up to 180°. Where the radius is 0 both are 0.
+
+    `eigenvectors`, if given, are those of `principal_axes(W)`, all or the first k.
+    Raises UserError as `principal_axes`, and for components that are 0, equal, or more than there are.
+    """
+    _check(W)
+    basis = (meridian, equinox, north)
+    vectors = principal_axes(W)[0] if eigenvectors is None else eigenvectors
+    D, k = vectors.shape
+    require(W.shape[1] == D, f"eigenvectors have {D} rows, where {W.shape[1]}, the dimensions of W, are expected")
+    possible = len({abs(axis) for axis in basis}) == 3 and all(1 <= abs(axis) <= k for axis in basis)
+    words = f"north {north}, meridian {meridian} and equinox {equinox}"
+    require(possible, f"basis: {words}, where three different components from 1 to {k} are expected (or negatives)")
+    axes = torch.stack([vectors[:, abs(axis) - 1] * (1 if axis > 0 else -1) for axis in basis], 1)
+    axes = axes.cpu() if W.device.type == "mps" else axes
+    places = torch.cat([_double(W[start : start + _ROWS]) @ axes for start in range(0, len(W), _ROWS)])
+    x, y, z = places.to(W.device if W.device.type != "mps" else "cpu").unbind(1)
+    radius = (x * x + y * y + z * z).sqrt()
+    latitude = torch.where(radius > 0, (z / radius).clamp(-1, 1), 0).asin().rad2deg()
+    longitude = torch.where(radius > 0, torch.atan2(y + 0.0, x), 0).rad2deg()  # + 0.0: no −0, which would be −180°
+    return latitude, longitude, radius
+
+
+def in_box(
+    latitude: Float[Tensor, "V"],
+    longitude: Float[Tensor, "V"],
+    radius: Float[Tensor, "V"],
+    lat: tuple[float, float] | None = None,
+    lon: tuple[float, float] | None = None,
+    r: tuple[float, float] | None = None,
+) -> Bool[Tensor, "V"]:
+    """Which tokens lie in a box. Its limits are in it, None is no limit; `lon` goes west to east, over 180° too."""
+    inside = torch.ones_like(latitude, dtype=torch.bool)
+    for values, limits in ((latitude, lat), (longitude, lon), (radius, r)):
+        if limits is not None:
+            above, below = values >= limits[0], values <= limits[1]
+            inside &= (above & below) if limits[0] <= limits[1] else (above | below)
+    return inside
+
+
+def _check(W: Tensor) -> None:
+    shape = tuple(W.shape)
+    require(W.dtype in FLOATS, f"W is {W.dtype}, where bfloat16, float16 or float32 is expected")
+    require(W.ndim == 2 and 0 not in shape, f"W has shape {shape}, where (V, D) is expected")
+    refuse_non_finite(W, _AXES)
+
+
+def _double(rows: Tensor) -> Tensor:
+    """float64; on the CPU where a device has none."""
+    return (rows.cpu() if rows.device.type == "mps" else rows).double()
