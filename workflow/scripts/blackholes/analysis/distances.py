@@ -10,7 +10,7 @@ from blackholes.analysis.histories import History, chunk_length, open_history
 from blackholes.artifacts.tensors import TensorWriter, open_tensors
 from blackholes.errors import about
 from blackholes.kernels.backends import empty
-from blackholes.kernels.distances import chebyshev_matrices
+from blackholes.kernels.chebyshev import chebyshev_matrices
 
 KEY = "chebyshev_distances"
 

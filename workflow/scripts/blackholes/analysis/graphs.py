@@ -8,8 +8,8 @@ from blackholes.analysis.distances import matrices
 from blackholes.analysis.histories import chunk_length, open_history
 from blackholes.artifacts.tensors import TensorWriter
 from blackholes.errors import about
+from blackholes.kernels.chebyshev import cell_matrices
 from blackholes.kernels.components import graph_statistics
-from blackholes.kernels.distances import cell_matrices
 
 DTYPES = {
     "n_components": torch.int32,

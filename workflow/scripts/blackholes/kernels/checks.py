@@ -36,3 +36,14 @@ def require(condition: bool, message: str) -> None:
     """Raise UserError with `message` unless `condition` holds."""
     if not condition:
         raise UserError(message)
+
+
+def require_out(out: Tensor, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> None:
+    """Raise UserError unless a caller's `out` can be filled: this shape, dtype and device, contiguous."""
+    found, wanted = (tuple(out.shape), out.dtype, out.device), (shape, dtype, device)
+    require(found == wanted, f"out is {_words(*found)}, where {_words(*wanted)} is expected")
+    require(out.is_contiguous(), "out is not contiguous, where a contiguous tensor is expected")
+
+
+def _words(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> str:
+    return f"{str(dtype).removeprefix('torch.')} {shape} on {device}"

@@ -1,0 +1,138 @@
+"""Euclidean distances between all rows of a matrix, right where they are smallest (DESIGN sections 5 and 7).
+
+No Gram product: half of the matrix by differences takes no longer than all of it by products, and what cancels,
+cancels exactly. Every sum has positive terms, so the error has a bound that no data can pass.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+
+import torch
+from jaxtyping import Float, Float32
+from torch import Tensor
+
+from blackholes.kernels import backends, duplicates
+from blackholes.kernels.checks import require, require_out
+
+FLOATS = (torch.bfloat16, torch.float16, torch.float32)
+LARGEST = 50  # vectors are scaled by a power of two to below 2**50: squares and their sums stay within float32
+PIECE = 256  # dimensions that the formula sums in one call
+SMALL = 2.0**-80  # as in the loops
+
+
+def euclidean_matrix(
+    vectors: Float[Tensor, "N D"], out: Float32[Tensor, "N N"] | None = None
+) -> Float32[Tensor, "N N"]:
+    """Euclidean distances between all rows of `vectors`, the full matrix (row C).
+
+    `vectors` is (N, D) in bfloat16, float16 or float32. `out`, if given, is overwritten and returned: contiguous
+    float32 on the same device. `euclidean_blocks` gives the same rows piece by piece.
+
+    A distance is 0 if and only if the two rows are equal in value (−0 equals 0). Every other is within 2.1e-6,
+    relative, of the exact one: a difference is rounded once, and at most 64 squares are added in float32 before
+    float64 takes over, so all roundings together cannot pass (64 + 3) / 2 × 2**-24. The formula, which serves where
+    the loops do not, is as good: torch sums in parts. Below float32's smallest normal number, 2**-126, its spacing
+    there, 2**-149, is the limit; distances beyond its largest are inf. The matrix is symmetric to the bit, and the
+    bits of a pair depend on no other row, nor on blocks or threads.
+
+    Raises UserError for another dtype, rank or `out`, and for NaN or infinity, naming token and dimension.
+    """
+    _check(vectors)
+    shape = (len(vectors), len(vectors))
+    if out is None:
+        out = backends.empty(shape, torch.float32, vectors.device)
+    for _ in euclidean_blocks(vectors, out):
+        pass
+    return out
+
+
+def euclidean_blocks(
+    vectors: Float[Tensor, "N D"], out: Float32[Tensor, "N N"] | None = None, *, height: int = 1024
+) -> Iterator[tuple[int, Float32[Tensor, "n N"]]]:
+    """(first row, rows of `euclidean_matrix`), `height` rows at a time, from the top; the same bits.
+
+    With `out`, the whole matrix in memory, blocks are rows of it, complete when they are given, and each pair is
+    computed once. Without, they share one buffer of (height, N), overwritten by the next, and each pair is computed
+    twice. Memory beside these is 4 bytes a value of `vectors`, and on a GPU a few blocks.
+
+    Raises UserError as `euclidean_matrix` does, before the first block.
+    """
+    _check(vectors)
+    require(height >= 1, f"height is {height}, where at least one row is expected")
+    if out is not None:
+        require_out(out, (len(vectors), len(vectors)), torch.float32, vectors.device)
+    labels = duplicates.labels(vectors)  # and refuses NaN and infinity
+    return _blocks(vectors.detach(), labels, out, height)
+
+
+def _check(vectors: Tensor) -> None:
+    require(vectors.dtype in FLOATS, f"vectors are {vectors.dtype}, where bfloat16, float16 or float32 is expected")
+    shape = tuple(vectors.shape)
+    require(vectors.ndim == 2 and shape[-1] > 0, f"vectors have shape {shape}, where (N, D) is expected")
+
+
+def _blocks(vectors: Tensor, labels: Tensor, out: Tensor | None, height: int) -> Iterator[tuple[int, Tensor]]:
+    N = len(vectors)
+    once = out is not None
+    fill = (_loops if backends.compiled(vectors) else _formula)(vectors, labels, once)
+    if not once:
+        out = backends.empty((min(height, N), N), torch.float32, vectors.device)
+    for start in range(0, N, height):
+        stop = min(start + height, N)
+        fill(start, stop, out)
+        yield start, out[start:stop] if once else out[: stop - start]
+
+
+def _exponent(vectors: Tensor) -> int:
+    """Of the power of two that brings the largest value just below 2**LARGEST; makes no value inexact that counts."""
+    low, high = (x.item() for x in vectors.aminmax()) if vectors.numel() else (0.0, 0.0)
+    return LARGEST - math.frexp(max(-low, high))[1]
+
+
+def _loops(vectors: Tensor, labels: Tensor, once: bool) -> Callable[[int, int, Tensor], None]:
+    from blackholes.kernels import _euclidean_loops as loops
+
+    N, D = vectors.shape
+    factor = 2.0 ** _exponent(vectors)
+    kept = vectors.to(torch.float32) if vectors.dtype == torch.float16 else vectors
+    source = kept.contiguous().view(torch.int16 if vectors.dtype == torch.bfloat16 else torch.float32).numpy()
+    packed = backends.empty((loops.packed_length(N, D),), torch.float32, vectors.device).numpy()
+    tiles, same = -(-N // loops.TILE), labels.numpy()
+    backends.in_threads(lambda a, b: loops.pack(source, factor, a, b, packed), tiles)
+
+    def fill(start: int, stop: int, out: Tensor) -> None:
+        first, base, target = (start // loops.TILE, 0, out.numpy()) if once else (0, start, out.numpy())
+        backends.in_threads(
+            lambda a, b: loops.distances(
+                source, packed, same, factor, start, stop, first + a, first + b, once, base, target
+            ),
+            tiles - first,
+        )
+
+    return fill
+
+
+def _formula(vectors: Tensor, labels: Tensor, once: bool) -> Callable[[int, int, Tensor], None]:
+    """The plain formula on any device, PIECE dimensions at a time: torch sums the squares of each in one go."""
+    exponent = _exponent(vectors)
+    halves = (exponent // 2, exponent - exponent // 2)  # 2**exponent itself may be beyond float32
+    scaled = vectors.float() * 2.0 ** halves[0] * 2.0 ** halves[1]
+
+    def fill(start: int, stop: int, out: Tensor) -> None:
+        first = start if once else 0
+        squares = torch.zeros(stop - start, len(vectors) - first, device=vectors.device)
+        for piece in scaled.split(PIECE, dim=1):
+            distances = torch.cdist(piece[start:stop], piece[first:], compute_mode="donot_use_mm_for_euclid_dist")
+            squares += distances.square_()
+        rows = squares.sqrt() * 2.0 ** -halves[0] * 2.0 ** -halves[1]
+        for i in (squares < SMALL).any(1).nonzero()[:, 0].tolist():
+            near = (squares[i] < SMALL).nonzero()[:, 0]
+            differences = vectors[first + near].cpu().double() - vectors[start + i].cpu().double()
+            exact = differences.square_().sum(1).sqrt_().float().to(vectors.device)
+            rows[i, near] = torch.where(labels[first + near] == labels[start + i], 0, exact)
+        if once:
+            out[start:stop, first:], out[stop:, start:stop] = rows, rows[:, stop - start :].mT
+        else:
+            out[: stop - start] = rows
+
+    return fill
