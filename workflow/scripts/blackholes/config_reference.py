@@ -37,8 +37,8 @@ In YAML, write 1.0e-3 or 0.001; the text 1e-3 is understood as well.
 EXPERIMENTS = """\
 Each entry is one experiment, and its name a folder: `results/<name>/`. A name starts with a lower-case letter, goes on
 with a-z, 0-9, _ or -, and is none of {reserved}.
-An entry has any keys of `experiment_defaults` in which it differs; `{{}}` inherits them all. `init` and `model` are
-inherited key by key too, but `init` as a word means the same everywhere: that mode, and the rest at its defaults.
+An entry has any keys of `experiment_defaults` in which it differs; `{{}}` inherits them all. `init`, `model` and
+`corpus` (which begins with the top-level `corpus`) are inherited key by key too, but `init` as a word means the same everywhere: that mode, and the rest at its defaults.
 (Between overlays, a word is replaced as a whole: a mapping laid over it has to say its `mode` again.)
 An entry that says its own `init.mode`, `optimizer` or `schedule` does not inherit what that choice has no use for:
 `optimizer: sgd` leaves the `betas` and `epsilon` of AdamW behind.
@@ -64,12 +64,19 @@ run 1 of the first experiment writes. `<name>: false` leaves a checkpoint out.
 """
 
 
+SNOWBALLS = """\
+Each entry is one sweep over σ, and its name a folder: `results/snowballs/<name>/`. The default, `trained`, is a sweep
+around the holes of the checkpoint `trained`. `<name>: false` leaves a sweep out; where the checkpoint that it is about
+is left out, it has to be too. A σ more, or less, leaves the trials of the others as they are.
+"""
+
+
 def markdown() -> str:
     """The reference of every key: type, default, what is allowed, meaning."""
     parts = [INTRO]
     for name, field in config.Config.model_fields.items():
         if name == "experiments":
-            default = {"qwen": {}, "normal": {"init": "normal", "runs": 4}}
+            default = config.EXPERIMENTS
             text = EXPERIMENTS.format(reserved=", ".join(config.RESERVED), default=_yaml(default))
             parts.append(f"## experiments\n\n{text}")
         elif name == "adjacency":
@@ -79,6 +86,8 @@ def markdown() -> str:
             )
         elif name == "checkpoints":
             parts.append(f"## checkpoints\n\n{_section(config.Checkpoint, 'checkpoints.<name>')}\n{CHECKPOINTS}")
+        elif name == "snowballs":
+            parts.append(f"## snowballs\n\n{_section(config.Snowball, 'snowballs.<name>')}\n{SNOWBALLS}")
         else:
             parts.append(f"## {name}\n\n{_section(field.annotation, name)}")
     return "\n".join(parts)
@@ -88,10 +97,11 @@ def _section(model: type[BaseModel], name: str) -> str:
     head = f"{' '.join(model.__doc__.split())}\n\n| key | type | default | allowed | meaning |\n|---|---|---|---|---|\n"
     rows, inner = "", ""
     for key, field in model.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+        is_section = isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+        if is_section and field.annotation is not config.Corpus:  # whose keys have a section of their own
             inner += f"\n### {name}.{key}\n\n{_section(field.annotation, f'{name}.{key}')}"
             continue
-        default = "required" if field.is_required() else f"`{_value(field.default)}`"
+        default = "required" if field.is_required() else "`{}`" if is_section else f"`{_value(field.default)}`"
         cells = [
             f"`{key}`",
             type_words(field.annotation),

@@ -41,6 +41,7 @@ class Section(BaseModel):
 
     WORD: ClassVar[str | None] = None  # the key for whose value a word in place of the mapping is short
     UNUSED: ClassVar[dict[tuple[str, str], list[str]]] = {}  # (key, its value) → keys that then stay at their default
+    LEFT_BEHIND: ClassVar[dict[tuple[str, str], list[str]]] = {}  # likewise, → keys that are then not inherited either
 
     @model_validator(mode="before")
     @classmethod
@@ -68,7 +69,8 @@ def inherit(section: type[Section], defaults: Any, own: Any) -> Any:
     defaults = section.spell_out(defaults)
     if not (isinstance(defaults, Mapping) and isinstance(own, Mapping)):
         return own
-    unused = {key for (choice, value), keys in section.UNUSED.items() if own.get(choice) == value for key in keys}
+    choices = [*section.UNUSED.items(), *section.LEFT_BEHIND.items()]
+    unused = {key for (choice, value), keys in choices if own.get(choice) == value for key in keys}
     laid = {key: value for key, value in defaults.items() if key not in unused}
     for key, value in own.items():
         inner = section.model_fields[key].annotation if key in section.model_fields else None
