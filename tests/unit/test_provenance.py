@@ -230,6 +230,7 @@ ALLOWED = {  # package → what of ours it may import
         "config_corpus",
         "config_experiments",
         "config_reference",
+        "config_snowballs",
         "config_words",
         "errors",
         "training",
@@ -238,6 +239,8 @@ ALLOWED = {  # package → what of ours it may import
     "config_experiments": {"config_corpus", "config_words", "training"},
     "config_words": {"errors"},
     "config_checkpoints": {"config_words"},
+    "config_snowballs": {"config_words"},
+    "config_snowballs": {"config_words"},
     "packing": {"config"},
     "config_reference": {"config", "config_words"},
 }

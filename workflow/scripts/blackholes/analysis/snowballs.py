@@ -1,0 +1,251 @@
+"""Snowballs: trials around a centroid for each σ, and the checkpoint that they are to explain beside them (row D)."""
+
+import csv
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32
+from torch import Tensor
+
+from blackholes.artifacts.files import write_table
+from blackholes.artifacts.tensors import TensorReader, open_tensors, write_tensors
+from blackholes.errors import UserError, about
+from blackholes.kernels import bf16, snowball
+
+COLUMNS = ["sigma", "trial_id", *snowball.STATISTICS]
+SCORES = ["label", "sigma", "statistic", "checkpoint", "mean", "std", "z"]
+TOUCHING = 2  # ε, inclusive
+MOST = 16384  # tokens: their distances take 1 GB
+BINS = 240  # of a histogram of elements
+QUANTILES = 241
+
+
+@dataclass
+class Source:
+    """What the tokens of a trial are thrown around."""
+
+    name: str  # of the file, or what stands for it
+    centroid: Float32[Tensor, "D"]
+    epsilon: float
+    n_tokens: int
+    spreads: dict[str, float]  # `within`, `global`: where they are known
+
+    def sigma(self, value: float | str) -> float:
+        """A configured σ, or what the word for one means here."""
+        if not isinstance(value, str):
+            return float(value)
+        if value not in self.spreads:
+            raise UserError(f"{self.name}: no tensor 'sigma_{value}', which sigma: {value} asks for; expected a number")
+        return self.spreads[value]
+
+
+def source(path: str | None, settings: Mapping) -> Source:
+    """The centroid of a file, or a random one, and what `auto` stands for.
+
+    Args:
+        path: a safetensors file with `centroid` float32 (D,), and where a checkpoint's is meant `epsilon`,
+            `sigma_within`, `sigma_global` and `n_tokens`; None: settings["centroid"] is such a path, or has dim, norm
+            and seed.
+        settings: `centroid`, `n_tokens` and `epsilon`, as configured.
+
+    Raises:
+        UserError: naming the file and the key that is missing, of another shape, or out of range.
+    """
+    known: dict[str, float] = {}
+    given = path or settings["centroid"]
+    if isinstance(given, Mapping):
+        name, centroid = "centroid", direction(**given)
+    else:
+        name = str(given)
+        with open_tensors(Path(given).expanduser()) as file:
+            file.expect("centroid", torch.float32, ("D",))
+            centroid = file.rows("centroid")
+            for key in {"epsilon", "sigma_within", "sigma_global", "n_tokens"} & set(file.keys()):
+                known[key] = _number(file, key)
+    if not torch.isfinite(centroid).all():
+        where = (~torch.isfinite(centroid)).nonzero()[0].item()
+        raise UserError(f"{name}: {centroid[where].item()} in dimension {where} of the centroid; expected a number")
+    epsilon = known.get("epsilon") if settings["epsilon"] == "auto" else settings["epsilon"]
+    if epsilon is None:
+        epsilon = bf16.ulp(centroid.abs().max().bfloat16()).item()
+    n_tokens = known.get("n_tokens") if settings["n_tokens"] == "auto" else settings["n_tokens"]
+    if n_tokens is None or not 1 <= n_tokens <= MOST:
+        auto = "there is no tensor 'n_tokens'" if n_tokens is None else f"it has {n_tokens:,.0f} tokens"
+        raise UserError(f"{name}: {auto}; expected n_tokens in the configuration, from 1 up to {MOST:,}")
+    spreads = {word: known[f"sigma_{word}"] for word in ("within", "global") if f"sigma_{word}" in known}
+    return Source(name, centroid, float(epsilon), int(n_tokens), spreads)
+
+
+def direction(dim: int, norm: float, seed: int) -> Float32[Tensor, "D"]:
+    """A point of length `norm` in a random direction."""
+    numbers = np.random.Generator(np.random.Philox(key=seed)).standard_normal(dim)
+    return torch.from_numpy((norm / np.linalg.norm(numbers) * numbers).astype(np.float32))
+
+
+def _number(file: TensorReader, key: str) -> float:
+    value = file.rows(key)
+    if value.numel() != 1 or not 0 <= (number := float(value)) < math.inf:
+        raise UserError(f"{file.path}: tensor '{key}' is {value.tolist()}, expected one number from 0 up")
+    return number
+
+
+# ---- one σ --------------------------------------------------------------------------------------------------------
+
+
+def write_trials(
+    path: str | None,
+    settings: Mapping,
+    sigma: float | str,
+    n_trials: int,
+    out: str,
+    device: torch.device | str = "cpu",
+    progress: Callable = lambda done, total, more=None: None,
+) -> str:
+    """Write the trials of one σ as a table. Returns one line that says what they found.
+
+    One trial is in memory at a time, and nothing of it is kept but its 20 statistics.
+    Raises UserError as `source` does, and for a σ under a word that the file does not explain.
+    """
+    around = source(path, settings)
+    value = around.sigma(sigma)
+    rows = []
+    with about(around.name):
+        for trial in range(n_trials):
+            tokens = snowball.sample(around.centroid, value, around.n_tokens, settings["seed"], trial)
+            found = snowball.trial_statistics(tokens.to(device), around.epsilon, TOUCHING * around.epsilon)
+            rows.append((value, trial, *found.values()))
+            progress(trial + 1, n_trials, lambda: {"unique": found["n_unique"], "holes": found["n_black_holes"]})
+    write_table(out, COLUMNS, rows)
+    means = {name: np.mean([row[COLUMNS.index(name)] for row in rows]) for name in ("n_unique", "n_black_holes")}
+    return (
+        f"σ = {value:g}, {n_trials:,} trials of {around.n_tokens:,} tokens: {means['n_unique']:,.1f} unique vectors, "
+        f"{means['n_black_holes']:,.1f} holes on average"
+    )
+
+
+# ---- the sweep ----------------------------------------------------------------------------------------------------
+
+
+def write_sweep(
+    path: str | None,
+    embedding: str | None,
+    settings: Mapping,
+    tables: Sequence[str],
+    labels: Sequence[str],
+    shown: str,
+    trials: str,
+    scores: str,
+    elements: str,
+    metadata: Mapping[str, str] | None = None,
+    device: torch.device | str = "cpu",
+) -> str:
+    """Write trials.csv (every σ, ascending), z_scores.csv and elements.safetensors. Returns one line about them.
+
+    Args:
+        path: as in `source`; a checkpoint's file also has `token_ids`, the rows of its members in `embedding`.
+        embedding: the checkpoint's W.safetensors; None: there is nothing to compare with.
+        tables: a table of trials for each of the σ called `labels`; `shown`: the σ whose elements are shown.
+
+    z = (checkpoint − mean) / std over the trials of a σ, std over n − 1; where no trial differs from another, 0 if the
+    checkpoint does not either, else ± infinity. Without a checkpoint both its columns are empty.
+
+    Raises:
+        UserError: as `source`, and for a file that is not what it should be.
+    """
+    around = source(path, settings)
+    read = {label: _read(table) for label, table in zip(labels, tables, strict=True)}
+    by_sigma = {rows[0][0]: rows for rows in read.values()}  # `within` may be a number that is listed too
+    own: Mapping[str, float] = {}
+    members = _members(path, embedding)
+    if members is not None:
+        own = snowball.trial_statistics(members.to(device), around.epsilon, TOUCHING * around.epsilon)
+    write_table(trials, COLUMNS, (row for sigma in sorted(by_sigma, key=float) for row in by_sigma[sigma]))
+    write_table(scores, SCORES, _scores(read, own))
+    sigma = float(read[shown][0][0])
+    tokens = snowball.sample(around.centroid, sigma, around.n_tokens, settings["seed"], 0, every=True)
+    parts = {"snowball": (tokens.float() - around.centroid).double()}
+    if members is not None:
+        parts["global"] = members.double() - members.double().mean()
+        parts["within"] = members.double() - around.centroid.double()
+    facts = {**(metadata or {}), "sigma": repr(sigma), "label": shown, "members": _whose(path)}
+    found = {f"{name}.{key}": value for name, part in parts.items() for key, value in distribution(part).items()}
+    write_tensors(elements, found, facts)
+    return f"{sum(map(len, by_sigma.values())):,} trials of {len(by_sigma)} σ"
+
+
+def _members(path: str | None, embedding: str | None) -> Float[Tensor, "n D"] | None:
+    if embedding is None:
+        return None
+    with open_tensors(path) as file:
+        file.expect("token_ids", torch.int64, ("n",))
+        ids = file.rows("token_ids").tolist()
+    with open_tensors(embedding) as file:
+        return torch.cat([file.rows("W", token, token + 1) for token in ids])
+
+
+def _whose(path: str | None) -> str:
+    if path is None:
+        return ""
+    with open_tensors(path) as file:
+        return file.metadata.get("members", "")
+
+
+def _read(table: str) -> list[list[str]]:
+    """Rows of a table of trials, as text: what is put together stays as it is written."""
+    try:
+        with open(table, newline="", encoding="utf-8") as file:
+            head, *rows = csv.reader(file)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{table}: cannot be read ({error}), expected a table of trials") from error
+    if head != COLUMNS or not rows:
+        raise UserError(f"{table}: columns {', '.join(head)} with {len(rows)} rows; expected {', '.join(COLUMNS)}")
+    return rows
+
+
+def _scores(read: Mapping[str, list[list[str]]], own: Mapping[str, float]):
+    for label, rows in read.items():
+        for name in snowball.STATISTICS:
+            values = np.array([float(row[COLUMNS.index(name)]) for row in rows])
+            mean, std = float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else 0.0
+            ours = own.get(name, "")
+            yield label, rows[0][0], name, ours, mean, std, z_score(ours, mean, std) if own else ""
+
+
+def z_score(value: float, mean: float, std: float) -> float:
+    """How far `value` is from the mean, in standard deviations; ± infinity beside trials that are all equal."""
+    if std > 0:
+        return (value - mean) / std
+    return 0.0 if value == mean else math.copysign(math.inf, value - mean)
+
+
+# ---- elements -----------------------------------------------------------------------------------------------------
+
+
+def distribution(values: Float[Tensor, "n D"]) -> dict[str, Tensor]:
+    """What is drawn of many numbers: histogram, quantiles, moments.
+
+    `edges` (BINS + 1,), `counts` (BINS,); `z`, `quantiles` (QUANTILES,): values that a share Φ(z) of the numbers is
+    below, z from that of the smallest to that of the largest; `moments` (4,): mean, standard deviation, skewness and
+    excess kurtosis (0 where all numbers are equal).
+    """
+    numbers = values.flatten().numpy()
+    mean, std = float(numbers.mean()), float(numbers.std())
+    centred = (numbers - mean) / (std or 1.0)
+    skewness = float((centred**3).mean())
+    kurtosis = float((centred**4).mean()) - 3 if std else 0.0
+    counts, edges = np.histogram(numbers, BINS, (numbers.min(), numbers.max()) if std else (mean - 1, mean + 1))
+    normal = torch.distributions.Normal(0.0, 1.0)
+    end = -normal.icdf(torch.tensor(0.5 / len(numbers), dtype=torch.float64)).item()
+    z = torch.linspace(-end, end, QUANTILES, dtype=torch.float64)
+    place = (normal.cdf(z).numpy() * len(numbers)).astype(np.int64).clip(0, len(numbers) - 1)
+    return {
+        "edges": torch.from_numpy(edges),
+        "counts": torch.from_numpy(counts),
+        "z": z,
+        "quantiles": torch.from_numpy(np.sort(numbers)[place]),
+        "moments": torch.tensor([mean, std, skewness, kurtosis], dtype=torch.float64),
+    }

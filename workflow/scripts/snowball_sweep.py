@@ -1,0 +1,21 @@
+"""All trials of a sweep over σ, and the checkpoint beside them (row D)."""
+
+from blackholes.analysis import snowballs
+from blackholes.artifacts.job import open_job
+from blackholes.kernels import device
+
+with open_job(snakemake) as job:
+    said = snowballs.write_sweep(
+        job.input.get("centroid") or None,
+        job.input.get("W") or None,
+        job.params.settings,
+        job.input.tables,
+        job.params.labels,
+        job.params.shown,
+        job.output.trials,
+        job.output.scores,
+        job.output.elements,
+        metadata=job.metadata,
+        device=device.choose(job.config["distances"]["device"]),
+    )
+    job.say(said)

@@ -1,0 +1,17 @@
+"""The trials of one σ (row D)."""
+
+from blackholes.analysis import snowballs
+from blackholes.artifacts.job import open_job
+from blackholes.kernels import device
+
+with open_job(snakemake) as job:
+    said = snowballs.write_trials(
+        job.input.get("centroid") or None,
+        job.params.settings,
+        job.params.sigma,
+        job.params.n_trials,
+        job.output.trials,
+        device=device.choose(job.config["distances"]["device"]),
+        progress=job.progress("trial"),
+    )
+    job.say(said)
