@@ -14,7 +14,6 @@ from blackholes.analysis.checkpoints import read_embedding
 from blackholes.artifacts.tensors import write_tensors
 from blackholes.errors import UserError, about
 from blackholes.kernels import bf16, sphere
-from blackholes.kernels.checks import refuse_non_finite
 
 LIMITS = ("lat", "lon", "r")
 KEPT = 10  # principal axes that are written
@@ -37,14 +36,14 @@ def automatic_box(
     the fullest of the equal cubes that the projection is cut into, some eight tokens to a cube if they were spread
     evenly. Around it the tokens are taken in by their distance from the centre, and the box is the smallest with them
     inside: its limits are rounded outwards, to 0.01° and three digits of the largest radius. Of these boxes, each
-    within the next, it is the largest with no more tokens than an eighth of the vocabulary, twice those in holes, or
-    16 (the most of these), and no more than `most`. Tokens at the centre are always inside.
+    within the next, it is the largest with no more tokens than there are in holes and an eighth of the vocabulary (at
+    least 16) together, and no more than `most`. Tokens at the centre are always inside.
     """
     V = len(radius)
     places = _cartesian(latitude, longitude, radius)
     centre, words = _centre(places, holes)
     order = np.argsort(np.linalg.norm(places - centre, axis=1), kind="stable")
-    target = min(max(V // SHARE, 2 * sum(map(len, holes)), LEAST), V, most)
+    target = min(sum(map(len, holes)) + max(V // SHARE, LEAST), V, most)
 
     def box(tokens: int) -> Box:
         return _around(*(values[order[:tokens]] for values in (latitude, longitude, radius)), unit=_unit(radius.max()))
@@ -108,10 +107,10 @@ def write(
     found = list(read_holes(holes).values())
     with about(W):
         embedding = read_embedding(W)
-        refuse_non_finite(embedding, ("token", "dimension"))
-        vectors, values = sphere.principal_axes(embedding.to(device))
-        places = sphere.coordinates(embedding.to(device), **settings["basis"], eigenvectors=vectors)
-    places = [values.float().cpu() for values in places]  # what is written is what the limits are compared with
+        there = embedding.to(device)
+        vectors, values = sphere.principal_axes(there)
+        places = sphere.coordinates(there, **settings["basis"], eigenvectors=vectors)
+    places = [each.float().cpu() for each in places]  # what is written is what the limits are compared with
     latitude, longitude, radius = (each.numpy().astype(np.float64) for each in places)
     most = math.isqrt(int(settings["disk_budget_gb"] * 1e9 / 4))
     box, rule = {key: settings["box"][key] and tuple(settings["box"][key]) for key in LIMITS}, "as configured"

@@ -27,6 +27,7 @@ def principal_axes(W: Float[Tensor, "V D"]) -> tuple[Float64[Tensor, "D D"], Flo
     V, D = W.shape
     pieces = range(0, V, _ROWS)
     mean = sum(_double(W[start : start + _ROWS]).sum(0) for start in pieces) / V
+    _finite(W, mean)
     covariance = mean.new_zeros(D, D)
     cuts = [D * block // _BLOCKS for block in range(_BLOCKS + 1)]
     for start in pieces:
@@ -38,7 +39,7 @@ def principal_axes(W: Float[Tensor, "V D"]) -> tuple[Float64[Tensor, "D D"], Flo
     values, vectors = values.flip(0), vectors.flip(1)
     largest = vectors.abs().argmax(0, keepdim=True)  # the first of equals
     vectors *= torch.where(vectors.gather(0, largest) < 0, -1.0, 1.0)
-    return vectors.to(W.device), values.to(W.device)
+    return vectors, values
 
 
 def coordinates(
@@ -67,9 +68,9 @@ def coordinates(
     words = f"north {north}, meridian {meridian} and equinox {equinox}"
     require(possible, f"basis: {words}, where three different components from 1 to {k} are expected (or negatives)")
     axes = torch.stack([vectors[:, abs(axis) - 1] * (1 if axis > 0 else -1) for axis in basis], 1)
-    axes = axes.cpu() if W.device.type == "mps" else axes
-    places = torch.cat([_double(W[start : start + _ROWS]) @ axes for start in range(0, len(W), _ROWS)])
-    x, y, z = places.to(W.device if W.device.type != "mps" else "cpu").unbind(1)
+    places = torch.cat([_double(W[start : start + _ROWS]) @ axes for start in range(0, len(W), _ROWS)])  # (V, 3)
+    _finite(W, places)
+    x, y, z = places.unbind(1)
     radius = (x * x + y * y + z * z).sqrt()
     latitude = torch.where(radius > 0, (z / radius).clamp(-1, 1), 0).asin().rad2deg()
     longitude = torch.where(radius > 0, torch.atan2(y + 0.0, x), 0).rad2deg()  # + 0.0: no −0, which would be −180°
@@ -97,7 +98,12 @@ def _check(W: Tensor) -> None:
     shape = tuple(W.shape)
     require(W.dtype in FLOATS, f"W is {W.dtype}, where bfloat16, float16 or float32 is expected")
     require(W.ndim == 2 and 0 not in shape, f"W has shape {shape}, where (V, D) is expected")
-    refuse_non_finite(W, _AXES)
+
+
+def _finite(W: Tensor, sums: Tensor) -> None:
+    """Refuse NaN and infinity in `W`, which a look at what was summed up over it shows."""
+    if not sums.isfinite().all():
+        refuse_non_finite(W, _AXES)
 
 
 def _double(rows: Tensor) -> Tensor:
