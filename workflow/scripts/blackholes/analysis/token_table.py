@@ -4,14 +4,15 @@ from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
-import pandas as pd
 import torch
 from jaxtyping import Bool, Int64
 from torch import Tensor
 
 from blackholes.analysis import token_texts
+from blackholes.analysis.census import read_holes
+from blackholes.analysis.checkpoints import read_embedding
 from blackholes.artifacts.files import write_table
-from blackholes.artifacts.tensors import open_tensors
+from blackholes.artifacts.tensors import TensorReader, open_tensors
 from blackholes.errors import UserError, about
 from blackholes.kernels import indicators
 
@@ -48,18 +49,17 @@ def write(
     Raises:
         UserError: naming the file and what is wrong with it.
     """
-    with open_tensors(weights) as file:
-        W = file.rows("W")
+    W = read_embedding(weights)
     V, D = W.shape
     hole = hole_of(holes, V)
     with open_tensors(sphere) as file:
-        in_box = _expect(file, "in_box", torch.bool, (V,)).numpy()
-        component = _expect(file, "eigenvectors", torch.float32, (D, "n"))[:, 0]
+        in_box = _read(file, "in_box", torch.bool, (V,)).numpy()
+        component = _read(file, "eigenvectors", torch.float64, (D, "n"))[:, 0]
     with open_tensors(centroid) as file:
-        centre = _expect(file, "centroid", torch.float32, (D,))
+        centre = _read(file, "centroid", torch.float32, (D,))
     with open_tensors(statistics) as file:
         in_cluster = np.zeros(V, bool)
-        in_cluster[_expect(file, "cluster_token_ids", torch.int64, None).numpy()] = True
+        in_cluster[_read(file, "cluster_token_ids", torch.int64, ("n",)).numpy()] = True
     reference = reference_set(hole >= 0, in_cluster, in_box)
     with about(weights):
         found = indicators.under_training(W, reference, centre, component)
@@ -73,9 +73,9 @@ def write(
 def reference_set(
     in_hole: Bool[np.ndarray, "V"], in_cluster: Bool[np.ndarray, "V"], in_box: Bool[np.ndarray, "V"]
 ) -> Int64[Tensor, "n"]:
-    """Ids of the tokens taken to be unused: of holes and of the cluster; else of the box; else all."""
+    """Ids of the tokens taken to be unused: of holes and of the cluster; of the box, if these are fewer than two."""
     known = in_hole | in_cluster
-    chosen = known if known.any() else in_box if in_box.any() else np.ones_like(in_box)
+    chosen = known if known.sum() > 1 else in_box
     return torch.from_numpy(np.flatnonzero(chosen))
 
 
@@ -85,21 +85,16 @@ def hole_of(table: str, V: int) -> Int64[np.ndarray, "V"]:
     Raises:
         UserError: not such a table, or of another vocabulary.
     """
-    try:
-        rows = pd.read_csv(table, usecols=["hole", "token_ids"], dtype={"hole": int, "token_ids": str})
-        members = [np.array(ids.split(), int) for ids in rows["token_ids"]]
-    except (OSError, ValueError, AttributeError) as error:
-        raise UserError(f"{table}: {' '.join(str(error).split())}; expected columns hole, token_ids") from error
     hole = np.full(V, -1)
-    for name, ids in zip(rows["hole"], members, strict=True):
+    for name, ids in read_holes(table).items():
         if ids.min() < 0 or ids.max() >= V:
             raise UserError(f"{table}: hole {name} holds token {ids.max()}; expected 0 to {V - 1}")
         hole[ids] = name
     return hole
 
 
-def _expect(file, key: str, dtype: torch.dtype, shape: tuple | None) -> Tensor:
-    file.expect(key, dtype, shape) if shape else None
+def _read(file: TensorReader, key: str, dtype: torch.dtype, shape: tuple[int | str, ...]) -> Tensor:
+    file.expect(key, dtype, shape)
     return file.rows(key)
 
 

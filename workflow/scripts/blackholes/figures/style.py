@@ -36,6 +36,19 @@ COLOURS = {
     "cloud_radius": "#6c6fc0",
     "run": "#6b7280",
     "reference": "#7f8692",
+    "tokens": "#aab4c3",
+    "cluster": "#e0a11b",
+    "box": "#cf3f2e",
+    "distances": "#4d7c8a",
+}
+CATEGORIES = {  # of the tokens of a checkpoint
+    "ordinary": "#aab4c4",
+    "special": "#7a4fa3",
+    "byte": "#d9762d",
+    "partial_utf8": "#e6b422",
+    "unreachable": "#c8324a",
+    "padding": "#3b3f48",
+    "unknown": "#c9cdd4",
 }
 EXPERIMENTS = ("#1d2f5f", "#e2a01e", "#00876c", "#b5446e", "#5aa9e6", "#8d6a4f")  # by place in the configuration
 HOLES = (  # fills under dark characters: a hole keeps its own through the snapshots of one figure

@@ -1,0 +1,56 @@
+"""Reads what the figures of a checkpoint draw. No torch; the matrix of distances stays where it is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from safetensors import SafetensorError, safe_open
+
+from blackholes.errors import UserError
+
+_TEXTS = ("text", "script", "hole", "merge_rank", "round_trip", "round_trip_spaced", "round_trip_context")
+WORDS = {"byte": "single byte", "partial_utf8": "partial UTF-8", "padding": "no token has this row"}  # of categories
+
+
+def tensors(file: str | Path, *keys: str) -> dict[str, np.ndarray]:
+    """Some tensors of a file; bfloat16, which NumPy lacks, is none of them."""
+    try:
+        with safe_open(file, framework="numpy") as found:
+            return {key: found.get_tensor(key) for key in keys}
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{file}: {error}; expected a complete file with {', '.join(keys)}") from error
+
+
+def facts(file: str | Path) -> dict[str, str]:
+    """The metadata of a tensor file."""
+    with safe_open(file, framework="numpy") as found:
+        return dict(found.metadata() or {})
+
+
+def read_tokens(file: str | Path) -> pd.DataFrame:
+    """tokens.csv of a checkpoint, ordered by token_id; `hole` is −1 for singletons, text is text."""
+    try:
+        table = pd.read_csv(file, dtype=dict.fromkeys(_TEXTS, str), keep_default_na=False)
+        table["hole"] = table["hole"].replace("", "-1").astype(int)
+        return table.sort_values("token_id", ignore_index=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{file}: {error}; expected a table of tokens") from error
+
+
+def read_statistics(file: str | Path) -> dict[str, float]:
+    """overdensity.csv: statistic → value; what has none, as a mean of no pairs, is NaN."""
+    try:
+        table = pd.read_csv(file)
+        values = pd.to_numeric(table["value"], errors="coerce")
+        return dict(zip(table["statistic"], values, strict=True))
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{file}: {error}; expected columns statistic, value") from error
+
+
+def box(sphere: str | Path) -> dict[str, tuple[float, float] | None]:
+    """Limits of the box, by `lat`, `lon` and `r`; None where it has none."""
+    limits = json.loads(facts(sphere).get("box") or "{}")
+    return {key: tuple(limits[key]) if limits.get(key) else None for key in ("lat", "lon", "r")}
