@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import h5py
 import numpy as np
@@ -11,11 +10,10 @@ import torch
 from jaxtyping import BFloat16, Bool
 from torch import Tensor
 
+from blackholes.artifacts.histories import HDF5_KEY, KEY, is_hdf5
 from blackholes.artifacts.tensors import open_tensors
 from blackholes.errors import UserError
 
-KEY = "embedding_history"  # in safetensors files, bfloat16
-HDF5_KEY = "W"  # in HDF5 files, uint16: the bits of bfloat16, which that format does not have
 _HDF5 = b"\x89HDF\r\n\x1a\n"  # how such a file begins
 
 
@@ -29,7 +27,7 @@ class History:
     dimensions: int  # D
     _rows: Callable[[int, int], BFloat16[Tensor, "s V D"]]
     metadata: dict[str, str] = field(default_factory=dict)  # provenance: safetensors' metadata, HDF5's attributes
-    dead_mask: Bool[Tensor, "V"] | None = None  # as an HDF5 file may say it
+    dead_mask: Bool[Tensor, "V"] | None = None  # as the file may say it
 
     def rows(self, start: int, stop: int) -> BFloat16[Tensor, "s V D"]:
         """Snapshots start … stop − 1."""
@@ -59,14 +57,16 @@ def open_history(path: str, key: str | None = None) -> Iterator[History]:
         raise UserError(f"{path}: no such file") from error
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-    if begins == _HDF5 or Path(path).suffix in (".h5", ".hdf5"):
+    if begins == _HDF5 or is_hdf5(path):
         with _open_hdf5(path, key or HDF5_KEY) as history:
             yield history
         return
     with open_tensors(path) as file:
         key = key or KEY
         shape = file.expect(key, torch.bfloat16, ("S", "V", "D"))
-        yield History(path, *shape, lambda start, stop: file.rows(key, start, stop), file.metadata)
+        mask = file.rows("dead_mask") if "dead_mask" in file.keys() else None  # noqa: SIM118 - no mapping
+        mask = mask if mask is not None and mask.dtype == torch.bool and mask.shape == shape[1:2] else None
+        yield History(path, *shape, lambda start, stop: file.rows(key, start, stop), file.metadata, mask)
 
 
 @contextmanager

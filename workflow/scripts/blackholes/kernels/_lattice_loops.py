@@ -188,11 +188,10 @@ def _add_in_lanes(typing_context, delta, moved, start, stop, sums):
         step = ir.Constant(start.type, LANES)
         with cgutils.for_range_slice(builder, start, stop, step, intp=start.type) as (k, _):
             d, m = (
-                builder.fpext(
-                    builder.load(builder.bitcast(builder.gep(x.data, [k]), single.as_pointer()), align=4), double
-                )
+                builder.load(builder.bitcast(builder.gep(x.data, [k]), single.as_pointer()), align=4)
                 for x in (delta, moved)
             )
+            d, m = builder.fpext(d, double), builder.fpext(m, double)
             terms = builder.call(absolute, [d]), builder.fmul(d, d), builder.fmul(m, m)
             for total, term in zip(totals, terms, strict=True):
                 builder.store(builder.fadd(builder.load(total), term), total)

@@ -1,4 +1,4 @@
-"""Motion on the lattice of bfloat16: displacement in ULP, exponent crossings, norms (row E; DESIGN sections 5 and 7)."""
+"""Motion on the lattice of bfloat16: displacement in ULP, exponent crossings, norms (row E; DESIGN section 5)."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -90,12 +90,10 @@ def transitions(
     require(len(shape) == 3 and shape[0] > 1 and shape[2] > 0, f"snapshots have shape {shape}, expected (s + 1, V, D)")
     snapshots = snapshots.detach().contiguous()
     outputs = {"displacements": displacements, "crossings": crossings, "ulps": ulps}
+    whole = (shape[0] - 1, *shape[1:])
     for name, out in outputs.items():
-        if out is not None:
-            fits = tuple(out.shape) == (shape[0] - 1, *shape[1:]) and out.device == snapshots.device
-            require(
-                fits and out.is_contiguous(), f"{name} is not a contiguous {(shape[0] - 1, *shape[1:])} beside them"
-            )
+        fits = out is None or (tuple(out.shape) == whole and out.device == snapshots.device and out.is_contiguous())
+        require(fits, f"{name} is no contiguous tensor of shape {whole} on the device of the snapshots")
     refuse_non_finite(snapshots[:1], first_step=first_step)
     loops = _loops(snapshots)
     found = (_formula if loops is None else partial(_compiled, loops))(snapshots, *outputs.values())
