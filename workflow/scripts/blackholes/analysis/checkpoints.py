@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -13,7 +14,7 @@ from blackholes.errors import UserError
 
 KEY = "W"
 DTYPES = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32}
-_PIECE = 64 << 20  # bytes read at once
+_PIECE = 16 << 20  # bytes read at once
 
 
 def find(model: str | None, source: Mapping) -> Place:
@@ -35,7 +36,7 @@ def write_embedding(
 ) -> str:
     """Copy an embedding into W.safetensors: `W` (V, D) in its own dtype. Returns one line that says what it is.
 
-    Memory is a few pieces of 64 MB, whatever the size of the checkpoint.
+    Memory is a few pieces of 16 MB, whatever the size of the checkpoint.
 
     Raises:
         UserError: naming the file: not complete, or with NaN or infinity in some tokens' rows.
@@ -45,9 +46,11 @@ def write_embedding(
     length = max(1, _PIECE // (D * dtype.itemsize))
     metadata = {**(metadata or {}), "tensor": place.tensor, "file": place.file.name}
     bad: list[int] = []
-    with open_tensors(place.file) as source, TensorWriter(out, {KEY: (dtype, (V, D))}, metadata) as writer:
+    with open(place.file, "rb") as source, TensorWriter(out, {KEY: (dtype, (V, D))}, metadata) as writer:
+        source.seek(place.start)  # no map of the file: a system may refuse one that is larger than its memory
         for start in range(0, V, length):
-            rows = source.rows(place.tensor, start, min(start + length, V))
+            data = np.fromfile(source, np.uint8, min(length, V - start) * D * dtype.itemsize)
+            rows = torch.from_numpy(data).view(dtype).view(-1, D)
             bad += (start + (~rows.isfinite().all(1)).nonzero().flatten()).tolist()
             writer.append(KEY, rows)
             progress(min(start + length, V), V)

@@ -7,8 +7,8 @@ from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from blackholes.kernels.checks import refuse_non_finite, require
-from blackholes.kernels.distances import FLOATS
 
+FLOATS = (torch.bfloat16, torch.float16, torch.float32)
 _ROWS = 4096  # taken at once, in float64
 _BLOCKS = 8  # of the covariance's columns: half of a symmetric matrix suffices
 _AXES = ("token", "dimension")
