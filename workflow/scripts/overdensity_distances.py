@@ -2,6 +2,20 @@
 
 from blackholes.analysis import overdensity_distances
 from blackholes.artifacts.job import open_job
+from blackholes.kernels import device
 
 with open_job(snakemake) as job:
-    overdensity_distances.write(job)
+    on = device.choose(job.config["distances"]["device"])
+    said = overdensity_distances.write(
+        job.input.W,
+        job.input.sphere,
+        job.output.distances,
+        job.output.table,
+        job.output.statistics,
+        job.params.threshold,
+        metadata=job.metadata | {"device": device.describe(on)},
+        device=on,
+        budget_gb=job.config["checkpoints"][job.wildcards.checkpoint]["memory_budget_gb"],
+        progress=job.progress("row"),
+    )
+    job.say(said)
