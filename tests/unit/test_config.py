@@ -49,7 +49,7 @@ def test_nothing_given_is_the_published_scale():
 
 def test_the_top_level_keys_are_the_interface():
     keys = ["corpus", "experiment_defaults", "experiments", "training", "distances", "adjacency"]
-    keys += ["checkpoints", "snowballs", "figures"]
+    keys += ["checkpoints", "snowballs", "lattice", "figures"]
     assert list(config.Config.model_fields) == keys
 
 
@@ -320,7 +320,7 @@ def test_unknown_keys_are_refused_with_the_nearest_known(overlay, key, near):
 
 
 def test_an_unknown_section_of_a_later_release_is_refused():
-    assert refusal({"snowballs": {}}).startswith("snowballs: unknown key")
+    assert refusal({"snowball": {}}).startswith("snowball: unknown key")
 
 
 def test_each_problem_has_its_line():

@@ -11,7 +11,8 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from blackholes.config_checkpoints import CHECKPOINTS, Checkpoint, checkpoint_name, present, settle
 from blackholes.config_corpus import Corpus, laid_over
-from blackholes.config_experiments import EXPERIMENTS, Experiment
+from blackholes.config_experiments import EXPERIMENTS, LARGE, Experiment  # noqa: F401 - LARGE: for the rules
+from blackholes.config_lattice import LATTICE, Lattice, settle_runs
 from blackholes.config_snowballs import SNOWBALLS, Snowball, refuse_unknown_centroids, snowball_name
 from blackholes.config_words import Integer, Number, Section, Step, inherit, problem_line, refuse, setting
 from blackholes.errors import UserError
@@ -120,7 +121,7 @@ class Config(Section):
     corpus: Corpus = setting(Corpus(), "the text to train on")
     experiment_defaults: Experiment = setting(Experiment(), "what every experiment inherits")
     experiments: dict[Annotated[str, AfterValidator(_experiment_name)], Experiment] = setting(
-        {name: Experiment(**own) for name, own in EXPERIMENTS.items()},
+        {name: Experiment.model_validate(own) for name, own in EXPERIMENTS.items()},
         "name → the keys in which the experiment differs from `experiment_defaults`",
         "a mapping of experiments, at least one",
         min_length=1,
@@ -136,6 +137,11 @@ class Config(Section):
     snowballs: dict[Annotated[str, AfterValidator(snowball_name)], Snowball] = setting(
         SNOWBALLS, "name → synthetic tokens around a centroid", "a mapping of snowballs ({} for none)"
     )
+    lattice: dict[Annotated[str, AfterValidator(checkpoint_name)], Lattice] = setting(
+        {name: Lattice(**own) for name, own in LATTICE.items()},
+        "name → a history whose motion is counted in steps of the lattice",
+        "a mapping of histories ({} for none)",
+    )
     figures: Figures = setting(Figures(), "what is shown")
 
     @model_validator(mode="before")
@@ -145,7 +151,7 @@ class Config(Section):
         if not isinstance(config, Mapping):
             return config
         config, defaults = dict(config), config.get("experiment_defaults", {})
-        for section in {"checkpoints", "snowballs"} & set(config):
+        for section in {"checkpoints", "snowballs", "lattice"} & set(config):
             config[section] = present(config[section])
         experiments = config.get("experiments", EXPERIMENTS)
         if isinstance(defaults, Mapping) and isinstance(experiments, Mapping):
@@ -156,7 +162,12 @@ class Config(Section):
                 for name, own in experiments.items()
                 if own not in (False, "false")
             }
+            config.setdefault("lattice", {name: LATTICE[name] for name in LATTICE if name in config["experiments"]})
         return config
+
+    def corpora(self) -> dict[str, Corpus]:
+        """Every corpus that an experiment trains on, by name."""
+        return {experiment.corpus.name: experiment.corpus for experiment in self.experiments.values()}
 
     @model_validator(mode="after")
     def _fits_together(self):
@@ -170,6 +181,7 @@ class Config(Section):
                 key = f"experiments.{name}.corpus.name"
                 refuse(key, corpus.name, f"a name of its own, since the corpus of {other} is another one of that name")
         settle(self.checkpoints, self.experiments)
+        settle_runs(self.lattice, self.experiments)
         refuse_unknown_centroids(self.snowballs, self.checkpoints)
         for name in ADJACENCY:
             if name not in self.adjacency:

@@ -70,6 +70,11 @@ around the holes of the checkpoint `trained`. `<name>: false` leaves a sweep out
 is left out, it has to be too. A σ more, or less, leaves the trials of the others as they are.
 """
 
+LATTICE = """\
+Each entry is one history, and its name a folder: `results/lattice/<name>/`. By default there is one for run 1 of
+`qwen`. `<name>: false` leaves one out; where its experiment is left out, it has to be too.
+"""
+
 
 def markdown() -> str:
     """The reference of every key: type, default, what is allowed, meaning."""
@@ -88,6 +93,8 @@ def markdown() -> str:
             parts.append(f"## checkpoints\n\n{_section(config.Checkpoint, 'checkpoints.<name>')}\n{CHECKPOINTS}")
         elif name == "snowballs":
             parts.append(f"## snowballs\n\n{_section(config.Snowball, 'snowballs.<name>')}\n{SNOWBALLS}")
+        elif name == "lattice":
+            parts.append(f"## lattice\n\n{_section(config.Lattice, 'lattice.<name>')}\n{LATTICE}")
         else:
             parts.append(f"## {name}\n\n{_section(field.annotation, name)}")
     return "\n".join(parts)
