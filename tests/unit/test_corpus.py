@@ -35,7 +35,7 @@ def from_file(path, data, **keys):
 
 @pytest.fixture
 def outputs(tmp_path):
-    return tmp_path / "out" / "tokens.safetensors", tmp_path / "out" / "tokens.csv"
+    return tuple(tmp_path / "out" / name for name in ("tokens.safetensors", "tokens.csv", "tokenizer.json"))
 
 
 def refused(chosen, outputs):

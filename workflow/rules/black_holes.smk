@@ -10,7 +10,7 @@ rule black_holes:
 
 rule run_black_holes:
     input:
-        history=f"{RUN}/embedding_evolution.safetensors",
+        history=run_history,
     output:
         counts=f"{RUN}/black_hole_counts.safetensors",
         events=f"{RUN}/events.csv",
@@ -34,10 +34,8 @@ rule run_black_holes:
 
 rule run_graphs:
     input:
-        history=f"{RUN}/embedding_evolution.safetensors",
-        distances=(
-            f"{RUN}/pairwise_distances.safetensors" if CONFIG.distances.store else []
-        ),
+        history=run_history,
+        distances=stored_matrices,
     output:
         graphs=f"{RUN}/graph_statistics.safetensors",
     log:
@@ -55,7 +53,7 @@ rule run_graphs:
         **RECIPES.stage(
             "graphs",
             script="graphs.py",
-            after=same_run("train", "distances"),
+            after=graphs_after,
             adjacency={
                 name: rule.model_dump(mode="json")
                 for name, rule in CONFIG.adjacency.items()

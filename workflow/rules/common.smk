@@ -3,7 +3,7 @@
 from blackholes import config as configuration
 from blackholes import packing
 from blackholes.analysis import checkpoint_files, published
-from blackholes.artifacts.provenance import file_digest
+from blackholes.artifacts.provenance import digest, file_digest
 from blackholes.errors import UserError
 from blackholes.recipes import Recipes
 from snakemake.exceptions import WorkflowError
@@ -15,10 +15,17 @@ except UserError as error:
 config.update(CONFIG.model_dump(mode="json"))  # scripts see the defaults too
 
 RECIPES = Recipes(Path(workflow.basedir) / "workflow" / "scripts")
-CORPUS = f"results/corpus/{CONFIG.corpus.name}"
+CORPUS = "results/corpus/{corpus}"
 RUN = "results/{experiment}/run_{run}"
-TOKENS = f"{CORPUS}/tokens.csv"
+HISTORY = f"{RUN}/{{history}}"  # whose name depends on the experiment
 CHECKPOINT = "results/checkpoints/{checkpoint}"
+SNOWBALL = "results/snowballs/{snowball}"
+# figures of a snowball → what they read
+OF_SNOWBALL = {
+    "snowball_sweep": {"trials": "trials.csv", "scores": "z_scores.csv"},
+    "z_scores": {"scores": "z_scores.csv"},
+    "snowball_elements": {"elements": "elements.safetensors"},
+}
 # what a figure reads → (the file of each run, the stage that makes it)
 RUN_FILES = {
     "logs": ("training_log.csv", "train"),
@@ -29,9 +36,12 @@ RUN_FILES = {
 
 
 wildcard_constraints:
+    corpus="|".join(CONFIG.corpora()),
     experiment="|".join(CONFIG.experiments),
     run=r"\d\d\d+",
     checkpoint="|".join(CONFIG.checkpoints) or "none",
+    snowball="|".join(CONFIG.snowballs) or "none",
+    sigma=r"within|global|[\d.e+-]+",
 
 
 def run_numbers(experiment):
@@ -51,25 +61,82 @@ if "train" in SET_THREADS:  # of a run, however many share its job
 for settings in (SET_THREADS, workflow.resource_settings.overwrite_resources):
     for target, jobs in {
         "corpus": ["prepare_corpus"],
-        "train": ["train_run", *PACKS] if settings is not SET_THREADS else [],
+        "train": (
+            ["train_run", "train_run_hdf5", *PACKS]
+            if settings is not SET_THREADS
+            else []
+        ),
         "distances": ["run_distances"],
         "black_holes": ["run_black_holes"],
         "checkpoints": [
             *("read_checkpoint", "census", "overdensity", "overdensity_distances"),
             "token_table",
         ],
+        "snowballs": ["snowball_trials", "snowball_sweep"],
     }.items():
         for job in jobs if target in settings else []:
             settings.setdefault(job, settings[target])
 
 
-def of_runs(pattern, experiment=None):
-    """The file `pattern` of every run of an experiment, or of all."""
+def of_runs(pattern, *experiments):
+    """The file `pattern` of every run of these experiments, by default of all."""
     return [
-        pattern.format(experiment=name, run=run)
-        for name in ([experiment] if experiment else CONFIG.experiments)
+        pattern.format(
+            experiment=name, run=run, history=CONFIG.experiments[name].history_file
+        )
+        for name in experiments or CONFIG.experiments
         for run in run_numbers(name)
     ]
+
+
+TRAINED = {  # what a run's training writes
+    "history": HISTORY,
+    "log": f"{RUN}/training_log.csv",
+    "config": f"{RUN}/model/config.json",
+    "model": f"{RUN}/model/model.safetensors",
+}
+
+
+def trained(history):
+    """What a run's training writes, a history of this name among it."""
+    return TRAINED | {"history": HISTORY.replace("{history}", history)}
+
+
+def written_in(ending):
+    """Pattern of the experiments whose histories have this ending."""
+    names = [
+        name
+        for name, it in CONFIG.experiments.items()
+        if it.history_file.endswith(ending)
+    ]
+    return "|".join(names) or "none"
+
+
+def run_history(wildcards):
+    """The history of a run."""
+    experiment, run = wildcards.experiment, wildcards.run
+    name = CONFIG.experiments[experiment].history_file
+    return HISTORY.format(experiment=experiment, run=run, history=name)
+
+
+def corpus_file(name, experiment):
+    """A file of the corpus of an experiment."""
+    return f"{CORPUS}/{name}".format(corpus=CONFIG.experiments[experiment].corpus.name)
+
+
+def corpus_stage(experiment):
+    """The stage that makes the corpus of an experiment."""
+    return ("corpus", dict(corpus=CONFIG.experiments[experiment].corpus.name))
+
+
+def own_corpus_file(name):
+    """Input function: a file of the corpus of the wildcard's experiment."""
+    return lambda wildcards: corpus_file(name, wildcards.experiment)
+
+
+def own_corpus_stage(wildcards):
+    """The stage before one: the corpus of its experiment."""
+    return [corpus_stage(wildcards.experiment)]
 
 
 def history_mb(experiment):
@@ -89,6 +156,42 @@ def matrices_mb(wildcards):
     return 4e-6 * (settings.steps + 1) * settings.model.vocabulary_size**2
 
 
+# experiments whose vocabularies are small enough for distance matrices to be stored
+WITH_MATRICES = [name for name, it in CONFIG.experiments.items() if not it.is_large]
+
+
+def history_for_matrices(wildcards):
+    """The history of a run, unless its matrices cannot exist (no WorkflowError, as in published_corpus)."""
+    settings = CONFIG.experiments[wildcards.experiment]
+    if settings.is_large:
+        sys.exit(
+            f"{RUN}/pairwise_distances.safetensors: ".format(
+                experiment=wildcards.experiment, run=wildcards.run
+            )
+            + f"{settings.steps + 1:,} matrices of {settings.model.vocabulary_size:,} × "
+            f"{settings.model.vocabulary_size:,} would take {matrices_mb(wildcards) / 1000:,.0f} GB, expected a "
+            f"vocabulary of at most {configuration.LARGE:,} tokens; black_holes needs no matrices"
+        )
+    return run_history(wildcards)
+
+
+def stored_matrices(wildcards):
+    """The distance matrices of a run, where they are stored."""
+    stored = CONFIG.distances.store and wildcards.experiment in WITH_MATRICES
+    path = f"{RUN}/pairwise_distances.safetensors"
+    return (
+        path.format(experiment=wildcards.experiment, run=wildcards.run)
+        if stored
+        else []
+    )
+
+
+def graphs_after(wildcards):
+    """The stages before the graphs of a run."""
+    large = wildcards.experiment not in WITH_MATRICES
+    return same_run("train", *([] if large else ["distances"]))(wildcards)
+
+
 def same_run(*stages):
     """The stages before one, of the same run."""
     return lambda wildcards: [
@@ -105,10 +208,14 @@ def every_run(*stages):
     ]
 
 
-def corpus_digest():
-    """Digest of a corpus file, so that an edit of it counts; None where the text is elsewhere, or missing."""
-    path = CONFIG.corpus.path and Path(CONFIG.corpus.path).expanduser()
-    return file_digest(path) if path and path.is_file() else None
+def corpus_digests(wildcards):
+    """Digests of a corpus' files, so that an edit counts; None where a text is elsewhere, or missing."""
+    corpus = CONFIG.corpora()[wildcards.corpus]
+    paths = [
+        path and Path(path).expanduser()
+        for path in (corpus.path, corpus.tokenizer_text)
+    ]
+    return [file_digest(path) if path and path.is_file() else None for path in paths]
 
 
 def gpus(device):
@@ -120,13 +227,15 @@ def figure_files(reads, experiments=None):
     """Input function: the named files of every run of these experiments, by default the wildcard's."""
     return {
         kind: (
-            TOKENS
+            (
+                corpus_file("tokens.csv", experiments[0])
+                if experiments
+                else own_corpus_file("tokens.csv")
+            )
             if kind == "tokens"
-            else lambda wildcards, file=RUN_FILES[kind][0]: [
-                path
-                for experiment in experiments or [wildcards.experiment]
-                for path in of_runs(f"{RUN}/{file}", experiment)
-            ]
+            else lambda wildcards, file=RUN_FILES[kind][0]: of_runs(
+                f"{RUN}/{file}", *(experiments or [wildcards.experiment])
+            )
         )
         for kind in reads
     }
@@ -134,7 +243,11 @@ def figure_files(reads, experiments=None):
 
 def figure_stages(reads, experiments=None):
     """The stages before a figure that reads these."""
-    return lambda wildcards: [("corpus", {})] * ("tokens" in reads) + [
+    return lambda wildcards: [
+        corpus_stage((experiments or [wildcards.experiment])[0])
+        for kind in reads
+        if kind == "tokens"
+    ] + [
         (RUN_FILES[kind][1], dict(experiment=experiment, run=run))
         for kind in reads
         if kind in RUN_FILES
@@ -167,12 +280,18 @@ def reproduction_files(experiment):
 
 def published_corpus(wildcards):
     """The tokens, if there is anything to compare. No WorkflowError: Snakemake would print a traceback around it."""
-    if not any(name in CONFIG.experiments for name in published.CONDITIONS):
+    there = [name for name in published.CONDITIONS if name in CONFIG.experiments]
+    if not there:
         sys.exit(
             f"reproduction: none of the published experiments ({', '.join(published.CONDITIONS)}) is configured; "
             "add --configfile config/published.yaml"
         )
-    return f"{CORPUS}/tokens.safetensors"
+    corpora = {CONFIG.experiments[name].corpus.name for name in there}
+    if len(corpora) > 1:
+        sys.exit(
+            f"reproduction: the published experiments have several corpora ({', '.join(sorted(corpora))}), expected one"
+        )
+    return corpus_file("tokens.safetensors", there[0])
 
 
 def run_model(wildcards):
@@ -215,8 +334,7 @@ def tokenizer_file(wildcards):
         path = Path(entry.tokenizer).expanduser()
         return str(path / checkpoint_files.TOKENIZER if path.is_dir() else path)
     if entry.run:
-        made = hasattr(rules.prepare_corpus.output, "tokenizer")
-        return f"{CORPUS}/tokenizer.json" if made else []
+        return corpus_file("tokenizer.json", entry.run.partition("/")[0])
     if entry.hub:
         return f"{CHECKPOINT}/tokenizer.json".format(checkpoint=wildcards.checkpoint)
     return str(checkpoint_files.tokenizer_beside(entry.path) or "") or []
@@ -236,7 +354,9 @@ def tokenizer_stages(wildcards):
     if entry.tokenizer != "auto" or entry.path:
         return []
     return (
-        [("corpus", {})] if entry.run else same_checkpoint("fetch_tokenizer")(wildcards)
+        [corpus_stage(entry.run.partition("/")[0])]
+        if entry.run
+        else same_checkpoint("fetch_tokenizer")(wildcards)
     )
 
 
@@ -244,3 +364,35 @@ def checkpoint_mb(wildcards, attempt):
     """Memory of a job on a checkpoint, in MB."""
     budget = CONFIG.checkpoints[wildcards.checkpoint].memory_budget_gb
     return int(1000 * (budget + 1) * attempt)
+
+
+def snowball_checkpoint(wildcards, file):
+    """A file of the checkpoint that a snowball is to explain; nothing where its centroid is of a file or random."""
+    centroid = CONFIG.snowballs[wildcards.snowball].centroid
+    if centroid not in list(CONFIG.checkpoints):
+        return []
+    return f"{CHECKPOINT}/{file}".format(checkpoint=centroid)
+
+
+def snowball_settings(wildcards):
+    """What enters the trials of a snowball beside σ; of a user's own centroid its digest too, so that an edit counts."""
+    entry = CONFIG.snowballs[wildcards.snowball]
+    settings, content = entry.settings(), None
+    if entry.centroid in list(CONFIG.checkpoints):
+        settings["centroid"] = None
+    elif isinstance(entry.centroid, str):
+        path = Path(entry.centroid).expanduser()
+        content = digest(path.read_bytes().hex()) if path.is_file() else None
+    return {**settings, "content": content}
+
+
+def snowball_stages(wildcards):
+    """The stages before the trials of a snowball."""
+    centroid = CONFIG.snowballs[wildcards.snowball].centroid
+    known = centroid in list(CONFIG.checkpoints)
+    return [("overdensity", dict(checkpoint=centroid))] if known else []
+
+
+def snowball_sigmas(wildcards):
+    """Label of every job of a sweep → its σ."""
+    return CONFIG.snowballs[wildcards.snowball].sigmas()

@@ -3,7 +3,7 @@
 
 rule corpus:
     input:
-        f"{CORPUS}/tokens.safetensors",
+        expand(f"{CORPUS}/tokens.safetensors", corpus=CONFIG.corpora()),
 
 
 rule prepare_corpus:
@@ -13,12 +13,13 @@ rule prepare_corpus:
             f"{CORPUS}/tokens.csv",
             caption="../report/tokens.rst",
             category="Corpus",
-            labels={"table": "tokens"},
+            labels={"table": "tokens", "corpus": "{corpus}"},
         ),
+        tokenizer=f"{CORPUS}/tokenizer.json",
     log:
-        "results/logs/prepare_corpus.log",
+        "results/logs/prepare_corpus/{corpus}.log",
     benchmark:
-        "results/benchmarks/prepare_corpus.tsv"
+        "results/benchmarks/prepare_corpus/{corpus}.tsv"
     conda:
         "../../envs/blackholes.yaml"
     threads: 1
@@ -29,8 +30,10 @@ rule prepare_corpus:
         **RECIPES.stage(
             "corpus",
             script="prepare_corpus.py",
-            corpus=CONFIG.corpus.model_dump(mode="json"),
-            text=corpus_digest(),
+            corpus=lambda wildcards: CONFIG.corpora()[wildcards.corpus].model_dump(
+                mode="json"
+            ),
+            text=corpus_digests,
         ),
     script:
         "../scripts/prepare_corpus.py"

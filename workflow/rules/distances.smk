@@ -3,12 +3,16 @@
 
 rule distances:
     input:
-        of_runs(f"{RUN}/pairwise_distances.safetensors"),
+        (
+            of_runs(f"{RUN}/pairwise_distances.safetensors", *WITH_MATRICES)
+            if WITH_MATRICES
+            else []
+        ),
 
 
 rule run_distances:
     input:
-        history=f"{RUN}/embedding_evolution.safetensors",
+        history=history_for_matrices,
     output:
         distances=f"{RUN}/pairwise_distances.safetensors",
     log:

@@ -11,6 +11,13 @@ OF_EXPERIMENT = {
     "centroid": (["geometry"], "Geometry"),
 }
 
+# experiments side by side: those with the tokens of the first
+COMPARED = [
+    name
+    for name, it in CONFIG.experiments.items()
+    if it.corpus.name == next(iter(CONFIG.experiments.values())).corpus.name
+]
+
 
 rule figures:
     input:
@@ -70,7 +77,7 @@ for figure, (reads, category) in OF_EXPERIMENT.items():
 rule figure_hole_members:
     input:
         counts=f"{RUN}/black_hole_counts.safetensors",
-        tokens=TOKENS,
+        tokens=own_corpus_file("tokens.csv"),
     output:
         png=report(
             f"{RUN}/figures/hole_members.png",
@@ -94,10 +101,8 @@ rule figure_hole_members:
             "figure_hole_members",
             script="figure.py",
             modules=["blackholes.figures.hole_members"],
-            after=lambda wildcards: [
-                ("corpus", {}),
-                *same_run("black_holes")(wildcards),
-            ],
+            after=lambda wildcards: own_corpus_stage(wildcards)
+            + same_run("black_holes")(wildcards),
             figure="hole_members",
             options=figure_options,
         ),
@@ -107,7 +112,7 @@ rule figure_hole_members:
 
 rule figure_experiments:
     input:
-        **figure_files(["logs", "counts", "graphs", "tokens"], CONFIG.experiments),
+        **figure_files(["logs", "counts", "graphs", "tokens"], COMPARED),
     output:
         png=report(
             "results/figures/experiments.png",
@@ -131,14 +136,10 @@ rule figure_experiments:
             "figure_experiments",
             script="figure.py",
             modules=["blackholes.figures.experiments"],
-            after=figure_stages(
-                ["logs", "counts", "graphs", "tokens"], CONFIG.experiments
-            ),
+            after=figure_stages(["logs", "counts", "graphs", "tokens"], COMPARED),
             figure="experiments",
             options={
-                "experiments": [
-                    name for name in CONFIG.experiments for _ in run_numbers(name)
-                ],
+                "experiments": [name for name in COMPARED for _ in run_numbers(name)],
                 "dpi": CONFIG.figures.dpi,
             },
         ),

@@ -4,9 +4,10 @@
 rule contents:
     # what the report shows: small files, since Snakemake reads what a job reads to know it again
     input:
-        TOKENS,
+        expand(f"{CORPUS}/tokens.csv", corpus=CONFIG.corpora()),
         expand("results/{experiment}/summary.csv", experiment=CONFIG.experiments),
         rules.figures.input,
+        rules.snowballs.input,
         REPRODUCTION if PUBLISHED else [],
 
 
@@ -45,6 +46,11 @@ rule write_report:
                     "figure_hole_members",
                     *(f"figure_{name}" for name in OF_EXPERIMENT),
                 ]
+            ]
+            + [
+                (f"figure_{figure}", dict(snowball=name))
+                for name in CONFIG.snowballs
+                for figure in OF_SNOWBALL
             ]
         ),
     script:

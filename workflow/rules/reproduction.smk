@@ -38,7 +38,7 @@ rule reproduce:
         **RECIPES.stage(
             "reproduction",
             script="reproduce.py",
-            after=lambda wildcards: [("corpus", {})]
+            after=lambda wildcards: [corpus_stage(name) for name in PUBLISHED[:1]]
             + [
                 (stage, dict(experiment=name, run=run))
                 for name in PUBLISHED

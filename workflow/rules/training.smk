@@ -3,16 +3,10 @@
 Both write the same bytes and have the same parameters, so that going from one to the other reruns nothing.
 """
 
-TRAINED = {  # what a run's training writes
-    "history": f"{RUN}/embedding_evolution.safetensors",
-    "log": f"{RUN}/training_log.csv",
-    "config": f"{RUN}/model/config.json",
-    "model": f"{RUN}/model/model.safetensors",
-}
 TRAINING = RECIPES.stage(
     "train",
     script="train.py",
-    after=lambda wildcards: [("corpus", {})],
+    after=own_corpus_stage,
     settings=lambda wildcards: CONFIG.experiments[
         wildcards.experiment
     ].shared_settings(),
@@ -27,13 +21,15 @@ rule train:
 
 rule train_run:
     input:
-        corpus=f"{CORPUS}/tokens.safetensors",
+        corpus=own_corpus_file("tokens.safetensors"),
     output:
-        **TRAINED,
+        **trained("embedding_evolution.safetensors"),
     log:
         "results/logs/train/{experiment}_{run}.log",
     benchmark:
         "results/benchmarks/train/{experiment}_{run}.tsv"
+    wildcard_constraints:
+        experiment=written_in("safetensors"),
     conda:
         "../../envs/blackholes.yaml"
     threads: CONFIG.training.threads
@@ -49,17 +45,26 @@ rule train_run:
         "../scripts/train.py"
 
 
+use rule train_run as train_run_hdf5 with:
+    output:
+        **trained("embedding_evolution.h5"),
+    wildcard_constraints:
+        experiment=written_in("h5"),
+
+
 for pack, (experiment, runs) in PACKS.items():
 
     rule:
         name:
             pack
         input:
-            corpus=f"{CORPUS}/tokens.safetensors",
+            corpus=corpus_file("tokens.safetensors", experiment),
         output:
             **{
                 kind: [pattern.format(experiment=experiment, run=run) for run in runs]
-                for kind, pattern in TRAINED.items()
+                for kind, pattern in trained(
+                    CONFIG.experiments[experiment].history_file
+                ).items()
             },
         log:
             f"results/logs/train/{experiment}_{runs[0]}-{runs[-1]}.log",
@@ -83,5 +88,9 @@ for pack, (experiment, runs) in PACKS.items():
 
 
 workflow.ruleorder(
-    *([*PACKS, "train_run"] if packing.together(CONFIG) else ["train_run", *PACKS])
+    *(
+        [*PACKS, "train_run", "train_run_hdf5"]
+        if packing.together(CONFIG)
+        else ["train_run", "train_run_hdf5", *PACKS]
+    )
 )

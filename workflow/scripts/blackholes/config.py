@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from blackholes.config_checkpoints import CHECKPOINTS, Checkpoint, checkpoint_name, present, settle
 from blackholes.config_corpus import Corpus, laid_over
 from blackholes.config_experiments import EXPERIMENTS, LARGE, Experiment  # noqa: F401 - LARGE: for the rules
-from blackholes.config_lattice import LATTICE, Lattice, settle_runs
+from blackholes.config_lattice import LATTICE, Lattice, settle_runs, with_experiments
 from blackholes.config_snowballs import SNOWBALLS, Snowball, refuse_unknown_centroids, snowball_name
 from blackholes.config_words import Integer, Number, Section, Step, inherit, problem_line, refuse, setting
 from blackholes.errors import UserError
@@ -162,7 +162,8 @@ class Config(Section):
                 for name, own in experiments.items()
                 if own not in (False, "false")
             }
-            config.setdefault("lattice", {name: LATTICE[name] for name in LATTICE if name in config["experiments"]})
+            lattice = config.get("lattice", {name: {} for name in LATTICE if name in config["experiments"]})
+            config["lattice"] = with_experiments(lattice, experiments)
         return config
 
     def corpora(self) -> dict[str, Corpus]:

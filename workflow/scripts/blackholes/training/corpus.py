@@ -11,15 +11,18 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib import metadata as installed
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Shaped
 
-from blackholes.artifacts.files import write_table
+from blackholes.artifacts.files import write_table, write_text
 from blackholes.artifacts.tensors import write_tensors
 from blackholes.errors import UserError
-from blackholes.training.vocabulary import VOCABULARIES, character
+from blackholes.training import bpe
+from blackholes.training import vocabulary as characters
+from blackholes.training.vocabulary import VOCABULARIES
 
 LARGEST = 256 * 2**20  # bytes of a download: a text that is longer is no corpus for these models
 
@@ -54,39 +57,68 @@ class Cleaned:
     cut: int
 
 
-def write(settings: Mapping, tokens: str, table: str, metadata: Mapping[str, str] | None = None) -> str:
-    """Read and clean the text of the `corpus` settings; write `tokens` (safetensors) and `table` (CSV).
+def write(settings: Mapping, tokens: str, table: str, tokenizer: str, metadata: Mapping[str, str] | None = None) -> str:
+    """Read and clean the text of the `corpus` settings; write `tokens`, `table` (CSV) and `tokenizer` (JSON).
 
     Returns one line that says what was found.
 
     Raises:
         UserError: naming the file or address: it cannot be read, is empty, or is not what the settings say.
     """
-    size = VOCABULARIES[settings["vocabulary"]]
     source = read(settings)
-    cleaned = clean(source.text, size)
+    learnt = settings["vocabulary"] == "bpe"
+    size = settings["vocabulary_size"] if learnt else VOCABULARIES[settings["vocabulary"]]
+    cleaned = clean(source.text, None if learnt else size)
     n_dropped = sum(cleaned.dropped.values())
-    if not cleaned.text:
+    part = cleaned.text[: round(settings["training_part"] * len(cleaned.text))]  # that models train on
+    if not part:
         raise UserError(
             f"{source.origin}: empty after cleaning ({n_dropped:,} characters dropped that are not "
             f"{settings['vocabulary']}, {cleaned.cut:,} cut); expected text"
         )
-    ids = encode(cleaned.text, size)
-    counts = np.bincount(ids, minlength=size).astype(np.int64)
-    dead = counts == 0
     facts = {
         **source.facts,
         "corpus_text_sha256": hashlib.sha256(cleaned.text.encode()).hexdigest(),
         "corpus_characters_dropped": str(n_dropped),
         "corpus_characters_cut": str(cleaned.cut),
     }
+    columns = {"token_id": range(size)}
+    if learnt:
+        whole, origin, more = _tokenizer_text(settings, cleaned.text, source.origin)
+        vocabulary = bpe.learn(whole, size, origin)
+        ids = bpe.encode(vocabulary, part)
+        facts |= more
+        columns |= {
+            "text": bpe.texts(vocabulary),
+            "tokenizer_count": np.bincount(bpe.encode(vocabulary, whole), minlength=size),
+        }
+    else:
+        vocabulary = characters.tokenizer(size)
+        ids = encode(part, size)
+        columns |= {"character": [characters.character(t) for t in range(size)]}
+    counts = np.bincount(ids, minlength=size).astype(np.int64)
+    dead = counts == 0
+    columns |= {"count": counts, "status": np.where(dead, "dead", "live")}
     write_tensors(tokens, {"token_ids": ids, "token_counts": counts, "dead_mask": dead}, {**(metadata or {}), **facts})
-    rows = ((t, character(t), counts[t], "dead" if dead[t] else "live") for t in range(size))
-    write_table(table, ["token_id", "character", "count", "status"], rows)
+    write_table(table, list(columns), zip(*columns.values(), strict=True))
+    write_text(tokenizer, vocabulary)
+    share = f" ({dead.mean():.1%})" if learnt else ""
+    of_text = f" in {len(part):,} of {len(cleaned.text):,} characters" if len(part) < len(cleaned.text) else ""
     return (
-        f"{source.origin}: {len(ids):,} tokens, {size - dead.sum()} live, {dead.sum()} dead; "
+        f"{source.origin}: {len(ids):,} tokens{of_text}, {size - dead.sum()} live, {dead.sum()} dead{share}; "
         f"{n_dropped:,} characters dropped, {cleaned.cut:,} cut"
     )
+
+
+def _tokenizer_text(settings: Mapping, text: str, origin: str) -> tuple[str, str, dict[str, str]]:
+    """(the text that tokens are learnt from, what messages call it, facts): the corpus' own, or another file's."""
+    facts = {"tokenizers_version": installed.version("tokenizers")}
+    path = settings["tokenizer_text"]
+    if path is None:
+        return text, origin, facts
+    data = _file(path, "corpus.tokenizer_text")
+    text = clean(_decode(data, settings["encoding"], path), None).text
+    return text, path, facts | {"tokenizer_text_sha256": hashlib.sha256(data).hexdigest()}
 
 
 def read(settings: Mapping) -> Source:
@@ -99,12 +131,7 @@ def read(settings: Mapping) -> Source:
         return _builtin()
     if settings["source"] == "file":
         origin = settings["path"]
-        try:
-            data = Path(origin).expanduser().read_bytes()
-        except FileNotFoundError as error:
-            raise UserError(f"{origin}: no such file (corpus.path, from {Path.cwd()})") from error
-        except OSError as error:
-            raise UserError(f"{origin}: cannot be read (corpus.path): {error.strerror}") from error
+        data = _file(origin, "corpus.path")
     else:
         origin = settings["url"]
         data = download(origin)
@@ -115,12 +142,21 @@ def read(settings: Mapping) -> Source:
     return Source(text, origin, {"corpus_origin": Path(origin).name, "corpus_sha256": found})
 
 
-def clean(text: str, vocabulary_size: int = 128) -> Cleaned:
+def _file(path: str, key: str) -> bytes:
+    try:
+        return Path(path).expanduser().read_bytes()
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file ({key}, from {Path.cwd()})") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({key}): {error.strerror}") from error
+
+
+def clean(text: str, vocabulary_size: int | None = 128) -> Cleaned:
     """Text as the models are trained on it.
 
     In this order: line ends become LF; a Project Gutenberg header and footer is cut, with the markers; characters
-    that are not in the vocabulary (code point ≥ `vocabulary_size`) are dropped; ASCII whitespace at both ends is
-    cut, which is how the published corpus comes to its length.
+    that are not in the vocabulary (code point ≥ `vocabulary_size`, if there is one) are dropped; ASCII whitespace at
+    both ends is cut, which is how the published corpus comes to its length.
     """
     text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     length = len(text)
@@ -129,7 +165,7 @@ def clean(text: str, vocabulary_size: int = 128) -> Cleaned:
     text = text[start.end() if start else 0 : end.start() if end else None]
     cut = length - len(text)
     points = _code_points(text)
-    kept = points < vocabulary_size
+    kept = points < (vocabulary_size or np.inf)
     characters, numbers = np.unique(points[~kept], return_counts=True)
     text = points[kept].tobytes().decode("utf-32-le")
     stripped = text.strip(string.whitespace)

@@ -21,7 +21,8 @@ from jaxtyping import BFloat16
 from torch import Tensor
 
 from blackholes.artifacts import files
-from blackholes.artifacts.tensors import TensorWriter
+from blackholes.artifacts.histories import history_writer, key_of
+from blackholes.artifacts.rows import RowWriter
 from blackholes.errors import UserError
 from blackholes.kernels import duplicates
 from blackholes.kernels.device import describe
@@ -32,9 +33,9 @@ from blackholes.training.resume import Checkpoint
 from blackholes.training.schedules import learning_rate
 from blackholes.training.windows import window_order
 
-KEY = "embedding_history"
 _DIVERGED = "diverged"  # folder, in a run's, of the last good parameters
 _BLOCK_BYTES = 64e6  # of snapshots
+_LARGE = 1e9  # bytes of histories about which a job says a word before it starts
 _BLOCK_SECONDS = 1.0  # after so long a job looks up: writes, says how far it is, saves its state
 
 
@@ -58,7 +59,7 @@ class Step:
 class RunFiles:
     """What one run writes."""
 
-    history: Path  # embedding_evolution.safetensors, bfloat16 (S, V, D)
+    history: Path  # embedding_evolution.safetensors, or .h5: bfloat16 (S, V, D)
     log: Path  # training_log.csv, a row a step
     config: Path  # config.json of a Hugging Face checkpoint
     model: Path  # model.safetensors of it
@@ -150,20 +151,21 @@ def write_runs(
             checkpoint in `diverged/` of the run's folder.
     """
     device = torch.device(device)
-    token_ids = corpus_tokens.load(corpus).token_ids.numpy()
+    tokens = corpus_tokens.load(corpus)
     facts = {"device": describe(device), "precision": settings[0]["precision"], "threads": str(threads)}
     stop = Event()
 
     def write(group: list[int]) -> None:
         job = _Group(
             corpus,
+            tokens,
             [runs[k] for k in group],
             [settings[k] for k in group],
             [(metadata or {}) | facts | {"seed": str(settings[k]["seed"])} for k in group],
             [progress(k) for k in group],
             say,
         )
-        job.write(token_ids, device, threads, checkpoint_seconds, stop)
+        job.write(device, threads, checkpoint_seconds, stop)
 
     groups = _groups(len(runs), device)
     if len(groups) == 1:
@@ -193,19 +195,23 @@ class _Group:
     """K runs that go forward together."""
 
     corpus: str
+    tokens: corpus_tokens.Tokens
     files: list[RunFiles]
     settings: list[dict]
     metadata: list[dict[str, str]]
     progress: list[Callable[..., None]]
     say: Callable[[str], None]
 
-    def write(self, token_ids, device, threads: int, checkpoint_seconds: float, stop: Event) -> None:
+    def write(self, device, threads: int, checkpoint_seconds: float, stop: Event) -> None:
         steps = self.settings[0]["steps"]
-        runs, windows = start(token_ids, self.settings, device, threads, self.corpus)
+        runs, windows = start(self.tokens.token_ids.numpy(), self.settings, device, threads, self.corpus)
         checkpoint = Checkpoint(self.files[0].folder, self._recipe())
         with ExitStack() as stack:
             saved = checkpoint.load(self.say)
-            writers = [stack.enter_context(writer) for writer in self._writers(checkpoint.mark)]
+            writers = self._writers(checkpoint.mark)
+            self._say_size(writers)
+            for writer in writers:
+                stack.enter_context(writer)
             step, log = self._begin(runs, writers, saved)
             windows = islice(windows, step, None)
             background = stack.enter_context(ThreadPoolExecutor(1))  # writes a block while the next one runs
@@ -222,7 +228,7 @@ class _Group:
                     self._diverged(runs, before, starts, rates, step, *found)
                 losses, norms, snapshots = runs.to_host(block)()
                 written.result()
-                written = background.submit(_append, writers, snapshots)
+                written = background.submit(self._append, writers, snapshots)
                 log[:, :, step : step + n] = torch.stack([losses, norms]).mT  # (2, K, n)
                 step += n
                 for k, tick in enumerate(self.progress):
@@ -259,26 +265,41 @@ class _Group:
         recipe["seeds"] = ", ".join(data["seed"] for data in self.metadata)
         return recipe | {"settings": repr(sorted((self.settings[0] | {"seed": None}).items()))}
 
-    def _writers(self, mark: str) -> list[TensorWriter]:
-        layout = {KEY: (torch.bfloat16, self._shape)}
+    @property
+    def _key(self) -> str:
+        """Of the history in its file."""
+        return key_of(self.files[0].history)
+
+    def _writers(self, mark: str) -> list[RowWriter]:
+        dead = self.tokens.dead_mask.numpy()
         return [
-            TensorWriter(paths.history, layout, data, mark)
+            history_writer(paths.history, self._shape, data, mark, dead)
             for paths, data in zip(self.files, self.metadata, strict=True)
         ]
 
-    def _begin(self, runs, writers: list[TensorWriter], saved) -> tuple[int, Tensor]:
+    def _say_size(self, writers: list[RowWriter]) -> None:
+        size = sum(writer.size for writer in writers)
+        if size >= _LARGE:
+            free = shutil.disk_usage(self.files[0].folder.parent).free
+            self.say(f"the history takes {size / 1e9:,.2f} GB on the disk, which has {free / 1e9:,.2f} GB left")
+
+    def _append(self, writers: list[RowWriter], snapshots: Tensor) -> None:
+        for k, writer in enumerate(writers):
+            writer.append(self._key, snapshots[:, k])
+
+    def _begin(self, runs, writers: list[RowWriter], saved) -> tuple[int, Tensor]:
         """The step to go on after, and the log (2, K, steps) so far; `runs` and `writers` are brought there."""
         steps = self.settings[0]["steps"]
         log = torch.empty(2, len(writers), steps, dtype=torch.float64)
-        if saved and all(writer.holds(KEY, saved[0] + 1) for writer in writers):
+        if saved and all(writer.holds(self._key, saved[0] + 1) for writer in writers):
             step, state, log[:, :, : saved[0]] = saved
             _restore(runs, state)
             for writer in writers:
-                writer.skip(KEY, step + 1)
+                writer.skip(self._key, step + 1)
             self.say(f"goes on after step {step:,} of {steps:,}, where an earlier job was killed")
             return step, log
         for writer, snapshot in zip(writers, runs.embeddings().cpu(), strict=True):
-            writer.append(KEY, snapshot[None])
+            writer.append(self._key, snapshot[None])
         return 0, log
 
     def _longest(self, runs) -> int:
@@ -311,11 +332,6 @@ class _Group:
             f"{self.files[k].folder}: training diverged at step {bad}: {cause}; the parameters of step {bad - 1}, the "
             f"last good ones, are in {folder}; {_advice(self.settings[k])}"
         )
-
-
-def _append(writers: list[TensorWriter], snapshots: Tensor) -> None:
-    for k, writer in enumerate(writers):
-        writer.append(KEY, snapshots[:, k])
 
 
 def _divergence(losses: Tensor, norms: Tensor, snapshots: Tensor, before: int) -> tuple[int, int, str] | None:

@@ -1,6 +1,8 @@
-"""Which characters are tokens, and what a reader calls them. Token id = code point."""
+"""Which characters are tokens where the vocabulary is `ascii`, and what a reader calls them. Token id = code point."""
 
-VOCABULARIES = {"ascii": 128}  # name → number of tokens
+import json
+
+VOCABULARIES = {"ascii": 128}  # name → number of tokens, where the name settles it
 
 _CONTROL = (  # noqa: SIM905 - read as a row of names
     "NUL SOH STX ETX EOT ENQ ACK BEL BS TAB LF VT FF CR SO SI "
@@ -14,3 +16,22 @@ def character(token_id: int) -> str:
     if token_id < len(_CONTROL):
         return _ESCAPES.get(_CONTROL[token_id], _CONTROL[token_id])
     return "DEL" if token_id == 127 else chr(token_id) if chr(token_id).isprintable() else f"U+{token_id:04X}"
+
+
+def tokenizer(vocabulary_size: int) -> str:
+    """The contents of a Hugging Face `tokenizer.json` for a vocabulary of characters: other characters are dropped."""
+    model = {
+        "type": "BPE",  # without merges: characters
+        "dropout": None,
+        "unk_token": None,
+        "continuing_subword_prefix": None,
+        "end_of_word_suffix": None,
+        "fuse_unk": False,
+        "byte_fallback": False,
+        "ignore_merges": False,
+        "vocab": {chr(token_id): token_id for token_id in range(vocabulary_size)},
+        "merges": [],
+    }
+    parts = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": None}
+    parts |= {"pre_tokenizer": None, "post_processor": None, "decoder": {"type": "Fuse"}, "model": model}
+    return json.dumps(parts, indent=2) + "\n"
