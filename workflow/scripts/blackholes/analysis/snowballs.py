@@ -20,7 +20,7 @@ COLUMNS = ["sigma", "trial_id", *snowball.STATISTICS]
 SCORES = ["label", "sigma", "statistic", "checkpoint", "mean", "std", "z"]
 TOUCHING = 2  # ε, inclusive
 MOST = 16384  # tokens: their distances take 1 GB
-BINS = 240  # of a histogram of elements
+BINS = 60  # of a histogram of elements
 QUANTILES = 241
 
 
@@ -169,7 +169,7 @@ def write_sweep(
     tokens = snowball.sample(around.centroid, sigma, around.n_tokens, settings["seed"], 0, every=True)
     parts = {"snowball": (tokens.float() - around.centroid).double()}
     if members is not None:
-        parts["global"] = members.double() - members.double().mean()
+        parts["global"] = members.double()
         parts["within"] = members.double() - around.centroid.double()
     facts = {**(metadata or {}), "sigma": repr(sigma), "label": shown, "members": _whose(path)}
     found = {f"{name}.{key}": value for name, part in parts.items() for key, value in distribution(part).items()}

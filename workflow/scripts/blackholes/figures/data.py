@@ -61,6 +61,17 @@ def read_tokens(file: Path) -> pd.DataFrame:
     return table.sort_values("token_id", ignore_index=True)
 
 
+def read_table(file: Path, columns: Sequence[str], **options) -> pd.DataFrame:
+    """A CSV table that has these columns, and rows."""
+    return _table(file, columns, **options)
+
+
+def read_tensors(file: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """All tensors of a small file, and its metadata."""
+    with _open(file) as tensors:
+        return {key: tensors.get_tensor(key) for key in tensors.keys()}, tensors.metadata() or {}  # noqa: SIM118
+
+
 def key_steps(options: Mapping, last: int) -> list[int]:
     """The configured snapshots (steps, `last`) that the history has, in order; else 0, 1, 10, 100, … and the last."""
     wanted = options.get("key_steps") or [0, *(10**k for k in range(9)), last]

@@ -1,0 +1,64 @@
+"""How far a checkpoint is from the snowballs of every σ: z-scores of the 20 statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+
+from blackholes.figures import data, style
+
+COLUMNS = ["label", "sigma", "statistic", "checkpoint", "mean", "z"]
+_LARGEST = 10  # z that has the full colour
+_COLOURS = LinearSegmentedColormap.from_list("z", ["#3565a8", "#dfe8f3", "#f7f8f9", "#f8e3da", "#c14b35"])
+
+
+def from_files(inputs, options: Mapping) -> Figure:
+    """inputs: scores. options: snowball."""
+    scores = data.read_table(data.paths(inputs.scores)[0], COLUMNS, dtype={"label": str})
+    return draw(scores, options.get("snowball"))
+
+
+@style.styled
+def draw(scores: pd.DataFrame, snowball: str | None = None) -> Figure:
+    """scores: label, sigma, statistic, checkpoint, mean and z, a row for each σ and statistic; without a checkpoint
+    its columns are empty, and the means are shown."""
+    names = list(scores["statistic"].unique())
+    order = scores.drop_duplicates("label").sort_values("sigma", kind="stable")
+    table = scores.pivot(index="statistic", columns="label").reindex(names)
+    compared = scores["checkpoint"].notna().all()
+    shown = table["z" if compared else "mean"][list(order["label"])].to_numpy()
+    size = (max(0.52 * len(order) + 3.0, 5.0), 0.235 * len(names) + 1.5)
+    figure, grid = style.panels(1, 1, size, snowball or "")
+    axes = grid[0, 0]
+    colours = np.clip(shown, -_LARGEST, _LARGEST) if compared else np.zeros_like(shown)
+    axes.imshow(colours, cmap=_COLOURS, vmin=-_LARGEST, vmax=_LARGEST, aspect="auto")
+    for (row, column), value in np.ndenumerate(shown):
+        strong = compared and abs(value) >= 0.75 * _LARGEST
+        ink = "white" if strong else style.INK
+        axes.text(column, row, _short(value), ha="center", va="center", fontsize=6.5, color=ink)
+    axes.set_xticks(range(len(order)), [_sigma(*pair) for pair in zip(order["label"], order["sigma"], strict=True)])
+    own = table["checkpoint"].iloc[:, 0]
+    axes.set_yticks(range(len(names)), [f"{name}   {_short(own[name])}" if compared else name for name in names])
+    axes.tick_params(length=0, labelsize=6.5)
+    axes.grid(visible=False)
+    axes.spines[["left", "bottom"]].set_visible(False)
+    axes.set_xlabel("noise σ")
+    title = "z = (checkpoint − mean) / standard deviation over the trials; beside the names: the checkpoint"
+    axes.set_title(title if compared else "means over the trials; there is no checkpoint to compare with", fontsize=7.5)
+    return figure
+
+
+def _sigma(label: str, sigma: float) -> str:
+    return f"{label}\n{sigma:.2g}" if label in ("within", "global") else f"{sigma:.3g}"
+
+
+def _short(value: float) -> str:
+    if np.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    value += 0.0  # no −0
+    text = f"{value:,.0f}" if value == round(value) or abs(value) >= 100 else f"{value:.3g}"
+    return text.replace("-", "−")
