@@ -1,7 +1,7 @@
 """The configuration of motion on the lattice (row E)."""
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, model_validator
 
@@ -74,6 +74,18 @@ class Lattice(Section):
         return self
 
 
+def with_experiments(lattice: Any, experiments: Mapping) -> Any:
+    """Entries but for those that go with an experiment of their name which an overlay leaves out with `false`."""
+    if not isinstance(lattice, Mapping):
+        return lattice
+    left_out = [name for name, own in experiments.items() if own in (False, "false")]
+    return {
+        name: own
+        for name, own in lattice.items()
+        if not (name in left_out and isinstance(own, Mapping) and not {"run", "path"} & set(own))
+    }
+
+
 def settle_runs(lattice: dict[str, Lattice], experiments: Mapping) -> None:
     """Fill in the run of entries that name none.
 
@@ -86,4 +98,4 @@ def settle_runs(lattice: dict[str, Lattice], experiments: Mapping) -> None:
             lattice[name] = entry.model_copy(update={"run": run})
 
 
-LATTICE = {"qwen": {}}
+LATTICE = {"qwen": {}, "thimble": {}}

@@ -72,7 +72,8 @@ is left out, it has to be too. A σ more, or less, leaves the trials of the othe
 
 LATTICE = """\
 Each entry is one history, and its name a folder: `results/lattice/<name>/`. By default there is one for run 1 of
-`qwen`. `<name>: false` leaves one out; one without `run` and `path` is left out together with its experiment.
+`qwen` and of `thimble`. `<name>: false` leaves one out; one without `run` and `path` is left out together with the
+experiment.
 """
 
 
