@@ -29,6 +29,7 @@ include: "workflow/rules/black_holes.smk"
 include: "workflow/rules/summary.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/checkpoints.smk"
+include: "workflow/rules/snowballs.smk"
 include: "workflow/rules/reproduction.smk"
 include: "workflow/rules/report.smk"
 
@@ -42,6 +43,7 @@ localrules:
     black_holes,
     figures,
     checkpoints,
+    snowballs,
     reproduction,
     report,
     write_report,
@@ -55,5 +57,6 @@ rule all:
         rules.distances.input if CONFIG.distances.store else [],
         rules.black_holes.input,
         rules.figures.input,
+        rules.snowballs.input,
         REPRODUCTION if PUBLISHED else [],
         rules.report.input,
