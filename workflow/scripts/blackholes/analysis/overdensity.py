@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from scipy.spatial import cKDTree
 from torch import Tensor
 
 from blackholes.analysis.census import read_holes
@@ -17,7 +18,7 @@ from blackholes.kernels import bf16, sphere
 
 LIMITS = ("lat", "lon", "r")
 KEPT = 10  # principal axes that are written
-SHARE, LEAST = 8, 16  # of the vocabulary, and tokens, that an automatic box is to hold
+SHARE, LEAST = 8, 16  # an eighth of the vocabulary, and tokens: what an automatic box is to hold besides holes
 
 Box = dict[str, tuple[float, float] | None]
 Coordinates = tuple[Float[np.ndarray, "V"], Float[np.ndarray, "V"], Float[np.ndarray, "V"]]
@@ -32,12 +33,12 @@ def automatic_box(
 ) -> tuple[Box, str]:
     """The densest region: (limits, in words what they are around).
 
-    Its centre is the largest hole, of equals the one with the smallest token; without holes, the mean of the tokens in
-    the fullest of the equal cubes that the projection is cut into, some eight tokens to a cube if they were spread
-    evenly. Around it the tokens are taken in by their distance from the centre, and the box is the smallest with them
-    inside: its limits are rounded outwards, to 0.01° and three digits of the largest radius. Of these boxes, each
-    within the next, it is the largest with no more tokens than there are in holes and an eighth of the vocabulary (at
-    least 16) together, and no more than `most`. Tokens at the centre are always inside.
+    Its centre is the largest hole, of equals the one with the smallest token; without holes, the token whose sixteenth
+    neighbour in the projection is the nearest. Around it the tokens are taken in by their distance from the centre,
+    and the box is the smallest with them inside: its limits are rounded outwards, to 0.01° and three digits of the
+    largest radius. Of these boxes, each within the next, it is the largest with no more tokens than there are in holes
+    and an eighth of the vocabulary (at least 16) together, and no more than `most`. Tokens at the centre are always
+    inside.
     """
     V = len(radius)
     places = _cartesian(latitude, longitude, radius)
@@ -124,7 +125,7 @@ def write(
     if most < N:
         need = 4e-9 * N * N
         raise UserError(
-            f"box: {shown}: the distances of {N:,} tokens take {need:,.1f} GB; expected up to disk_budget_gb "
+            f"box: {shown}: the distances of {N:,} tokens take {need:,.3g} GB; expected up to disk_budget_gb "
             f"({settings['disk_budget_gb']:g}): a smaller box, or more"
         )
     members, whose = _members(found, inside.numpy())
@@ -166,12 +167,9 @@ def _centre(places: Float[np.ndarray, "V 3"], holes: Sequence[np.ndarray]) -> tu
     if holes:
         largest = max(holes, key=lambda group: (len(group), -group[0]))
         return places[largest[0]], f"around the largest hole, of {len(largest):,} tokens"
-    cuts = max(2, round((len(places) / 8) ** (1 / 3)))
-    low, high = places.min(0), places.max(0)
-    cubes = ((places - low) / np.where(high > low, high - low, 1) * cuts).astype(int).clip(0, cuts - 1)
-    number = np.ravel_multi_index(tuple(cubes.T), (cuts, cuts, cuts))
-    fullest = np.bincount(number).argmax()
-    return places[number == fullest].mean(0), "around the densest region, since there is no hole"
+    near = min(LEAST, len(places) - 1)
+    distance = cKDTree(places).query(places, k=[near + 1])[0][:, 0]  # the nearest is the token itself
+    return places[distance.argmin()], "around the densest region, since there is no hole"
 
 
 def _unit(largest: float) -> float:

@@ -1,5 +1,6 @@
 """An embedding on a sphere: principal axes, and the coordinates of every token along three of them (row C)."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -81,9 +82,9 @@ def in_box(
     latitude: Float[Tensor, "V"],
     longitude: Float[Tensor, "V"],
     radius: Float[Tensor, "V"],
-    lat: tuple[float, float] | None = None,
-    lon: tuple[float, float] | None = None,
-    r: tuple[float, float] | None = None,
+    lat: Sequence[float | int] | None = None,
+    lon: Sequence[float | int] | None = None,
+    r: Sequence[float | int] | None = None,
 ) -> Bool[Tensor, "V"]:
     """Which tokens lie in a box. Its limits are in it, None is no limit; `lon` goes west to east, over 180° too."""
     inside = torch.ones_like(latitude, dtype=torch.bool)
