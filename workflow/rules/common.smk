@@ -20,6 +20,14 @@ RUN = "results/{experiment}/run_{run}"
 HISTORY = f"{RUN}/{{history}}"  # whose name depends on the experiment
 CHECKPOINT = "results/checkpoints/{checkpoint}"
 SNOWBALL = "results/snowballs/{snowball}"
+LATTICE = "results/lattice/{lattice}"
+OF_LATTICE = {  # figures of a history's motion → what the report calls them
+    "lattice_percentiles": "displacement, percentiles",
+    "lattice_phases": "phases of the lifecycle",
+    "lattice_motion": "first and last motion",
+    "lattice_raster": "raster of one token",
+    "lattice_crossings": "exponent crossings",
+}
 # figures of a snowball → what they read
 OF_SNOWBALL = {
     "snowball_sweep": {"trials": "trials.csv", "scores": "z_scores.csv"},
@@ -41,6 +49,7 @@ wildcard_constraints:
     run=r"\d\d\d+",
     checkpoint="|".join(CONFIG.checkpoints) or "none",
     snowball="|".join(CONFIG.snowballs) or "none",
+    lattice="|".join(CONFIG.lattice) or "none",
     sigma=r"within|global|[\d.e+-]+",
 
 
@@ -73,6 +82,7 @@ for settings in (SET_THREADS, workflow.resource_settings.overwrite_resources):
             "token_table",
         ],
         "snowballs": ["snowball_trials", "snowball_sweep"],
+        "lattice": ["lattice_displacements"],
     }.items():
         for job in jobs if target in settings else []:
             settings.setdefault(job, settings[target])
@@ -332,7 +342,12 @@ def tokenizer_file(wildcards):
         return []
     if entry.tokenizer != "auto":
         path = Path(entry.tokenizer).expanduser()
-        return str(path / checkpoint_files.TOKENIZER if path.is_dir() else path)
+        path = path / checkpoint_files.TOKENIZER if path.is_dir() else path
+        if not path.exists() and path.parts[0] != "results":
+            sys.exit(
+                f"checkpoints.{wildcards.checkpoint}.tokenizer: {path}: no such file"
+            )
+        return str(path)
     if entry.run:
         return corpus_file("tokenizer.json", entry.run.partition("/")[0])
     if entry.hub:
@@ -396,3 +411,51 @@ def snowball_stages(wildcards):
 def snowball_sigmas(wildcards):
     """Label of every job of a sweep → its σ."""
     return CONFIG.snowballs[wildcards.snowball].sigmas()
+
+
+def lattice_run(wildcards):
+    """(experiment, run) of an entry of `lattice`, or None where the history is the user's own."""
+    experiment, _, run = (CONFIG.lattice[wildcards.lattice].run or "").partition(
+        "/run_"
+    )
+    return (experiment, run) if run else None
+
+
+def lattice_history(wildcards):
+    """The history that an entry of `lattice` is about; nothing where it is missing, which the job will say."""
+    if lattice_run(wildcards):
+        experiment, run = lattice_run(wildcards)
+        name = CONFIG.experiments[experiment].history_file
+        return HISTORY.format(experiment=experiment, run=run, history=name)
+    path = Path(CONFIG.lattice[wildcards.lattice].path).expanduser()
+    return str(path) if path.exists() else []
+
+
+def lattice_dead_mask(wildcards):
+    """The file that says which tokens of a history are dead: of a run, its corpus."""
+    if lattice_run(wildcards):
+        return corpus_file("tokens.safetensors", lattice_run(wildcards)[0])
+    return CONFIG.lattice[wildcards.lattice].dead_mask or []
+
+
+def lattice_stages(wildcards):
+    """The stages before the displacements of a run."""
+    if not lattice_run(wildcards):
+        return []
+    experiment, run = lattice_run(wildcards)
+    return [
+        corpus_stage(experiment),
+        ("train", dict(experiment=experiment, run=run)),
+    ]
+
+
+def lattice_mb(wildcards):
+    """Size of what is written of a history's motion in MB, where displacements fit int32, as they mostly do."""
+    entry = CONFIG.lattice[wildcards.lattice]
+    if entry.run:
+        history = history_mb(lattice_run(wildcards)[0])
+    else:
+        path = Path(entry.path).expanduser()
+        history = path.stat().st_size / 1e6 if path.exists() else 0
+    sizes = {"delta_W_prime": 2, "U": 1, "exponent_crossings": 0.5}
+    return 50 + int(history * (0.15 + sum(sizes[name] for name in entry.keep)))
