@@ -57,6 +57,7 @@ rule all:
         rules.distances.input if CONFIG.distances.store else [],
         rules.black_holes.input,
         rules.figures.input,
+        rules.checkpoints.input,
         rules.snowballs.input,
         REPRODUCTION if PUBLISHED else [],
         rules.report.input,

@@ -7,6 +7,7 @@ rule contents:
         expand(f"{CORPUS}/tokens.csv", corpus=CONFIG.corpora()),
         expand("results/{experiment}/summary.csv", experiment=CONFIG.experiments),
         rules.figures.input,
+        rules.checkpoints.input,
         rules.snowballs.input,
         REPRODUCTION if PUBLISHED else [],
 
@@ -47,6 +48,7 @@ rule write_report:
                     *(f"figure_{name}" for name in OF_EXPERIMENT),
                 ]
             ]
+            + [("token_table", dict(checkpoint=name)) for name in CONFIG.checkpoints]
             + [
                 (f"figure_{figure}", dict(snowball=name))
                 for name in CONFIG.snowballs
