@@ -30,6 +30,7 @@ include: "workflow/rules/summary.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/checkpoints.smk"
 include: "workflow/rules/snowballs.smk"
+include: "workflow/rules/lattice.smk"
 include: "workflow/rules/reproduction.smk"
 include: "workflow/rules/report.smk"
 
@@ -44,6 +45,7 @@ localrules:
     figures,
     checkpoints,
     snowballs,
+    lattice,
     reproduction,
     report,
     write_report,

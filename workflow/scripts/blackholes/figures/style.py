@@ -34,6 +34,10 @@ COLOURS = {
     "centroid_distance": "#b0467f",
     "centroid_displacement": "#9a5a3c",
     "cloud_radius": "#6c6fc0",
+    "early": "#f2b134",
+    "midlife": "#8ab17d",
+    "late": "#4f86a6",
+    "frozen": "#2b3a55",
     "run": "#6b7280",
     "reference": "#7f8692",
     "tokens": "#aab4c3",
@@ -189,6 +193,11 @@ def count_axis(axes: Axes, label: str = "", top: float = 1, ticks: int = 5) -> N
     axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=ticks, min_n_ticks=2))
     axes.set_ylim(-0.03 * max(top, 1), max(top, 1) * 1.1)
     axes.set_ylabel(label)
+
+
+def number(value: float, _: object = None) -> str:
+    """`20,000`, `2e7`: a tick of an axis over many powers of ten."""
+    return f"{value:,.0f}" if value < 1e6 else f"{value:.0e}".replace("e+0", "e").replace("e+", "e")
 
 
 # Curves
