@@ -144,25 +144,27 @@ def _holes(axes: Axes, tokens: pd.DataFrame, longitude: np.ndarray, largest: flo
     if holes.empty:
         return
     size = np.maximum(largest**2 * holes["n"] / holes["n"].max(), 2.0)
-    axes.scatter(
-        holes["x"], holes["y"], size, color=style.COLOURS["holes"], linewidths=0.4, edgecolors="white", zorder=5
-    )
+    colour = style.COLOURS["holes"]
+    axes.scatter(holes["x"], holes["y"], size, color=colour, linewidths=0.4, edgecolors="white", zorder=5)
     if not names:
         return
     biggest = holes["n"].nlargest(3)
-    words = (
-        "holes of " + ", ".join(f"{n:,}" for n in biggest) + ("" if len(holes) <= 3 else f" … ({len(holes)} in all)")
-    )
+    words = f"a hole of {biggest.iloc[0]:,}"
+    if len(holes) > 1:
+        more = f" … ({len(holes)} in all)" if len(holes) > len(biggest) else ""
+        words = "holes of " + ", ".join(f"{n:,}" for n in biggest) + more
     place = holes.loc[biggest.index[0]]
+    low, high = axes.dataLim.intervalx
+    side = (place["x"] - low) / (high - low or 1)  # a text around a place near the edge would leave the panel
     axes.annotate(
-        words if len(holes) > 1 else f"a hole of {biggest.iloc[0]:,}",
+        words,
         (place["x"], place["y"]),
         (0, 9),
         textcoords="offset points",
-        ha="center",
+        ha="left" if side < 0.25 else "right" if side > 0.75 else "center",
         va="bottom",
         fontsize=7,
-        color=style.COLOURS["holes"],
+        color=colour,
         bbox={"boxstyle": "round,pad=0.15", "facecolor": "white", "alpha": 0.8, "linewidth": 0},
     )
 
