@@ -223,7 +223,10 @@ def column_sums(x, out):
 
 @_loop
 def cross_entropy(logits, targets, weight, dlogits):
-    """Σ (logsumexp − logit of the target) over rows with a target ≥ 0, and weight · its gradient."""
+    """Σ (logsumexp − logit of the target) over rows with a target ≥ 0, and weight · its gradient.
+
+    `dlogits` may be `logits`: a row's gradient is written when the row has been read.
+    """
     vocabulary = logits.shape[1]
     power = np.empty(vocabulary, F)
     loss = 0.0

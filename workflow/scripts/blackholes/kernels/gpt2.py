@@ -156,12 +156,12 @@ class _Part:
         self.flat, self.branch, self.hidden = buffer(N, 3 * C), buffer(N, C), buffer(N, 4 * C)
         self.heads, self.qkv = buffer(1, batch, heads, context, d), buffer(3, batch, heads, context, d)
         self.scores, self.ds = buffer(BH, context, context), buffer(BH, context, context)
-        self.logits, self.dlogits, self.dx = buffer(N, V), buffer(N, V), buffer(N, C)
+        self.logits, self.dx = buffer(N, V), buffer(N, C)  # the gradient of the logits takes their place
         self.by_head = lambda flat: flat.reshape(batch, context, -1, heads, d)
         self.stacked = lambda parts: parts.view(-1, BH, context, d)
         self.layer_arrays = [_arrays(layer) for layer in self.layers]
         self.end_arrays = _arrays(self.end)
-        names = ("flat", "branch", "hidden", "heads", "qkv", "scores", "ds", "logits", "dlogits", "dx")
+        names = ("flat", "branch", "hidden", "heads", "qkv", "scores", "ds", "logits", "dx")
         self.arrays = _arrays({name: getattr(self, name) for name in names})
         self.product = torch.mm if _has_fast_products(wte.dtype) else _product_in_float32
         self.products = torch.bmm if _has_fast_products(wte.dtype) else _product_in_float32
@@ -208,13 +208,13 @@ class _Part:
         e = self.end_arrays
         loops.add_norm(self.layer_arrays[-1]["mid"], a["branch"], *norm, e["x"], e["y"], e["mean"], e["rstd"])
         self.product(self.end["y"], self.w[wte].t(), out=self.logits)
-        return loops.cross_entropy(a["logits"], targets, loops.F(scale), a["dlogits"])
+        return loops.cross_entropy(a["logits"], targets, loops.F(scale), a["logits"])
 
     def backward(self, tokens) -> None:
         loops, a, ga, e = self.loops, self.arrays, self.ga, self.end_arrays
         wte = "transformer.wte.weight"
-        self.product(self.dlogits.t(), self.end["y"], out=self.g[wte])
-        self.product(self.dlogits, self.w[wte], out=self.branch)
+        self.product(self.logits.t(), self.end["y"], out=self.g[wte])
+        self.product(self.logits, self.w[wte], out=self.branch)
         self.dx.zero_()
         self.norm_backward(e["x"], e["mean"], e["rstd"], "transformer.ln_f")
         for i in reversed(range(len(self.layers))):
