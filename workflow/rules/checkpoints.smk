@@ -8,6 +8,11 @@ rule checkpoints:
             checkpoint=CONFIG.checkpoints,
             file=["black_holes.csv", "overdensity.csv", "tokens.csv"],
         ),
+        expand(
+            f"{CHECKPOINT}/figures/{{figure}}.png",
+            checkpoint=CONFIG.checkpoints,
+            figure=OF_CHECKPOINT,
+        ),
 
 
 rule read_checkpoint:

@@ -48,7 +48,10 @@ rule write_report:
                     *(f"figure_{name}" for name in OF_EXPERIMENT),
                 ]
             ]
-            + [("token_table", dict(checkpoint=name)) for name in CONFIG.checkpoints]
+            + [
+                ("checkpoint_figures", dict(checkpoint=name))
+                for name in CONFIG.checkpoints
+            ]
             + [
                 (f"figure_{figure}", dict(snowball=name))
                 for name in CONFIG.snowballs
