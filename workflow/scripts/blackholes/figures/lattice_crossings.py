@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from blackholes.figures import lattice_data, style
 
@@ -31,8 +32,10 @@ def draw(groups: Mapping[str, pd.DataFrame], dimensions: int, options: Mapping) 
         total = int(table["exponent_crossings"].sum())
         axes.set_title(f"{table['number'].iloc[0]:,} {lattice_data.GROUPS[group]}", color=lattice_data.colour(group))
         axes.set_title(f"{total:,} in all", loc="right", fontsize=7)
-    grid[0, 0].set_ylabel("coordinates whose exponent changes (% per step)")
+    grid[0, 0].set_ylabel("exponent crossings\n(% of coordinates per step)")
     top = max(np.nanmax(axes.dataLim.y1) for axes in grid[0])
     grid[0, 0].set_ylim(-0.03 * (top or 1), 1.05 * (top or 1))
-    style.noisy_legend(figure, 1, [lattice_data.colour(group) for group in groups])
+    mean = tuple(Line2D([], [], color=lattice_data.colour(group), linewidth=1.5) for group in groups)
+    grey = Line2D([], [], **{**style.RUN, "linewidth": 0.8, "alpha": 0.7})
+    style.legend(figure, [(mean, f"averaged over steps t/{style.SPREAD} to {style.SPREAD} t"), (grey, "step by step")])
     return figure

@@ -10,6 +10,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter
 
 from blackholes.figures import lattice_data, style
 
@@ -42,6 +43,8 @@ def draw(groups: Mapping[str, pd.DataFrame], dimensions: int, options: Mapping) 
     grid[0, 0].set_ylim(-0.02, min(max(top * 1.6, 10), _MOST))
     words = [f"{name} %" + (" (median)" if name == "50" else "") for name in names]
     entries = [(Line2D([], [], color=shade, linewidth=1.8), word) for shade, word in zip(shades, words, strict=True)]
+    dashed = Line2D([], [], color=style.COLOURS["reference"], linewidth=0.8, linestyle=(0, (4, 3)))
+    entries.append((dashed, f"√{dimensions}: one ULP in each dimension"))
     style.legend(figure, entries)
     return figure
 
@@ -49,4 +52,6 @@ def draw(groups: Mapping[str, pd.DataFrame], dimensions: int, options: Mapping) 
 def _axes(axes: Axes, last: int, dimensions: int) -> None:
     style.log_axis(axes, last)
     axes.set_yscale("symlog", linthresh=_LEAST, linscale=0.25)
-    style.reference(axes, dimensions**0.5, f"√{dimensions}: one ULP in each dimension")
+    axes.yaxis.set_major_locator(FixedLocator([0, *(10.0**k for k in range(10))]))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:,.0f}"))
+    axes.axhline(dimensions**0.5, color=style.COLOURS["reference"], linewidth=0.8, linestyle=(0, (4, 3)), zorder=1.5)

@@ -56,14 +56,13 @@ def draw(displacement: np.ndarray, ends: Mapping[str, int], title: str) -> Figur
     axes.grid(False)
     if not len(sizes):
         style.say(axes, "this token never moved")
-    names = {}
-    for phase, step in ends.items():
-        names.setdefault(step, []).append(phase)
-    for step, phases in names.items():
+    for height, (phase, step) in zip((0.02, 0.35, 0.68), ends.items(), strict=True):  # they may lie close
         if 0 < step < len(displacement):
             axes.axvline(step + 0.5, color=style.INK, linewidth=0.8, linestyle=(0, (4, 3)))
-            place = {"transform": axes.get_xaxis_transform(), "ha": "right", "va": "bottom", "fontsize": 7}
-            axes.text(step + 0.5, 1.01, f"end of {', '.join(phases)} ", **place)
+            words = f" {phase} until step {step:,}"
+            place = {"transform": axes.get_xaxis_transform(), "ha": "right", "va": "bottom", "rotation": 90}
+            box = {"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 0.5}
+            axes.text(step + 0.5, height, words, fontsize=7, bbox=box, **place)
     bar = figure.colorbar(image, ax=axes, extend="both", pad=0.015, fraction=0.04)
     decades = [10.0**k for k in range(int(np.log10(limit)) + 1)]
     bar.ax.yaxis.set_major_locator(FixedLocator([*(-d for d in reversed(decades)), 0, *decades]))
