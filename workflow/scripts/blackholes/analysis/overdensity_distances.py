@@ -1,6 +1,7 @@
 """Exact distances between the tokens of the box, and what they say: pairs, graph, cluster, cells (row C)."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -57,13 +58,19 @@ def write(
     vectors = vectors.to(device)
     matrix = backends.empty((N, N), torch.float32, vectors.device) if whole else None
     layout = {KEY: (torch.float32, (N, N)), "spike_token_ids": (torch.int64, (N,))}
-    with TensorWriter(distances, layout, metadata) as writer:
+    with TensorWriter(distances, layout, metadata) as writer, ThreadPoolExecutor(1) as background:
         writer.append("spike_token_ids", tokens)
         with about(W):
             blocks = euclidean_blocks(vectors, matrix, height=HEIGHT)
+        waiting = None
         for start, rows in blocks:
-            writer.append(KEY, rows)
+            if waiting:
+                waiting.result()
+            waiting = background.submit(writer.append, KEY, rows)
+            if matrix is None:
+                waiting.result()  # the next rows take their place
             progress(start + len(rows), N)
+        waiting.result()
 
     def stored() -> Blocks:
         if matrix is not None:

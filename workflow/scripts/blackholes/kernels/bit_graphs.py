@@ -17,7 +17,7 @@ TOGETHER = 64  # rows that a search ors before it looks whether all is reached
 EFFORT = 20_000_000  # rows that the search for one diameter may read
 
 
-def adjacency(blocks: Iterable[tuple[int, Float32[Tensor, "n N"]]], threshold: float) -> Int64[Tensor, "N words"]:
+def adjacency(blocks: Iterable[tuple[int, Float32[Tensor, "n N"]]], threshold: float | int) -> Int64[Tensor, "N words"]:
     """Bit j % 64 of word j // 64 of row i: whether i and j, two different tokens, are at most `threshold` apart.
 
     `blocks` gives (first row, rows) of a symmetric matrix. The threshold is rounded to float32, as distances are.
@@ -64,55 +64,48 @@ def diameter(graph: Int64[Tensor, "N words"], members: Int64[Tensor, "m"], effor
     """
     bits, members = graph.numpy(), members.numpy()
     m = len(members)
-    degree = degrees(graph[torch.from_numpy(members)]).numpy()
-    if m == 1 or (degree == m - 1).all():
+    if (np.bitwise_count(bits[members].view(np.uint64)).sum(1) == m - 1).all():
         return min(m - 1, 1), min(m - 1, 1)
+    members = members[_different(bits, members)]
+    low, high = np.ones(len(members), np.int64), np.full(len(members), m - 1)  # hops from each to its farthest
+    unsure, read, widest = np.arange(len(members)), 0, True
+    while len(unsure) and read < effort:
+        chosen = unsure[high[unsure].argmax() if widest else low[unsure].argmin()]
+        hops, rows = _distances(bits, int(members[chosen]), m)
+        hops, read, widest = hops[members], read + rows, not widest
+        farthest = hops.max()
+        low, high = np.maximum(low, np.maximum(hops, farthest - hops)), np.minimum(high, farthest + hops)
+        high[chosen] = farthest
+        unsure = np.flatnonzero(high > low.max())
+    least = int(low.max())
+    return least, max(least, int(high.max()))
+
+
+def _different(bits: np.ndarray, members: np.ndarray) -> np.ndarray:
+    """Places in `members` of the first of those that have the same neighbours and are each other's."""
     own = bits[members]
-    own[np.arange(m), members // WORD] |= np.left_shift(np.int64(1), members % WORD)
-    rows = np.ascontiguousarray(own).view(np.dtype((np.void, own.itemsize * own.shape[1])))[:, 0]
-    members = members[np.sort(np.unique(rows, return_index=True)[1])]
-    del own, rows
-    low, high = np.ones(len(members), np.int64), np.full(len(members), m - 1)
-    least, most, farthest, read = 1, m - 1, True, 0
-    open_ = np.arange(len(members))  # whose farthest may be farther than any seen
-    while len(open_) and read < effort:
-        chosen = open_[high[open_].argmax() if farthest else low[open_].argmin()]
-        farthest = not farthest
-        hops, rows_read = _distances(bits, members[chosen], all_of=m)
-        hops, read = hops[members], read + rows_read
-        reach = int(hops.max())
-        low, high = np.maximum(low, np.maximum(hops, reach - hops)), np.minimum(high, reach + hops)
-        low[chosen] = high[chosen] = reach
-        least, most = max(least, reach), min(most, 2 * reach)
-        open_ = open_[high[open_] > least]
-        if most == least:
-            break
-    else:
-        most = min(most, int(high[open_].max())) if len(open_) else least
-    return least, most
+    own[np.arange(len(members)), members // WORD] |= np.left_shift(np.int64(1), members % WORD)
+    rows = own.view(np.dtype((np.void, own.itemsize * own.shape[1])))[:, 0]
+    return np.sort(np.unique(rows, return_index=True)[1])
 
 
-def _distances(bits: np.ndarray, start: int, all_of: int | None = None) -> tuple[np.ndarray, int]:
-    """(Hops from `start` to every token, −1 where there is no way; rows read). `all_of`: size of the component."""
-    N = len(bits)
-    hops = np.full(N, -1, np.int64)
+def _distances(bits: np.ndarray, start: int, size: int | None = None) -> tuple[np.ndarray, int]:
+    """(Hops from `start` to every token, −1 where there is no way; rows read). `size`, if known: of the component."""
+    hops = np.full(len(bits), -1, np.int64)
     hops[start] = 0
     unseen = np.full(bits.shape[1], -1, np.int64)
     unseen[start // WORD] &= ~np.left_shift(np.int64(1), start % WORD)
-    front, level, read, found = np.array([start]), 0, 0, 1
-    while len(front) and found != all_of:
+    front, found, level, read = np.array([start]), 1, 0, 0
+    while len(front) and found != size:
         level += 1
         reached = np.zeros_like(unseen)
-        for piece in range(0, len(front), TOGETHER):
-            reached |= np.bitwise_or.reduce(bits[front[piece : piece + TOGETHER]], axis=0)
-            read += len(front[piece : piece + TOGETHER])
-            if all_of is not None and not piece % (16 * TOGETHER):
-                reached &= unseen
-                if found + int(np.bitwise_count(reached.view(np.uint64)).sum()) == all_of:
-                    break
-        reached &= unseen
+        for piece in np.array_split(front, -(-len(front) // TOGETHER)):
+            reached |= np.bitwise_or.reduce(bits[piece], axis=0) & unseen
+            read += len(piece)
+            if size is not None and found + np.bitwise_count(reached.view(np.uint64)).sum() == size:
+                break
         unseen &= ~reached
-        front = np.flatnonzero(np.unpackbits(reached.view(np.uint8), bitorder="little", count=N))
+        front = np.flatnonzero(np.unpackbits(reached.view(np.uint8), bitorder="little", count=len(bits)))
         hops[front] = level
         found += len(front)
     return hops, read
