@@ -80,12 +80,13 @@ def _without(rows: Tensor, axis: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]
 def suspicion(centroid_distance: Float32[Tensor, "V"], cosine_unused: Float32[Tensor, "V"]) -> Int64[Tensor, "V"]:
     """Rank of every token, from 1, the most suspicious, to V.
 
-    Tokens are ordered by the sum of two places: among the distances to the centroid, small first, and among the
-    cosines to the unused direction, large first. Equal values share a place, the smallest. Equal sums go by distance,
-    then by token id. Norms do not enter: whether tokens that are never used shrink or stay depends on the model.
+    A token has two places: among the distances to the centroid, small first, and among the cosines to the unused
+    direction, large first; equal values share a place, the smallest. Tokens are ordered by the later of the two, since
+    a vector far out on the unused direction, or near the centroid beside it, is no unused one; equal ones go by
+    distance, then by token id. Norms do not enter: whether unused tokens shrink or stay depends on the model.
     """
     distance, cosine = centroid_distance, -cosine_unused
-    places = sum(torch.searchsorted(values.sort().values, values) for values in (distance, cosine))
+    places = torch.maximum(*(torch.searchsorted(values.sort().values, values) for values in (distance, cosine)))
     order = distance.argsort(stable=True)
     order = order[places[order].argsort(stable=True)]
     rank = torch.empty_like(order)
