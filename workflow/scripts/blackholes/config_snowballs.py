@@ -63,6 +63,8 @@ def _sigma(value: Any) -> Any:
         if found["scale"] == "log" and not (found["from"] > 0 and found["to"] > 0):
             raise ValueError
         return found
+    if not isinstance(value, int | float | str):
+        raise ValueError
     number = float(no_bool(value)) + 0.0  # no -0
     if not 0 <= number <= LARGEST:  # NaN neither
         raise ValueError
