@@ -12,7 +12,7 @@ from torch import Tensor
 from blackholes.analysis.checkpoints import read_embedding
 from blackholes.artifacts.files import write_table
 from blackholes.artifacts.tensors import TensorWriter, open_tensors, write_tensors
-from blackholes.errors import UserError, about
+from blackholes.errors import UserError
 from blackholes.kernels import backends, bit_graphs, cells, duplicates, pairs
 from blackholes.kernels.euclidean import euclidean_blocks, euclidean_matrix
 
@@ -60,10 +60,8 @@ def write(
     layout = {KEY: (torch.float32, (N, N)), "spike_token_ids": (torch.int64, (N,))}
     with TensorWriter(distances, layout, metadata) as writer, ThreadPoolExecutor(1) as background:
         writer.append("spike_token_ids", tokens)
-        with about(W):
-            blocks = euclidean_blocks(vectors, matrix, height=HEIGHT)
         waiting = None
-        for start, rows in blocks:
+        for start, rows in euclidean_blocks(vectors, matrix, height=HEIGHT):
             if waiting:
                 waiting.result()
             waiting = background.submit(writer.append, KEY, rows)
@@ -170,7 +168,10 @@ def _in_box(W: str, sphere: str) -> tuple[Int64[Tensor, "N"], Float[Tensor, "N D
         tokens = file.rows("in_box").nonzero()[:, 0]
     if not len(tokens):
         raise UserError(f"{sphere}: in_box: no token lies in the box, where at least one is expected")
-    return tokens, embedding[tokens]
+    vectors = embedding[tokens]
+    for token in tokens[~torch.isfinite(vectors).all(1)][:1].tolist():
+        raise UserError(f"{W}: token {token} has a NaN or infinity, where finite numbers are expected")
+    return tokens, vectors
 
 
 def _fits(sphere: str, vectors: Tensor, budget_gb: float) -> bool:
