@@ -167,7 +167,7 @@ def test_names_are_folders(name):
 
 @pytest.mark.parametrize("value", [None, 3, [1], "auto"])
 def test_what_is_no_mapping(value):
-    with pytest.raises(UserError, match="^checkpoints: .*expected a mapping of checkpoints"):
+    with pytest.raises(UserError, match=r"^checkpoints: .*expected a mapping of checkpoints"):
         config.load({"checkpoints": value})
     with pytest.raises(UserError, match=r"^checkpoints\.mine: .*expected a mapping"):
         load({"checkpoints": {"mine": value}})

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from blackholes.analysis import census, overdensity
+from blackholes.analysis import boxes, census, overdensity
 from blackholes.artifacts.tensors import open_tensors, write_tensors
 from blackholes.errors import UserError
 from blackholes.kernels import sphere
@@ -123,20 +123,20 @@ def test_automatic_boxes_have_room_for_what_they_hold(V, seed, most, scale):
     for each in (latitude, longitude, radius):
         for group in holes:
             each[group] = each[group[0]]
-    box, _ = overdensity.automatic_box(latitude, longitude, radius, holes, most)
+    box, _ = boxes.automatic_box(latitude, longitude, radius, holes, most)
     assert -90 <= box["lat"][0] <= box["lat"][1] <= 90
     assert all(-180 <= limit <= 180 for limit in box["lon"])
     assert 0 <= box["r"][0] <= box["r"][1]
-    tokens = overdensity.count(latitude, longitude, radius, box)
+    tokens = boxes.count(latitude, longitude, radius, box)
     assert 1 <= tokens <= max(most, len(holes[0]) if holes else 1)
 
 
 def test_a_box_may_go_over_180_degrees():
     longitude = np.array([179.0, -179.0, 178.0] + [0.0] * 40)
     radius = np.array([1.0, 1.0, 1.0] + [0.01] * 40)
-    box, _ = overdensity.automatic_box(np.zeros(43), longitude, radius, [np.array([0, 1])], most=3)
+    box, _ = boxes.automatic_box(np.zeros(43), longitude, radius, [np.array([0, 1])], most=3)
     assert box["lon"] == (178.0, -179.0)
-    assert overdensity.count(np.zeros(43), longitude, radius, box) == 3
+    assert boxes.count(np.zeros(43), longitude, radius, box) == 3
 
 
 # --- the centroid
@@ -205,6 +205,24 @@ def test_an_empty_box(tmp_path):
     assert said.startswith(
         "box: lat -15 to 5, lon -10 to 20, r 100 to 200: no token lies in it; expected some of lat -"
     )
+
+
+@pytest.mark.parametrize("signs", [(1, 1, -1), (1, -1, 1), (-1, 1, 1), (-1, -1, -1)])
+def test_a_box_of_a_mirrored_sphere_says_which_signs_it_needs(tmp_path, signs):
+    W, *_ = embedding(V=6000)
+    basis = {"north": 2 * signs[0], "meridian": signs[1], "equinox": 3 * signs[2]}
+    box = {"lat": (-9.0, -1.0), "lon": (1.0, 9.0), "r": (0.3, 0.4)}
+    said = refused(tmp_path, W, box=box, basis=basis)
+    assert said.endswith("; with basis {north: 2, meridian: 1, equinox: 3} the largest hole would lie in the box")
+
+
+def test_the_hint_is_there_where_the_box_is_not_empty(tmp_path):
+    W, *_ = embedding(V=6000)
+    far = AUTO | {"r": (0.8, 9.0)}
+    assert write(tmp_path, W, far)[-1].endswith("2,100 tokens of all holes, none in the box")
+    south = {"lat": (-90.0, -1.0), "lon": None, "r": None}
+    hint = "; with basis {north: 2, meridian: 1, equinox: 3} the largest hole would lie in the box"
+    assert write(tmp_path, W, south, basis=BASIS | {"north": -2})[-1].endswith(hint)
 
 
 def test_a_box_beyond_the_budget(tmp_path):
