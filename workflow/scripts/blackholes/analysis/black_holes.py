@@ -9,9 +9,11 @@ from torch import Tensor
 
 from blackholes.analysis.histories import chunk_length, open_history
 from blackholes.artifacts.files import write_table
-from blackholes.artifacts.tensors import write_tensors
+from blackholes.artifacts.tensors import TensorWriter
 from blackholes.errors import about
 from blackholes.kernels import duplicates
+
+COUNTS = ("counts", "populations", "largest_bh_size", "n_unique", "n_singletons")
 
 
 def counts(labels: Int[Tensor, "S V"]) -> dict[str, Int[Tensor, "S"]]:
@@ -40,16 +42,20 @@ def increases(holes: Int[np.ndarray, "S"]) -> list[tuple[int, int, int]]:
     return [(int(step), int(holes[step - 1]), int(holes[step])) for step in steps]
 
 
-def events(labels: Int[np.ndarray, "S V"]) -> Iterator[tuple[int, str, list[int], list[int], list[int]]]:
+def events(
+    labels: Int[np.ndarray, "S V"], first_step: int = 0
+) -> Iterator[tuple[int, str, list[int], list[int], list[int]]]:
     """(step, kind, parents, children, tokens) for all that happens to holes between a step and the one before.
 
+    `first_step` is the number of the first step in `labels`, for callers that stream.
     Parents are holes of the step before, children holes of the step, each named by its smallest token; tokens are
     those the event moved. Kinds, as DESIGN section 2 defines them: `fission`, `fusion`, `evaporation`, `capture`,
     `formation`, `dissolution`. A dissolution is an evaporation of every token and has a row as each.
     """
-    for step in np.flatnonzero((labels[1:] != labels[:-1]).any(1)) + 1:
-        before, after = _holes(labels[step - 1]), _holes(labels[step])
-        for parent in np.unique(before[before >= 0]):
+    for row in np.flatnonzero((labels[1:] != labels[:-1]).any(1)) + 1:
+        step, before, after = first_step + row, _holes(labels[row - 1]), _holes(labels[row])
+        moved = before != after  # a hole none of whose tokens has another label has no event
+        for parent in np.unique(before[moved & (before >= 0)]):
             members = np.flatnonzero(before == parent)
             went = after[members]
             children = np.unique(went[went >= 0])
@@ -60,7 +66,7 @@ def events(labels: Int[np.ndarray, "S V"]) -> Iterator[tuple[int, str, list[int]
                 yield _event(step, "evaporation", [parent], children, loose)
             if not len(children):
                 yield _event(step, "dissolution", [parent], [], members)
-        for child in np.unique(after[after >= 0]):
+        for child in np.unique(after[moved & (after >= 0)]):
             members = np.flatnonzero(after == child)
             came = before[members]
             parents = np.unique(came[came >= 0])
@@ -87,16 +93,27 @@ def write(
     Raises:
         UserError: naming the history and what is wrong with it.
     """
-    with open_history(history) as source, about(history):
-        labels = torch.empty((source.steps, source.tokens), dtype=torch.int32)
-        length = chunk_length(2 * source.tokens * source.dimensions, budget_gb)
-        for start, snapshots in source.chunks(length):
-            found = duplicates.labels(snapshots.to(device), first_step=start)
-            labels[start : start + len(snapshots)] = found.to("cpu", torch.int32)
-            progress(start + len(snapshots), source.steps)
-    write_tensors(out, counts(labels) | {"labels": labels}, metadata)
-    rows = ((step, kind, *(" ".join(map(str, ids)) for ids in lists)) for step, kind, *lists in events(labels.numpy()))
-    write_table(table, ["step", "kind", "parents", "children", "tokens"], rows)
+    with open_history(history) as source:
+        S, V = source.steps, source.tokens
+        layout = dict.fromkeys(COUNTS, (torch.int32, (S,))) | {"labels": (torch.int32, (S, V))}
+        length = chunk_length(2 * V * source.dimensions, budget_gb)
+
+        def rows() -> Iterator[tuple]:
+            """Of the table of events; the tensors are written on the way."""
+            before = np.empty((0, V), np.int32)
+            for start, snapshots in source.chunks(length):
+                with about(history):
+                    labels = duplicates.labels(snapshots.to(device), first_step=start).to("cpu", torch.int32)
+                for name, values in (counts(labels) | {"labels": labels}).items():
+                    writer.append(name, values)
+                joined = np.concatenate([before, labels.numpy()])
+                for step, kind, *lists in events(joined, start - len(before)):
+                    yield step, kind, *(" ".join(map(str, ids)) for ids in lists)
+                before = joined[-1:]
+                progress(start + len(snapshots), S)
+
+        with TensorWriter(out, layout, metadata) as writer:
+            write_table(table, ["step", "kind", "parents", "children", "tokens"], rows())
 
 
 def _holes(labels: np.ndarray) -> np.ndarray:

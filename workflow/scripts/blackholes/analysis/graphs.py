@@ -1,16 +1,19 @@
 """Graph statistics of a run (row B): components of the graphs that each adjacency makes of every step."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
+from torch import Tensor
 
 from blackholes.analysis.distances import matrices
-from blackholes.analysis.histories import chunk_length, open_history
+from blackholes.analysis.histories import History, chunk_length, open_history
 from blackholes.artifacts.tensors import TensorWriter
 from blackholes.errors import about
+from blackholes.kernels import components, neighbours
 from blackholes.kernels.chebyshev import cell_matrices
-from blackholes.kernels.components import graph_statistics
 
+LARGE = 1024  # tokens; above it no matrix is made
+Statistics = tuple[int, int, dict[str, dict[str, Tensor]]]  # first step, steps, graph → statistic → its values
 DTYPES = {
     "n_components": torch.int32,
     "largest_component_size": torch.int32,
@@ -48,20 +51,40 @@ def write_graph_statistics(
             for name in adjacency
             for statistic, dtype in DTYPES.items()
         }
-        needs_cells = any(rule["measure"] == "cells" for rule in adjacency.values())
+        found = _by_vectors if V > LARGE and not distances else _by_matrices
         with TensorWriter(out, layout, metadata) as writer:
-            length = chunk_length(4 * V**2, budget_gb, buffers=2)
-            for start, snapshots, chebyshev in matrices(source, distances, length, device):
-                found = {"chebyshev": chebyshev}
-                if needs_cells:
-                    with about(history):
-                        found["cells"] = cell_matrices(snapshots, first_step=start)
-                for name, rule in adjacency.items():
-                    inclusive = rule["operator"] == "<="
-                    with about(distances or history):
-                        statistics = graph_statistics(
-                            found[rule["measure"]], rule["threshold"], inclusive, first_step=start
-                        )
+            for start, length, statistics in found(source, distances, adjacency, device, budget_gb):
+                for name, of_graph in statistics.items():
                     for statistic, dtype in DTYPES.items():
-                        writer.append(f"{name}.{statistic}", statistics[statistic].to(dtype))
-                progress(start + len(snapshots), source.steps)
+                        writer.append(f"{name}.{statistic}", of_graph[statistic].to(dtype))
+                progress(start + length, S)
+
+
+def _by_matrices(source: History, distances: str | None, adjacency, device, budget_gb: float) -> Iterator[Statistics]:
+    """From distance matrices, stored or made a few at a time."""
+    needs_cells = any(rule["measure"] == "cells" for rule in adjacency.values())
+    length = chunk_length(4 * source.tokens**2, budget_gb, buffers=2)
+    for start, snapshots, chebyshev in matrices(source, distances, length, device):
+        found, statistics = {"chebyshev": chebyshev}, {}
+        if needs_cells:
+            with about(source.path):
+                found["cells"] = cell_matrices(snapshots, first_step=start)
+        for name, rule in adjacency.items():
+            with about(distances or source.path):
+                statistics[name] = components.graph_statistics(
+                    found[rule["measure"]], rule["threshold"], rule["operator"] == "<=", first_step=start
+                )
+        yield start, len(snapshots), statistics
+
+
+def _by_vectors(source: History, distances: None, adjacency, device, budget_gb: float) -> Iterator[Statistics]:
+    """From the vectors, without matrices: the same numbers."""
+    length = chunk_length(2 * source.tokens * source.dimensions, budget_gb)
+    for start, snapshots in source.chunks(length):
+        snapshots, statistics = snapshots.to(device), {}
+        for name, rule in adjacency.items():
+            with about(source.path):
+                statistics[name] = neighbours.graph_statistics(
+                    snapshots, rule["measure"], rule["threshold"], rule["operator"] == "<=", first_step=start
+                )
+        yield start, len(snapshots), statistics

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int64, Shaped
+from jaxtyping import Bool, Float32, Int64, Shaped
 from torch import Tensor
 
 from blackholes.errors import UserError
@@ -57,7 +57,7 @@ def graph_statistics(
     )
     require(distances.ndim == 3, f"distances have shape {tuple(distances.shape)}, where (S, V, V) is expected")
     _require_square(distances, "distances")
-    limit = _largest_edge(threshold, inclusive, distances.dtype)
+    limit = largest_edge(threshold, inclusive, distances.dtype)
     S, V, _ = distances.shape
     label, counts, densities = (
         torch.empty(shape, dtype=dtype, device=distances.device)
@@ -83,6 +83,13 @@ def graph_statistics(
             label[start:stop], counts[start:stop], densities[start:stop] = _statistics_formula(hits)
     if bad:
         _refuse_bad_distance(distances, first_step)
+    return named_statistics(label, counts, densities)
+
+
+def named_statistics(
+    label: Int64[Tensor, "S V"], counts: Int64[Tensor, "S 4"], densities: Float32[Tensor, "S 2"]
+) -> dict[str, Tensor]:
+    """What `graph_statistics` returns, from the columns of its tables."""
     names = ("n_components", "largest_component_size", "n_isolated", "n_edges")
     return {
         "labels": label,
@@ -98,8 +105,11 @@ def _require_square(matrices: Tensor, name: str) -> None:
     require(square, f"{name}: shape {shape}, where (S, V, V) is expected")
 
 
-def _largest_edge(threshold: float | int, inclusive: bool, dtype: torch.dtype) -> np.number:
-    """The largest distance that is an edge, so that a single comparison, <=, serves both operators."""
+def largest_edge(threshold: float | int, inclusive: bool, dtype: torch.dtype) -> np.number:
+    """The largest distance that is an edge, so that a single comparison, <=, serves both operators.
+
+    Distances are float32 or int32. Raises UserError for a threshold that is NaN (or, for int32, not whole).
+    """
     if dtype == torch.int32:
         require(
             math.isfinite(threshold) and threshold == int(threshold) and abs(threshold) < 2**31,
@@ -144,12 +154,19 @@ def _labels_formula(adjacency: Tensor) -> Tensor:
 
 def _statistics_formula(hits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """hits bool (s, V, V), strictly upper triangle → labels (s, V), counts (s, 4), densities (s, 2)."""
-    V = hits.shape[-1]
     adjacency = hits | hits.mT
     label = _labels_formula(adjacency)
+    return label, *counted(label, adjacency.sum(-1))
+
+
+def counted(
+    label: Int64[Tensor, "S V"], degree: Int64[Tensor, "S V"]
+) -> tuple[Int64[Tensor, "S 4"], Float32[Tensor, "S 2"]]:
+    """Components, size of the largest, isolated, edges; densities of the graph and of its largest component."""
+    V = label.shape[-1]
     zeros = torch.zeros_like(label)
     size = zeros.scatter_add(1, label, torch.ones_like(label))  # (s, V), of the component with this label
-    edges = zeros.scatter_add(1, label, adjacency.sum(-1)) // 2
+    edges = zeros.scatter_add(1, label, degree) // 2
     largest = size.argmax(-1, keepdim=True)  # the first on a tie
     counts = [(size > 0).sum(-1), size.gather(1, largest)[:, 0], (size == 1).sum(-1), edges.sum(-1)]
     pairs = torch.full_like(counts[1], V), counts[1]
@@ -158,4 +175,4 @@ def _statistics_formula(hits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         torch.where(n > 1, e.double() / (n * (n - 1) / 2).double().clamp(min=1), 0).float()
         for n, e in zip(pairs, within, strict=True)
     ]
-    return label, torch.stack(counts, -1), torch.stack(densities, -1)
+    return torch.stack(counts, -1), torch.stack(densities, -1)

@@ -1,0 +1,147 @@
+"""Graphs without a matrix: equal to those of the matrix, to the bit, in both backends; and memory that is bounded."""
+
+import tracemalloc
+from contextlib import nullcontext
+
+import numpy as np
+import pytest
+import torch
+from blackholes.analysis import graphs
+from blackholes.artifacts.tensors import open_tensors
+from blackholes.errors import UserError
+from blackholes.kernels import backends, components, distances, neighbours
+from helpers import ADJACENCY, put, random_history, write_history
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+RULES = [("chebyshev", 2**-6, False), ("chebyshev", 2**-6, True), ("chebyshev", 0, True), ("cells", 1, True)]
+RULES += [("cells", 3, False), ("cells", 0, True), ("chebyshev", -1.0, True), ("chebyshev", 1e30, True)]
+both = pytest.mark.parametrize("backend", [nullcontext, backends.torch_only], ids=["compiled", "formula"])
+
+
+def by_matrix(history, measure, threshold, inclusive):
+    make = distances.cell_matrices if measure == "cells" else distances.chebyshev_matrices
+    return components.graph_statistics(make(history), threshold, inclusive)
+
+
+def same(found, expected):
+    assert list(found) == list(expected)
+    for name, values in expected.items():
+        assert found[name].dtype == values.dtype
+        assert torch.equal(found[name], values), name
+
+
+def lattice(S, V, D, width, seed):
+    """Tokens on a lattice `width` cells wide, in places of both signs, zeros, and very different scales."""
+    draw = torch.Generator().manual_seed(seed)
+    scale = 2.0 ** torch.randint(-8, 3, (S, 1, D), generator=draw)
+    sign = torch.randint(0, 2, (S, 1, D), generator=draw) * 2 - 1
+    return ((torch.randint(0, width, (S, V, D), generator=draw) * 2**-7) * scale * sign).bfloat16()
+
+
+@both
+@pytest.mark.parametrize("rule", RULES, ids=str)
+@given(st.integers(1, 150), st.integers(1, 20), st.sampled_from([1, 2, 3, 6, 40]), st.integers(0, 2**31), st.booleans())
+@settings(max_examples=15, deadline=None)
+def test_equal_to_the_matrix(backend, rule, V, D, width, seed, around_one):
+    history = lattice(2, V, D, width, seed)
+    if around_one:
+        history = (1 + history.float()).bfloat16()
+    with backend():
+        same(neighbours.graph_statistics(history, *rule), by_matrix(history, *rule))
+
+
+@both
+def test_vectors_that_are_equal_count_for_each_token(backend):
+    """Two holes of 3 and 2 tokens one cell apart, −0 beside 0, and one token alone: edges 1 + 3 + 3 · 2 = 10."""
+    values = torch.tensor([0.0, 1.0, -0.0, 2**-133, 0.0, 2**-133])[None, :, None].bfloat16()
+    with backend():
+        found = neighbours.graph_statistics(values, "cells", 1, True)
+    assert found["labels"].tolist() == [[0, 1, 0, 0, 0, 0]]
+    assert found["n_edges"].item() == 10
+    assert (found["n_components"].item(), found["n_isolated"].item()) == (2, 1)
+    assert found["largest_component_density"].item() == 1
+
+
+@both
+def test_on_a_tie_the_component_with_the_smallest_label_counts(backend):
+    """A path of three and a triangle: 4 edges in 5 possible places of the sorted order."""
+    path, triangle = [8.0, 8 + 2**-4, 8 + 2**-3], [1.0, 1 + 2**-7, 1 + 2**-7]
+    for values, density in ((path + triangle, 2 / 3), (triangle + path, 1.0)):
+        history = torch.tensor(values)[None, :, None].bfloat16()
+        with backend():
+            found = neighbours.graph_statistics(history, "cells", 1, True)
+        assert found["largest_component_density"].item() == np.float32(density)
+
+
+def test_many_tokens_in_one_place_and_many_apart():
+    """More than a block of each, so that windows, padding and the search through blocks are used."""
+    draw = torch.Generator().manual_seed(3)
+    tight = 1 + torch.randn(2, 200, 24, generator=draw) * 0.003
+    apart = torch.randn(2, 333, 24, generator=draw)
+    history = torch.cat([apart, tight, tight[:, :50], apart[:, :7]], 1).bfloat16()[:, torch.randperm(590)]
+    for rule in RULES:
+        same(neighbours.graph_statistics(history, *rule), by_matrix(history, *rule))
+    assert 200 < neighbours.graph_statistics(history, *RULES[0])["largest_component_size"].max() <= 250
+
+
+def test_neither_chunks_nor_threads_nor_strides_matter():
+    history = random_history(S=9, V=70, D=3)
+    whole = neighbours.graph_statistics(history, "cells", 1, True)
+    parts = [neighbours.graph_statistics(piece, "cells", 1, True) for piece in history.split(2)]
+    same({name: torch.cat([part[name] for part in parts]) for name in whole}, whole)
+    same(neighbours.graph_statistics(history.mT.contiguous().mT, "cells", 1, True), whole)
+    threads = torch.get_num_threads()
+    try:
+        for n in (1, 3):
+            torch.set_num_threads(n)
+            same(neighbours.graph_statistics(history, "cells", 1, True), whole)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_the_analysis_of_a_large_vocabulary(tmp_path, monkeypatch):
+    """The same file as from matrices."""
+    path = write_history(tmp_path / "h.safetensors", random_history(S=7, V=90, D=3))
+    graphs.write_graph_statistics(path, None, ADJACENCY, tmp_path / "matrices.safetensors", {"a": "b"})
+    monkeypatch.setattr(graphs, "LARGE", 80)
+    monkeypatch.setattr(graphs, "matrices", None)
+    graphs.write_graph_statistics(path, None, ADJACENCY, tmp_path / "vectors.safetensors", {"a": "b"})
+    assert (tmp_path / "matrices.safetensors").read_bytes() == (tmp_path / "vectors.safetensors").read_bytes()
+
+
+def test_a_vocabulary_whose_matrix_does_not_fit(tmp_path):
+    """20,000 tokens: a matrix would take 1.6 GB, of which nothing is made."""
+    draw = torch.Generator().manual_seed(0)
+    history = torch.randn(1, 20_000, 8, generator=draw).bfloat16()
+    history[0, 5_000:7_000] = history[0, :2_000]
+    path = write_history(tmp_path / "h.safetensors", history)
+    graphs.write_graph_statistics(path, None, ADJACENCY, tmp_path / "warm.safetensors")
+    tracemalloc.start()
+    graphs.write_graph_statistics(path, None, ADJACENCY, tmp_path / "g.safetensors")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 50e6
+    with open_tensors(tmp_path / "g.safetensors") as file:
+        assert file.rows("identical.n_components").item() == 18_000
+        assert file.rows("identical.n_edges").item() == 2_000
+        assert file.rows("identical.largest_component_size").item() == 2
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda h: neighbours.graph_statistics(h.float(), "cells", 1), "vectors are torch.float32, where"),
+        (lambda h: neighbours.graph_statistics(h[0], "cells", 1), r"vectors have shape \(9, 2\), where"),
+        (lambda h: neighbours.graph_statistics(h, "euclidean", 1), "measure is 'euclidean', where chebyshev or cells"),
+        (lambda h: neighbours.graph_statistics(h, "cells", 0.5), "threshold is 0.5, where a whole number"),
+        (lambda h: neighbours.graph_statistics(h, "chebyshev", float("nan")), "threshold is nan"),
+        (
+            lambda h: neighbours.graph_statistics(put(h, float("nan")), "cells", 1, first_step=10),
+            "nan at step 13, token 7, dimension 1",
+        ),
+    ],
+)
+def test_what_is_refused(call, message, bad_input):
+    with pytest.raises(UserError, match=message):
+        call(random_history())
