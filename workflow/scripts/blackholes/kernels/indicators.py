@@ -7,6 +7,8 @@ from torch import Tensor
 from blackholes.kernels import backends
 from blackholes.kernels.checks import refuse_non_finite, require
 
+FLOATS = (torch.bfloat16, torch.float16, torch.float32)
+_BLOCK = 1 << 22  # numbers of a block: fixed, since the last bits of the mean depend on it
 _NOTHING = 1e-12  # what is left of a vector after a subtraction is rounding, below this part of its length
 
 
@@ -34,12 +36,12 @@ def under_training(
     place and a rounding of float64, whatever V. Raises UserError for NaN or infinity, naming token and dimension,
     and for a reference, centroid or component that does not fit W.
     """
+    require(W.dtype in FLOATS, f"W is {W.dtype}, where bfloat16, float16 or float32 is expected")
+    require(W.ndim == 2 and W.numel() > 0, f"W has shape {tuple(W.shape)}, where (V, D) is expected")
     V, D = W.shape
     require(len(reference) > 0, "reference holds no token, where at least one is expected")
-    require(
-        bool(((reference >= 0) & (reference < V)).all()),
-        f"reference holds token {int(reference.max())}, where 0 to {V - 1} is expected",
-    )
+    outside = reference[(reference < 0) | (reference >= V)].tolist()
+    require(not outside, f"reference holds token {outside[0] if outside else 0}, where 0 to {V - 1} is expected")
     for name, vector in (("centroid", centroid), ("component", component)):
         require(vector.shape == (D,), f"{name} has shape {tuple(vector.shape)}, where ({D},) is expected")
         refuse_non_finite(vector, ("dimension",))
@@ -48,7 +50,7 @@ def under_training(
     centroid, axis = centroid.to(W.device).double(), component.to(W.device).double()
     require(bool(axis.any()), "component is 0 in every dimension, where a direction is expected")
     axis = axis / axis.norm()
-    length = max(1, (1 << 22) // D)  # rows of a block: fixed, since the mean's last bits depend on it
+    length = max(1, _BLOCK // D)
     blocks = [slice(start, start + length) for start in range(0, V, length)]
 
     mean = sum(W[block].double().sum(0) for block in blocks) / V
