@@ -62,5 +62,5 @@ rule all:
         rules.figures.input,
         rules.checkpoints.input,
         rules.snowballs.input,
-        REPRODUCTION if PUBLISHED else [],
+        REPRODUCTION if COMPARED else [],
         rules.report.input,

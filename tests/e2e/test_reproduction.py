@@ -46,8 +46,9 @@ def test_the_target_makes_the_table_and_the_figure_and_only_what_they_need(repro
 def test_the_table_is_of_these_runs(reproduced):
     checkout, _ = reproduced
     found = rows(checkout)
-    assert len(found) == 39
-    assert {row["verdict"] for row in found.values()} == {"not comparable"}
+    assert len(found) == 51
+    assert {key[1] for key, row in found.items() if row["verdict"] == "not run"} == {"qwen3"}
+    assert {row["verdict"] for key, row in found.items() if key[1] != "qwen3"} == {"not comparable"}
     reasons = found["holes", "published_sixteen", "1"]["reason"]
     for reason in ("other data: ", "schedule over 20 steps, published 10,000", "batch_size 4, published 64"):
         assert reason in reasons

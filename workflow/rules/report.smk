@@ -9,7 +9,7 @@ rule contents:
         rules.figures.input,
         rules.checkpoints.input,
         rules.snowballs.input,
-        REPRODUCTION if PUBLISHED else [],
+        REPRODUCTION if COMPARED else [],
 
 
 rule report:
@@ -38,7 +38,7 @@ rule write_report:
         values=list(workflow.config_settings.config_args or []),
         upstream=lambda wildcards: RECIPES.upstream(
             [("figure_experiments", {})]
-            + [("figure_reproduction", {})] * bool(PUBLISHED)
+            + [("figure_reproduction", {})] * bool(COMPARED)
             + [
                 (stage, dict(experiment=experiment, run=f"{CONFIG.figures.run:03d}"))
                 for experiment in CONFIG.experiments

@@ -1,7 +1,13 @@
-"""Published values beside ours: with the overlay config/published.yaml."""
+"""Published values beside ours: with the overlay config/published.yaml, or config/qwen3.yaml."""
 
 REPRODUCTION = ["results/reproduction.csv", "results/figures/reproduction.png"]
 PUBLISHED = [name for name in published.CONDITIONS if name in CONFIG.experiments]
+COMPARED = [*PUBLISHED, *({published.CHECKPOINT} & set(CONFIG.checkpoints))]
+PUBLISHED_CHECKPOINT = {  # what is read of it → its file
+    "census": "census.json",
+    "overdensity": "overdensity.csv",
+    "sphere": "sphere.safetensors",
+}
 
 
 rule reproduction:
@@ -15,6 +21,11 @@ rule reproduce:
             f"{name}_{kind}": of_runs(f"{RUN}/{file}", name)
             for name in PUBLISHED
             for kind, (file, _) in reproduction_files(name).items()
+        },
+        **{
+            f"{published.CHECKPOINT}_{kind}": f"results/checkpoints/{published.CHECKPOINT}/{file}"
+            for kind, file in PUBLISHED_CHECKPOINT.items()
+            if published.CHECKPOINT in COMPARED
         },
         corpus=published_corpus,
     output:
@@ -46,6 +57,11 @@ rule reproduce:
                     {stage for _, stage in reproduction_files(name).values()}
                 )
                 for run in run_numbers(name)
+            ]
+            + [
+                ("overdensity_distances", dict(checkpoint=name))
+                for name in COMPARED
+                if name == published.CHECKPOINT
             ],
         ),
     script:

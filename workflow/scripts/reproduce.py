@@ -1,6 +1,7 @@
 """Published values beside ours, in one table."""
 
 from blackholes.analysis import reproduction
+from blackholes.analysis.published import CHECKPOINT
 from blackholes.artifacts.job import open_job
 
 with open_job(snakemake) as job:
@@ -9,4 +10,6 @@ with open_job(snakemake) as job:
         experiment, _, kind = name.rpartition("_")
         if experiment:
             experiments.setdefault(experiment, {})[kind] = [files] if isinstance(files, str) else list(files)
-    job.say(reproduction.write(job.input.corpus, experiments, job.output.table))
+    checkpoint = {kind: files[0] for kind, files in experiments.pop(CHECKPOINT, {}).items()}
+    corpus = job.input.get("corpus") or None
+    job.say(reproduction.write(corpus, experiments, job.output.table, checkpoint or None))

@@ -26,6 +26,7 @@ Several are laid on top of each other in the order given, and `--config` comes l
 
 - [quick.yaml](quick.yaml): the same science in minutes on two cores.
 - [gatsby.yaml](gatsby.yaml): the published corpus, from Project Gutenberg.
+- [qwen3.yaml](qwen3.yaml): black holes of a finished model, Qwen3-4B-Instruct-2507; trains nothing.
 - [published.yaml](published.yaml): the published experiments; [published_short.yaml](published_short.yaml), laid over
   it: what two cores do in about an hour.
 

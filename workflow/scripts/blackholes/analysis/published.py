@@ -2,7 +2,8 @@
 
 Source: the published experiments with the notebooks that this workflow replaces. All are on *The Great Gatsby*, with
 the token after next as target and all training state in bfloat16. Numbers stand here as they were printed; nothing
-else is known of these runs, least of all their seeds. Imports no torch.
+else is known of these runs, least of all their seeds. What a notebook found in a finished checkpoint stands at the end.
+Imports no torch.
 """
 
 from dataclasses import dataclass
@@ -126,4 +127,42 @@ VALUES = [
     Value("distinct vectors among dead tokens", BFLOAT16, 0, 16.7, std=14.9),
     Value("distinct vectors among dead tokens", BFLOAT16, 1_000, 2.2, std=1.1),
     Value("Cohen's d of distinct vectors", f"{FLOAT32}, {BFLOAT16}", 1_000, 3.79),
+]
+
+# The overdensity of one finished checkpoint. No chance is in these: the same file and box have the same numbers.
+CHECKPOINT = "qwen3"
+CHECKPOINT_WORDS = "Qwen3-4B-Instruct-2507"
+CHECKPOINT_SETTINGS = {
+    "tokens": 151_936,
+    "dimensions": 2_560,
+    "dtype": "bfloat16",
+    "box": {"lat": [-15, 5], "lon": [-10, 20], "r": [0.2, 0.5]},
+    "threshold": 0.002,  # of adjacent tokens
+}
+
+
+@dataclass(frozen=True)
+class CheckpointValue:
+    """One published number of the checkpoint, and where ours stands."""
+
+    quantity: str
+    unit: str
+    value: float
+    file: str  # census (census.json) or overdensity (overdensity.csv)
+    key: str  # what it is called there
+
+
+CHECKPOINT_VALUES = [
+    CheckpointValue("black holes", "holes", 13, "census", "holes"),
+    CheckpointValue("tokens in black holes", "tokens", 2_100, "census", "hole_tokens"),
+    CheckpointValue("tokens in the largest", "tokens", 814, "census", "largest"),
+    CheckpointValue("zero pairs", "pairs", 651_034, "census", "zero_pairs"),
+    CheckpointValue("tokens in the box", "tokens", 20_373, "overdensity", "tokens"),
+    CheckpointValue("pairs in the box", "pairs", 207_519_378, "overdensity", "pairs"),
+    CheckpointValue("lower median distance", "embedding units", 1.2463527918, "overdensity", "lower median"),
+    CheckpointValue("mean distance", "embedding units", 1.1983120441, "overdensity", "mean"),
+    CheckpointValue("largest distance", "embedding units", 2.0540900230, "overdensity", "max"),
+    CheckpointValue("edges", "pairs", 2_445_366, "overdensity", "edges"),
+    CheckpointValue("components", "components", 18_162, "overdensity", "components"),
+    CheckpointValue("largest component", "tokens", 2_212, "overdensity", "largest component"),
 ]

@@ -11,7 +11,7 @@ has any spread, equal numbers agree and others differ by infinitely many standar
 
 `not comparable` is what was made in another way: from other data, with other settings or steps, or, but for step 0, on
 another kind of device, where sums are rounded in another order and tokens that are equal here may be so there or not.
-If the device alone differs, the distance is given all the same, and what it says.
+If the device alone differs, the distance is given all the same, and what it says. `not run` is what is not there.
 """
 
 import math
@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float
 
-from blackholes.analysis import published
+from blackholes.analysis import published, reproduction_checkpoint
 from blackholes.analysis.measured import DISTINCT, MEASURES, Corpus, Runs
 from blackholes.analysis.published import CONDITIONS, Condition, Value
 from blackholes.artifacts.files import write_table
@@ -32,24 +32,32 @@ COLUMNS = [
 ]
 
 
-def write(corpus: str, experiments: Mapping[str, Mapping[str, Sequence[str]]], out: str) -> str:
+def write(
+    corpus: str | None,
+    experiments: Mapping[str, Mapping[str, Sequence[str]]],
+    out: str,
+    checkpoint: Mapping[str, str] | None = None,
+) -> str:
     """Write reproduction.csv: a row each published value. Returns one line that counts the verdicts.
 
     Args:
-        corpus: tokens.safetensors.
+        corpus: tokens.safetensors; None where there are no experiments.
         experiments: name → kind of file → that file of every run.
+        checkpoint: kind of file → that file of the published checkpoint, if it was run.
 
     Raises:
         UserError: a file that is not what it should be, by name.
     """
-    table = rows(Corpus.read(corpus), {name: Runs(files) for name, files in experiments.items()})
+    text = None if corpus is None else Corpus.read(corpus)
+    table = rows(text, {name: Runs(files) for name, files in experiments.items()})
+    table += reproduction_checkpoint.rows(checkpoint)
     write_table(out, COLUMNS, ([_short(row[column]) for column in COLUMNS] for row in table))
     verdicts = [row["verdict"] for row in table]
-    counted = ", ".join(f"{verdicts.count(word)} {word}" for word in ("agrees", "differs", "not comparable"))
+    counted = ", ".join(f"{verdicts.count(word)} {word}" for word in ("agrees", "differs", "not comparable", "not run"))
     return f"{len(table)} published values: {counted}"
 
 
-def rows(corpus: Corpus, experiments: Mapping[str, Runs]) -> list[dict]:
+def rows(corpus: Corpus | None, experiments: Mapping[str, Runs]) -> list[dict]:
     """One row a published value, by COLUMNS; of an experiment that is not among ours too."""
     return [_row(value, corpus, experiments) for value in published.VALUES]
 
@@ -96,7 +104,7 @@ def error_of_d(d: float, m: int, n: int) -> float:
     return math.sqrt((m + n) / (m * n) + d**2 / (2 * (m + n)))
 
 
-def _row(value: Value, corpus: Corpus, experiments: Mapping[str, Runs]) -> dict:
+def _row(value: Value, corpus: Corpus | None, experiments: Mapping[str, Runs]) -> dict:
     names = value.experiments
     ran = {name: experiments[name] for name in names if name in experiments}
     row = dict.fromkeys(COLUMNS) | {
@@ -107,7 +115,7 @@ def _row(value: Value, corpus: Corpus, experiments: Mapping[str, Runs]) -> dict:
     }
     if len(ran) < len(names):
         missing = ", ".join(name for name in names if name not in ran)
-        return row | {"verdict": "not comparable", "reason": f"{missing} was not run"}
+        return row | {"verdict": "not run", "reason": f"{missing} was not run"}
     other = _other_conditions(value, ran, corpus)
     last = min(runs.settings["steps"] for runs in ran.values())
     if (value.step or 0) > last:
@@ -223,4 +231,4 @@ def _ratio(difference: float, error: float) -> float:
 
 def _short(value):
     """More digits than any of these numbers has."""
-    return round(value, 5) + 0.0 if isinstance(value, float) else value  # + 0.0: no −0
+    return round(value, 10) + 0.0 if isinstance(value, float) else value  # + 0.0: no −0

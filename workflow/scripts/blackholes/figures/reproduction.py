@@ -21,6 +21,7 @@ VERDICTS = {  # verdict → marker and colour, and whether it is filled
     "agrees": ("o", "#12805c", True),
     "differs": ("D", "#c8102e", True),
     "not comparable": ("o", "#7a808c", False),
+    "not run": ("_", "#9aa0aa", False),
 }
 _PUBLISHED = {"color": style.INK, "marker": "x", "linestyle": "", "markersize": 5.5, "markeredgewidth": 1.2}
 _LOSS, _DISTINCT = "mean loss of 100 steps", "distinct vectors among dead tokens"
@@ -30,6 +31,7 @@ _CURVES = {  # quantity → its colour, and what the axis says
     "tokens a hole": ("tokens_per_hole", "mean population of a\nhole (tokens per hole)"),
 }
 _DECIMALS = {_LOSS: 4, "token norm": 4, "holes": 2, "tokens a hole": 2, "increases a run": 2}
+_DECIMALS |= {"lower median distance": 7, "mean distance": 7, "largest distance": 7}
 _DECIMALS |= {"population": 1, "largest hole": 1, _DISTINCT: 1, "Cohen's d of distinct vectors": 2}
 _COLUMNS = ["quantity", "unit", "experiment", "step", "published", "published_std", "ours", "ours_std"]
 _COLUMNS += ["standard_errors", "verdict", "reason", "published_conditions", "our_conditions"]
@@ -101,7 +103,8 @@ def _panels(figure: SubFigure, table: pd.DataFrame) -> None:
 def _points(axes: Axes, rows: pd.DataFrame, colour: str, label: str) -> None:
     mine = rows.dropna(subset=["ours"])
     line = {"color": style.COLOURS[colour], "marker": "o", "markersize": 3.5, "linewidth": 1, "clip_on": False}
-    axes.errorbar(mine.step, mine.ours, mine.ours_std.fillna(0), elinewidth=1.1, capsize=2.5, **line)
+    if len(mine):  # an empty line that is not clipped has its place at the figure's corner, and the layout fails
+        axes.errorbar(mine.step, mine.ours, mine.ours_std.fillna(0), elinewidth=1.1, capsize=2.5, **line)
     axes.plot(rows.step, rows.published, clip_on=False, zorder=3, **_PUBLISHED)
     axes.set_ylabel(label)
 
@@ -153,6 +156,9 @@ def _all_values(figure: SubFigure, table: pd.DataFrame) -> None:
 
 def _distance(axes: Axes, line: float, row) -> None:
     shape, colour, filled = VERDICTS[row.verdict]
+    if row.verdict == "not run":
+        _say(axes, line, "not run")
+        return
     if np.isnan(row.standard_errors):
         _say(axes, line, textwrap.shorten(_first(row.reason), 60, placeholder=" …"))
         return
@@ -178,7 +184,7 @@ def _marker(verdict: str) -> Line2D:
 
 
 def _number(mean: float, std: float, decimals: int) -> str:
-    return f"{mean:.{decimals}f}" + (f" ± {std:.{decimals}f}" if std == std else "")
+    return f"{mean:,.{decimals}f}" + (f" ± {std:.{decimals}f}" if std == std else "")
 
 
 def _first(reasons: str) -> str:
