@@ -21,15 +21,16 @@ def from_files(inputs, options: Mapping) -> Figure:
 @style.styled
 def draw(groups: Mapping[str, pd.DataFrame], steps: int, options: Mapping) -> Figure:
     """groups: name → lifecycle of its tokens. Cumulative, over all tokens of the group."""
-    figure, grid = style.panels(1, 2, (8.4, 3.6), lattice_data.title(options, "first and last motion"), sharey=True)
+    figure, grid = style.panels(1, 3, (9.6, 3.5), lattice_data.title(options, "first and last motion"), sharey=True)
     x = np.arange(steps + 1)
-    panels = {"first_motion": "has moved by this step", "late": "moves for the last time by this step"}
-    for axes, (column, words) in zip(grid[0], panels.items(), strict=True):
+    last = "have moved for the last time"
+    panels = [("first_motion", "have moved by this step", True), ("late", last, True), ("late", last, False)]
+    for axes, (column, words, log) in zip(grid[0], panels, strict=True):
         for group, table in groups.items():
             moves = np.sort(table[column].to_numpy()[table[column].to_numpy() > 0])
             share = 100 * np.searchsorted(moves, x, side="right") / len(table)
-            style.curve(axes, x, share, color=lattice_data.colour(group), linewidth=1.6)
-        style.step_axis(axes, steps)
+            style.curve(axes, x, share, log=log, color=lattice_data.colour(group), linewidth=1.6)
+        (style.step_axis if log else style.linear_step_axis)(axes, steps)
         axes.set_title(words)
         axes.set_ylim(-3, 103)
     grid[0, 0].set_ylabel("tokens (%)")

@@ -39,17 +39,21 @@ def shares(table: pd.DataFrame, steps: int) -> np.ndarray:
 def draw(groups: Mapping[str, pd.DataFrame], steps: int, options: Mapping) -> Figure:
     """groups: name → lifecycle of its tokens."""
     heading = lattice_data.title(options, "phases of life on the lattice")
-    figure, grid = style.panels(1, len(groups), (1.0 + 4.1 * len(groups), 3.9), heading, sharey=True)
+    figure, grid = style.panels(2, len(groups), (1.0 + 4.1 * len(groups), 6.0), heading, sharey=True)
     x = np.arange(steps + 1)
-    for axes, (group, table) in zip(grid[0], groups.items(), strict=True):
+    for column, (group, table) in zip(grid.T, groups.items(), strict=True):
         edges = 100 * np.concatenate([np.zeros((1, steps + 1)), shares(table, steps)[::-1].cumsum(0)])
-        index = style.thin(x, *edges[1:-1])
-        for low, high, phase in zip(edges, edges[1:], reversed(_WORDS), strict=False):
-            axes.fill_between(x[index], low[index], high[index], color=style.COLOURS[phase], linewidth=0, step="post")
-        style.step_axis(axes, steps)
-        axes.set_ylim(0, 100)
-        axes.grid(False)
-        axes.set_title(f"{len(table):,} {lattice_data.GROUPS[group]}", color=lattice_data.colour(group))
-    grid[0, 0].set_ylabel("tokens (%)")
+        for axes, log in zip(column, (True, False), strict=True):  # what happens early, and what happens late
+            index = style.thin(x, *edges[1:-1], log=log)
+            for low, high, phase in zip(edges, edges[1:], reversed(_WORDS), strict=False):
+                axes.fill_between(
+                    x[index], low[index], high[index], color=style.COLOURS[phase], linewidth=0, step="post"
+                )
+            (style.step_axis if log else style.linear_step_axis)(axes, steps)
+            axes.set_ylim(0, 100)
+            axes.grid(False)
+        column[0].set_title(f"{len(table):,} {lattice_data.GROUPS[group]}", color=lattice_data.colour(group))
+    for axes in grid[:, 0]:
+        axes.set_ylabel("tokens (%)")
     style.legend(figure, [(style.patch(style.COLOURS[phase]), words) for phase, words in _WORDS.items()])
     return figure
