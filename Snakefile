@@ -62,5 +62,6 @@ rule all:
         rules.figures.input,
         rules.checkpoints.input,
         rules.snowballs.input,
+        rules.lattice.input,
         REPRODUCTION if COMPARED else [],
         rules.report.input,

@@ -9,6 +9,7 @@ rule contents:
         rules.figures.input,
         rules.checkpoints.input,
         rules.snowballs.input,
+        rules.lattice.input,
         REPRODUCTION if COMPARED else [],
 
 
@@ -38,6 +39,7 @@ rule write_report:
         values=list(workflow.config_settings.config_args or []),
         upstream=lambda wildcards: RECIPES.upstream(
             [("figure_experiments", {})]
+            + [("lattice_figures", dict(lattice=name)) for name in CONFIG.lattice]
             + [("figure_reproduction", {})] * bool(COMPARED)
             + [
                 (stage, dict(experiment=experiment, run=f"{CONFIG.figures.run:03d}"))
