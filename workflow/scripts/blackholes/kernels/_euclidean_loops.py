@@ -58,6 +58,7 @@ def distances(vectors, packed, labels, factor, start, stop, first, last, once, b
     `once`: pairs left of the diagonal are left out where the mirror image, out[column − base], is written instead.
     """
     N, D = vectors.shape
+    back = 1 / factor  # exact: a power of two
     sums, tile = np.empty(TILE * TILE), np.empty((TILE, TILE), np.float32)
     for left in range(first * TILE, last * TILE, TILE):
         width = min(TILE, N - left)
@@ -70,7 +71,7 @@ def distances(vectors, packed, labels, factor, start, stop, first, last, once, b
                 i, row, small = top + r, tile[r], False
                 for c in range(width):
                     small |= sums[r * TILE + c] < SMALL
-                    row[c] = np.sqrt(sums[r * TILE + c]) / factor
+                    row[c] = np.sqrt(sums[r * TILE + c]) * back
                 if small:
                     for c in range(width):
                         if sums[r * TILE + c] < SMALL:
