@@ -306,6 +306,12 @@ def published_corpus(wildcards):
     return corpus_file("tokens.safetensors", there[0])
 
 
+def run_of(source):
+    """(experiment, run) of `<experiment>/run_<NNN>`."""
+    experiment, _, folder = source.partition("/")
+    return experiment, folder.removeprefix("run_")
+
+
 def run_model(wildcards):
     """What a run writes, where a checkpoint is one of this workflow's; else nothing."""
     run = CONFIG.checkpoints[wildcards.checkpoint].run
@@ -314,10 +320,11 @@ def run_model(wildcards):
 
 def run_stages(wildcards, stage):
     """A stage of the run that a checkpoint comes from, if it comes from one."""
-    experiment, _, run = (CONFIG.checkpoints[wildcards.checkpoint].run or "").partition(
-        "/run_"
-    )
-    return [(stage, dict(experiment=experiment, run=run))] if run else []
+    source = CONFIG.checkpoints[wildcards.checkpoint].run
+    if not source:
+        return []
+    experiment, run = run_of(source)
+    return [(stage, dict(experiment=experiment, run=run))]
 
 
 def same_checkpoint(*stages):
@@ -417,10 +424,8 @@ def snowball_sigmas(wildcards):
 
 def lattice_run(wildcards):
     """(experiment, run) of an entry of `lattice`, or None where the history is the user's own."""
-    experiment, _, run = (CONFIG.lattice[wildcards.lattice].run or "").partition(
-        "/run_"
-    )
-    return (experiment, run) if run else None
+    source = CONFIG.lattice[wildcards.lattice].run
+    return run_of(source) if source else None
 
 
 def lattice_history(wildcards):
