@@ -81,11 +81,12 @@ def _panel(
     lines: Sequence[str],
 ) -> None:
     width = limits[1] - limits[0]
-    axes.stairs(bars, borders, fill=True, color=style.COLOURS["distances"])
     place = limits[0] - 0.05 * width
-    axes.bar(place, zeros, 0.05 * width, color=style.COLOURS["holes"])
+    if bars.any():  # nothing but 0 cannot be drawn on a logarithmic axis
+        axes.stairs(bars, borders, fill=True, color=style.COLOURS["distances"])
     top = max(bars.max(initial=0), zeros, 1)
     if zeros:
+        axes.bar(place, zeros, 0.05 * width, color=style.COLOURS["holes"])
         axes.annotate(
             f"{zeros:,.0f} {things} at 0",
             (place + 0.025 * width, zeros),
@@ -108,7 +109,7 @@ def _panel(
     axes.yaxis.set_major_formatter(FuncFormatter(style.number))
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_xlim(limits[0] - 0.1 * width, limits[1])
-    ticks = _ticks(*limits)
+    ticks = style.log_ticks(*limits)
     axes.set_xticks([place, *np.log10(ticks)], ["0", *(f"{tick:g}" for tick in ticks)])
     axes.set_xlabel("Euclidean distance (embedding units, logarithmic; 0 apart)")
     axes.set_ylabel(f"{things} (number, logarithmic)")
@@ -127,14 +128,3 @@ def evened(histogram: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.nda
     borders = np.linspace(places[0], places[-1], int(np.clip(width / (2 * _FINEST), 1, _BARS)) + 1)
     below = np.append(0, np.cumsum(histogram))
     return np.diff(np.round(np.interp(borders, places, below)).astype(np.int64)), borders
-
-
-def _ticks(low: float, high: float) -> np.ndarray:
-    """Round distances between two powers of ten: decades, or 1, 2, 5 where there are few."""
-    decades = np.arange(np.floor(low), np.ceil(high) + 1)
-    for factors in ((1,), (1, 2, 5), np.arange(1, 10), np.arange(1, 10, 0.2)):
-        ticks = np.outer(10.0**decades, factors).ravel()
-        ticks = ticks[(np.log10(ticks) >= low) & (np.log10(ticks) <= high)]
-        if len(ticks) >= 3:
-            break
-    return ticks[:: -(-len(ticks) // 10)]

@@ -195,6 +195,17 @@ def count_axis(axes: Axes, label: str = "", top: float = 1, ticks: int = 5) -> N
     axes.set_ylabel(label)
 
 
+def log_ticks(low: float, high: float, most: int = 10) -> np.ndarray:
+    """Round numbers whose logarithms to 10 lie in low … high: decades, or 1, 2, 5, … where there are few."""
+    decades = 10.0 ** np.arange(np.floor(low), np.ceil(high) + 1)
+    for factors in ((1,), (1, 2, 5), np.arange(1, 10), np.arange(1, 10, 0.2), np.arange(1, 10, 0.01)):
+        ticks = np.outer(decades, factors).ravel()
+        ticks = ticks[(np.log10(ticks) >= low) & (np.log10(ticks) <= high)]
+        if len(ticks) >= 3:
+            break
+    return ticks[:: max(1, -(-len(ticks) // most))]
+
+
 def number(value: float, _: object = None) -> str:
     """`20,000`, `2e7`: a tick of an axis over many powers of ten."""
     return f"{value:,.0f}" if value < 1e6 else f"{value:.0e}".replace("e+0", "e").replace("e+", "e")

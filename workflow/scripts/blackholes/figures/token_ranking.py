@@ -151,12 +151,8 @@ def _indicators(axes: Axes, tokens: pd.DataFrame) -> None:
         )
     axes.set_xscale("log")
     axes.set_xlim(least / 1.25, 1.4 * max(distance.max(), 1.1 * least))
-    low, high = np.log10(axes.get_xlim())
-    fine = high - low < 1.5
-    ticks = [m * 10.0**k for k in range(int(low) - 2, int(high) + 2) for m in ((1, 2, 5) if fine else (1,))]
-    ticks = [tick for tick in ticks if 1.3 * least < tick < 10**high]
     zero = [least] if (distance == 0).any() else []
-    ticks = ticks[:: -(-len(ticks) // 6)]
+    ticks = [tick for tick in style.log_ticks(*np.log10(axes.get_xlim()), most=6) if not zero or tick > 1.3 * least]
     axes.set_xticks(zero + ticks, ["0"] * len(zero) + [f"{tick:g}" for tick in ticks])
     axes.set_xticks([], minor=True)
     axes.set_xlabel("distance to the centroid (embedding\nunits, logarithmic)")

@@ -1,0 +1,187 @@
+"""Figures of a checkpoint, from planted and degenerate ones: drawn, named, legible, and the same bytes twice."""
+
+import importlib
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+import tokenizers_by_hand as by_hand
+import torch
+from blackholes.errors import UserError
+from blackholes.figures import checkpoint_data, distance_distribution, overdensity_graph, style, token_ranking
+from checkpoint_folder import make
+from matplotlib.text import Text
+from planted import embedding
+
+MODULES = ["sky_map", "distance_distribution", "overdensity_graph", "token_ranking"]
+CLOUD = torch.randn(200, 6, generator=torch.Generator().manual_seed(0)).bfloat16()
+POLES = {"lat": [-90, 90], "lon": [170, -170], "r": [0, 100]}  # over 180°
+
+
+def one_hole():
+    W = CLOUD.clone()
+    W[:40] = W[0]
+    return W
+
+
+CASES = {  # embedding, whether it has a tokenizer, other settings
+    "planted": (embedding(V=4500)[0], True, {}),
+    "one hole": (one_hole(), True, {}),
+    "no hole": (CLOUD, True, {}),
+    "no tokenizer, threshold 0": (one_hole(), False, {"threshold": 0.0}),
+    "one vector": (torch.ones(30, 4).bfloat16(), True, {}),
+    "one token in the box": (CLOUD, True, {"box": {"lat": None, "lon": None, "r": [4.41, 5]}}),
+    "two tokens": (CLOUD[:2, :3], False, {}),
+    "a zero vector": (torch.cat([CLOUD, torch.zeros(3, 6).bfloat16()]), True, {}),
+    "float32 over 180 degrees": (1.001 * one_hole().float(), True, {"box": POLES, "threshold": 2.0}),
+}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    found = {}
+    for case, (W, tokenizer, settings) in CASES.items():
+        folder = tmp_path_factory.mktemp("made")
+        file = by_hand.characters(folder / "tokenizer", max(len(W) - 2, 1)) if tokenizer else None
+        found[case] = make(folder, W, file, **settings)
+    return found
+
+
+def draw(module, files):
+    return importlib.import_module(f"blackholes.figures.{module}").from_files(files, {"checkpoint": "qwen"})
+
+
+def words(figure):
+    return [text.get_text() for text in figure.findobj(Text) if text.get_text()]
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("module", MODULES)
+def test_draws(module, case, made):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a glyph that the font lacks, a limit that is NaN, a logarithm of 0
+        figure = draw(module, made[case])
+        figure.draw_without_rendering()
+    assert all(text.get_fontsize() >= 6 for text in figure.findobj(Text) if text.get_text())
+    assert any("qwen" in text for text in words(figure))
+    for axes in figure.axes:
+        assert np.isfinite([*axes.get_xlim(), *axes.get_ylim()]).all()
+
+
+def test_what_is_said(made):
+    said = words(draw("sky_map", made["planted"]))
+    assert any(text.startswith("the box: ") for text in said)
+    assert "holes of 814, 704, 306 … (13 in all)" in said
+    assert "a hole of 40" in words(draw("sky_map", made["one hole"]))
+    said = words(draw("distance_distribution", made["one hole"]))
+    assert "780 pairs at 0" in said
+    assert "40 tokens at 0" in said
+    said = words(draw("overdensity_graph", made["one hole"]))
+    assert any(text.startswith("40, 40 in holes; diameter 1") for text in said)
+    assert "the cluster: 1 vector" in said
+    assert "one vector: no dimension varies" in said
+    assert "no two tokens of the box are adjacent" in words(draw("overdensity_graph", made["no hole"]))
+    assert any("a token alone" in text for text in words(draw("distance_distribution", made["one token in the box"])))
+    said = words(draw("token_ranking", made["one hole"]))
+    assert any(text.startswith(r"40: \u0000") for text in said)
+    assert any(
+        text.startswith("40: token 0") for text in words(draw("token_ranking", made["no tokenizer, threshold 0"]))
+    )
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_same_figure_same_bytes(module, made, tmp_path):
+    for file in ("first.svg", "second.svg"):
+        style.save(draw(module, made["planted"]), tmp_path / file)
+    first = (tmp_path / "first.svg").read_bytes()
+    assert first == (tmp_path / "second.svg").read_bytes()
+    assert len(first) < 1_000_000
+
+
+def test_bins_are_evened_and_none_is_lost():
+    edges = (np.arange(0x3C00, 0x3C00 + 3 * 128 + 1, dtype=np.uint32) << 16).view(np.float32)
+    flat = np.diff(np.log(edges.astype(float))) * 1e6  # as many at every distance, on a logarithmic axis
+    bars, borders = distance_distribution.evened(np.round(flat).astype(np.int64), edges)
+    assert bars.sum() == np.round(flat).sum()
+    assert bars.max() / bars.min() < 1.01
+    assert np.allclose(np.diff(borders), borders[1] - borders[0])
+    single = np.zeros(384, np.int64)
+    single[200] = 1
+    bars, borders = distance_distribution.evened(single, edges)
+    assert bars.sum() == 1
+    place = int(bars.argmax())
+    assert borders[place] <= np.log10(edges[201])
+    assert np.log10(edges[200]) <= borders[place + 1]
+
+
+def test_near_is_drawn_near():
+    random = np.random.default_rng(0)
+    places = np.concatenate([random.normal(0, 0.05, (10, 5)), random.normal(3, 0.05, (10, 5))])
+    distances = np.linalg.norm(places[:, None] - places, axis=-1)
+    drawn = overdensity_graph.layout(distances)
+    apart = np.linalg.norm(drawn[:, None] - drawn, axis=-1)
+    assert apart[:10, :10].max() < apart[:10, 10:].min()
+    assert np.array_equal(drawn, overdensity_graph.layout(distances))
+    many = np.linalg.norm(random.normal(size=(300, 1, 2)) - random.normal(size=(1, 300, 2)), axis=-1)
+    assert np.isfinite(overdensity_graph.layout(many + many.T)).all()
+    assert overdensity_graph.layout(np.zeros((1, 1))).tolist() == [[0, 0]]
+
+
+def test_a_hole_is_one_line():
+    tokens = pd.DataFrame(
+        {
+            "token_id": range(5),
+            "text": ["a", "b", "c", "", "e"],
+            "hole": [1, 1, -1, -1, 1],
+            "rank": [2, 1, 4, 3, 5],
+            "category": ["ordinary"] * 3 + ["padding", "byte"],
+            "centroid_distance": [0.0] * 5,
+            "cosine_unused": [1.0] * 5,
+        }
+    )
+    rows = list(token_ranking.folded(tokens, 10))
+    assert [(row.rank, row.text) for row in rows] == [(1, "3: b  a  e"), (3, "row 3"), (4, "c")]
+    assert rows[0].categories == ["ordinary", "ordinary", "byte"]
+    assert len(list(token_ranking.folded(tokens, 2))) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (" the", "␣the"),
+        ("é$_", "é$_"),
+        ("漢字", "‹6F22 5B57›"),
+        ("a漢字漢字b", "a‹6F22 5B57 6F22 …›b"),
+        ("", "token 7"),
+    ],
+)
+def test_names_that_the_font_can_draw(text, shown):
+    assert token_ranking.name(text, 7, "ordinary") == shown
+
+
+def test_categories_are_those_of_the_table_and_have_colours_of_their_own():
+    from blackholes.analysis.token_texts import CATEGORIES
+
+    assert set(style.CATEGORIES) == set(CATEGORIES)
+    assert len(set(style.CATEGORIES.values())) == len(CATEGORIES)
+
+
+def test_texts_that_tables_mistake_for_nothing(tmp_path):
+    texts = ["nan", "null", "NA", "None", '"', ",", " the", "\\n", ""]
+    row = {name: [""] * len(texts) for name in ("script", "merge_rank")} | {"norm": [1.0] * len(texts)}
+    table = pd.DataFrame({"token_id": range(len(texts)), "text": texts, "hole": ["", 4] + [""] * 7, **row})
+    table.to_csv(tmp_path / "tokens.csv", index=False)
+    found = checkpoint_data.read_tokens(tmp_path / "tokens.csv")
+    assert found["text"].tolist() == texts
+    assert found["hole"].tolist() == [-1, 4] + [-1] * 7
+
+
+def test_bad_files_are_named(made, tmp_path):
+    with pytest.raises(UserError, match=r"nowhere\.csv"):
+        checkpoint_data.read_tokens(tmp_path / "nowhere.csv")
+    (tmp_path / "a.csv").write_text("x,y\n1,2\n")
+    with pytest.raises(UserError, match=r"a\.csv.*expected columns statistic, value"):
+        checkpoint_data.read_statistics(tmp_path / "a.csv")
+    with pytest.raises(UserError, match=r"tokens\.csv.*expected a complete file"):
+        checkpoint_data.tensors(made["planted"].tokens, "histogram")

@@ -1,0 +1,142 @@
+"""tokens.csv: a row a token, the numbers of the kernels, and a reference that is found and not given."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tokenizers_by_hand as by_hand
+import torch
+from blackholes.analysis import token_table
+from blackholes.artifacts.tensors import open_tensors, write_tensors
+from blackholes.errors import UserError
+from blackholes.kernels import indicators
+from checkpoint_folder import make, write_tokens
+from helpers import names
+from planted import POPULATIONS, embedding
+
+
+def read(path):
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def column(rows, name, kind=int):
+    return np.array([kind(row[name]) for row in rows])
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory):
+    """A vocabulary of 4,096 with thirteen holes and near misses one cell away; two rows have no token."""
+    folder = tmp_path_factory.mktemp("planted")
+    W, members, inside = embedding()
+    return make(folder, W, by_hand.characters(folder / "tokenizer", len(W) - 2)), W, members, inside
+
+
+def test_a_row_a_token(planted):
+    made, W, members, _ = planted
+    rows = read(made.tokens)
+    assert list(rows[0]) == token_table.COLUMNS
+    assert column(rows, "token_id").tolist() == list(range(len(W)))
+    assert sorted(column(rows, "rank")) == list(range(1, len(W) + 1))
+    assert (rows[97]["text"], rows[97]["category"], rows[97]["script"]) == ("a", "ordinary", "Latin")
+    assert rows[10]["text"] == "\\n"
+    assert {row["category"] for row in rows[-2:]} == {"padding"}
+    assert [row["round_trip"] for row in rows[-2:]] == ["", ""]
+    assert {row["round_trip"] for row in rows[:128]} <= {"0", "1"}
+    of = {token: min(group) for group in members for token in group}
+    assert [row["hole"] for row in rows] == [str(of.get(token, "")) for token in range(len(W))]
+    with open_tensors(made.sphere) as file:
+        assert column(rows, "in_box").tolist() == file.rows("in_box").int().tolist()
+    with open_tensors(made.statistics) as file:
+        assert np.flatnonzero(column(rows, "in_cluster")).tolist() == file.rows("cluster_token_ids").tolist()
+
+
+def test_numbers_are_those_of_the_kernels_to_the_bit(planted):
+    made, W, members, _ = planted
+    rows = read(made.tokens)
+    with open_tensors(made.sphere) as file:
+        component = file.rows("eigenvectors")[:, 0]
+    with open_tensors(made.centroid) as file:
+        centroid = file.rows("centroid")
+    known = column(rows, "in_cluster").astype(bool)
+    known[[token for group in members for token in group]] = True
+    found = indicators.under_training(W, torch.from_numpy(np.flatnonzero(known)), centroid, component)
+    for name, values in found.items():
+        assert np.array_equal(column(rows, name, np.float32), values.numpy()), name
+    rank = indicators.suspicion(found["centroid_distance"], found["cosine_unused"])
+    assert np.array_equal(column(rows, "rank"), rank)
+
+
+def test_holes_and_what_lies_beside_them_come_first(planted):
+    made, _, members, _ = planted
+    rows = read(made.tokens)
+    rank = column(rows, "rank")
+    inside = sum(POPULATIONS)
+    beside = column(rows, "in_cluster").sum() - inside
+    assert beside >= 13  # the near misses
+    tokens = [token for group in members for token in group]
+    assert (rank[tokens] <= inside + beside).mean() == 1
+    assert made.said.startswith("4,096 tokens: 4,094 ordinary, 2 padding; in holes 2,")
+    assert made.said.endswith(f"the reference has {inside + beside:,}")
+
+
+def test_the_reference():
+    yes, no = np.array([True, False, False, True]), np.zeros(4, bool)
+    box = np.array([True, True, False, True])
+    assert token_table.reference_set(yes, no, box).tolist() == [0, 3]
+    assert token_table.reference_set(yes, ~yes, box).tolist() == [0, 1, 2, 3]
+    assert token_table.reference_set(no, no, box).tolist() == [0, 1, 3]
+    alone = np.array([False, True, False, False])
+    assert token_table.reference_set(no, alone, box).tolist() == [0, 1, 3]  # a cluster of one is none
+
+
+@pytest.mark.parametrize(
+    "W",
+    [
+        pytest.param(torch.randn(128, 8, generator=torch.Generator().manual_seed(0)), id="no hole"),
+        pytest.param(torch.ones(30, 4, dtype=torch.bfloat16), id="one vector"),
+        pytest.param(torch.eye(3, dtype=torch.float16).repeat(2, 1), id="three holes"),
+    ],
+)
+def test_without_a_tokenizer_and_degenerate(tmp_path, W):
+    made = make(tmp_path / "made", W)
+    rows = read(made.tokens)
+    assert {row["category"] for row in rows} == {"unknown"}
+    assert {row["text"] + row["round_trip"] + row["script"] + row["merge_rank"] for row in rows} == {""}
+    numbers = np.stack([column(rows, name, float) for name in ("norm", "centroid_distance", "cosine_unused")])
+    assert np.isfinite(numbers).all()
+
+
+def test_same_bytes_again(planted, tmp_path):
+    made, W, *_ = planted
+    write_tokens(made, by_hand.characters(tmp_path, len(W) - 2), out=str(tmp_path / "again.csv"))
+    assert (tmp_path / "again.csv").read_bytes() == Path(made.tokens).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("key", "tensors", "message"),
+    [
+        ("W", {"V": torch.ones(3, 2)}, "no tensor 'W'"),
+        ("sphere", {"in_box": torch.ones(9, dtype=torch.bool)}, "tensor 'in_box' is BOOL (9), expected BOOL (60)"),
+        ("centroid", {"centroid": torch.ones(5)}, "tensor 'centroid' is F32 (5), expected F32 (4)"),
+        ("statistics", {"labels": torch.ones(5)}, "no tensor 'cluster_token_ids'"),
+        ("holes", None, "hole 0 holds token 77; expected 0 to 59"),
+    ],
+)
+def test_bad_input_is_named(tmp_path, key, tensors, message):
+    W = torch.randn(60, 4, generator=torch.Generator().manual_seed(1))
+    W[40:44] = W[40]
+    made = make(tmp_path / "made", W)
+    path = getattr(made, key)
+    if tensors:
+        write_tensors(path, tensors)
+    else:
+        Path(path).write_text("hole,population,token_ids,text,norm\n0,2,0 77,,1.0\n")
+    Path(made.tokens).unlink()
+    before = names(tmp_path / "made")
+    with pytest.raises(UserError) as raised:
+        write_tokens(made)
+    assert str(raised.value).startswith(f"{path}: ")
+    assert message in str(raised.value)
+    assert names(tmp_path / "made") == before
