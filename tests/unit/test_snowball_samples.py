@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 from blackholes.errors import UserError
-from blackholes.kernels import snowball
+from blackholes.kernels import backends, snowball
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import ks_2samp, kstest, norm
+from scipy.stats import chisquare, ks_2samp, kstest, norm
 
 LEVEL = 1e-4  # of each of 20 tests with fixed seeds
 
@@ -46,15 +46,17 @@ def test_more_tokens_begin_with_the_same():
 
 
 def test_the_formula():
-    """Drawn again here: one Philox stream for 256 tokens, float32 noise, one float32 sum, one rounding."""
-    around, sigma = centroid(40), 0.002
+    """Drawn again here: a Philox stream for a block of tokens, float32 noise, one float32 sum, one rounding."""
+    around, sigma = centroid(1200), 0.002
     key = int.from_bytes(hashlib.sha256(struct.pack("<qdq", 7, sigma, 5)).digest()[:16], "little")
-    for first in (0, 256):
-        numbers = np.random.Generator(np.random.Philox(key=key, counter=(first // 256) << 192))
-        noise = numbers.standard_normal((44 if first else 256, 40), np.float32) * np.float32(sigma)
+    found = snowball.sample(around, sigma, 300, 7, 5, every=True)
+    for block, tokens in enumerate((218, 82)):  # 2**18 numbers in a stream
+        random = np.random.Generator(np.random.Philox(key=key, counter=block << 192))
+        noise = random.standard_normal((tokens, 1200), np.float32) * np.float32(sigma)
         expected = torch.from_numpy(around.numpy() + noise).bfloat16()
-        found = snowball.sample(around, sigma, 300, 7, 5, every=True)[first : first + 256]
-        assert torch.equal(found, expected)
+        assert torch.equal(found[218 * block : 218 * block + tokens], expected)
+    with backends.torch_only():
+        assert torch.equal(snowball.sample(around, sigma, 300, 7, 5, every=True), found)
     assert torch.equal(snowball.sample(around, -0.0, 9, 7, 5), snowball.sample(around, 0.0, 9, 7, 5))
 
 
@@ -90,6 +92,25 @@ def test_the_reach_covers_the_generator_and_the_distribution():
     assert 2 * norm.sf(snowball.REACH) < 2**-60
     # the tail of numpy's float32 ziggurat begins at 3.65 and is the logarithm of a number of 24 bits: at most 8.21
     assert 3.6541528853610088 + 0.27366123732975828 * 24 * math.log(2) < snowball.REACH
+
+
+@pytest.mark.parametrize("boundary", [0.5, 2.9, 3.1, 3.7])
+def test_how_often_a_dimension_moves(boundary):
+    """A coordinate that is 0 or 1 cells away from the middle of two values: how many tokens round to which."""
+    tokens, spacing = 2_000_000, 2.0**-8
+    sigma = spacing / 2 / boundary  # one boundary on each side, and further ones three and five times as far
+    rounded = snowball.sample(torch.tensor([0.75, 1e9]), sigma, tokens, 5, 0)
+    assert rounded.shape == (tokens, 1)
+    assert bool(snowball.movable(torch.tensor([0.75]), sigma, snowball.NEAR)) == (boundary < snowball.NEAR)
+    cells = ((rounded.double()[:, 0] - 0.75) / spacing).long()
+    edges = boundary * np.array([-np.inf, -3, -1, 1, 3, np.inf])
+    expected = tokens * np.diff(norm.cdf(edges))
+    found = np.array(
+        [(cells < -1).sum(), (cells == -1).sum(), (cells == 0).sum(), (cells == 1).sum(), (cells > 1).sum()]
+    )
+    some = expected > 5
+    assert chisquare(found[some], expected[some] * found[some].sum() / expected[some].sum()).pvalue > 1e-3
+    assert found[~some].sum() <= 5
 
 
 def test_which_dimensions_move_depends_on_the_distance_to_a_boundary():
@@ -164,8 +185,9 @@ def test_the_cases_differ(naive):
 
 def test_a_wrong_sampler_is_told_apart(naive, monkeypatch):
     assert smallest_p(trials(1.4 * SIGMAS[0], seed=2), naive[SIGMAS[0]]) < LEVEL / 100
-    monkeypatch.setattr(snowball, "REACH", 1.0)  # dimensions that move now and then are left out
-    assert smallest_p(trials(SIGMAS[0], seed=2), naive[SIGMAS[0]]) < LEVEL / 100
+    movable = snowball.movable
+    monkeypatch.setattr(snowball, "movable", lambda c, s, reach=1.0: movable(c, s, min(reach, 1.0)))
+    assert smallest_p(trials(SIGMAS[0], seed=2), naive[SIGMAS[0]]) < LEVEL / 100  # what moves now and then is left out
     assert smallest_p(trials(SIGMAS[1], seed=2), naive[SIGMAS[1]]) < LEVEL / 100
 
 

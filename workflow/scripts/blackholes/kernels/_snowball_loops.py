@@ -11,8 +11,20 @@ from numba.extending import intrinsic
 
 LANES = 16
 HEIGHT = 8  # rows of maxima that stay in registers
+LISTS = 4
 
 compiled = njit(cache=True, nogil=True, error_model="numpy")
+
+
+@compiled
+def round_sums(noise, scale, centroid, out):
+    """out uint16 (N, M), bits of bfloat16: centroid + scale · noise in float32, rounded to nearest, ties to even."""
+    rounded, bits = np.empty(1, np.float32), np.empty(1, np.uint32)
+    for i in range(noise.shape[0]):
+        for k in range(noise.shape[1]):
+            rounded[0] = centroid[k] + scale * noise[i, k]
+            bits[0] = rounded.view(np.uint32)[0]
+            out[i, k] = (bits[0] + np.uint32(0x7FFF) + (bits[0] >> np.uint32(16) & np.uint32(1))) >> np.uint32(16)
 
 
 @compiled
@@ -46,31 +58,30 @@ def upper_triangle(panels, first, last, out):
 
 
 @compiled
-def tally(distances, counts, mantissas):
-    """Over j > i of distances float32 (n, n), which are >= 0. Returns the bits of the largest.
+def tally(distances, prefix, shift, counts):
+    """counts int64 (LISTS, 2**11): of the distances j > i, float32 (n, n), whose bits above the lower shift + 11 are
+    `prefix`, how many have these next 11 bits. Several lists, since neighbours are often equal, and an addition to one
+    number waits for the one before it."""
+    for i in range(distances.shape[0]):
+        bits = distances[i, i + 1 :].view(np.uint32)
+        for j in range(bits.shape[0]):
+            upper = bits[j] >> shift
+            if upper >> 11 == prefix:
+                counts[j % LISTS, upper & 0x7FF] += 1
 
-    counts int64 (2**15,): how many have these upper 16 bits. mantissas int64 (256,): the sum of their mantissas, hidden
-    bit included, for each biased exponent.
-    """
+
+@compiled
+def add_mantissas(distances, sums):
+    """sums int64 (LISTS, 256): of the distances j > i, which are >= 0, the mantissas, hidden bit included, of each
+    biased exponent. Returns the bits of the largest."""
     largest = np.uint32(0)
     for i in range(distances.shape[0]):
         bits = distances[i, i + 1 :].view(np.uint32)
         for j in range(bits.shape[0]):
-            largest = max(largest, bits[j])
-            counts[bits[j] >> 16] += 1
             exponent = bits[j] >> 23
-            mantissas[exponent] += np.int64(bits[j] & 0x7FFFFF) + (0x800000 if exponent else 0)
+            sums[j % LISTS, exponent] += np.int64(bits[j] & 0x7FFFFF) + (0x800000 if exponent else 0)
+            largest = max(largest, bits[j])
     return largest
-
-
-@compiled
-def tally_lower(distances, upper, counts):
-    """counts int64 (2**16,): how many of those with the upper 16 bits `upper` have these lower 16 bits."""
-    for i in range(distances.shape[0]):
-        bits = distances[i, i + 1 :].view(np.uint32)
-        for j in range(bits.shape[0]):
-            if bits[j] >> 16 == upper:
-                counts[bits[j] & 0xFFFF] += 1
 
 
 @intrinsic

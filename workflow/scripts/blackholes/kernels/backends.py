@@ -40,13 +40,14 @@ def compiled(tensor: Tensor) -> ModuleType | None:
     return loops
 
 
-def in_threads(work: Callable[[int, int], Result], n: int) -> list[Result]:
+def in_threads(work: Callable[[int, int], Result], n: int, least: int = 1) -> list[Result]:
     """Call `work(start, stop)` on ranges that cover 0 … n, in torch.get_num_threads() threads.
 
+    `least` items are worth the start of a thread, which takes as long as some hundred thousand additions.
     `work` has to release the GIL to gain anything and must not call torch operators, which start threads of
     their own. Results come in the order of the ranges.
     """
-    threads = min(torch.get_num_threads(), n)
+    threads = min(torch.get_num_threads(), n // least)
     if threads <= 1:
         return [work(0, n)]
     pieces = min(n, 4 * threads)  # more ranges than threads: a thread that is held up costs a quarter of its share

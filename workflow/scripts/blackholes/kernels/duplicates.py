@@ -54,7 +54,9 @@ def labels(vectors: Shaped[Tensor, "*S N D"], *, first_step: int = 0) -> Int64[T
     zero = unsigned(minus_zero)
     if any(
         backends.in_threads(
-            lambda a, b: loops.hash_rows(rows[a:b], zero, mask, infinite, keys, hashes[a:b]), rows.shape[0]
+            lambda a, b: loops.hash_rows(rows[a:b], zero, mask, infinite, keys, hashes[a:b]),
+            rows.shape[0],
+            least=-(-100_000 // shape[-1]),
         )
     ):
         refuse_non_finite(vectors, _axes(vectors), first_step)

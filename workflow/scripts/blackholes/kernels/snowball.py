@@ -3,13 +3,14 @@
 import hashlib
 import math
 import struct
+from types import ModuleType
 
 import numpy as np
 import torch
 from jaxtyping import BFloat16, Bool, Float, Float32
 from torch import Tensor
 
-from blackholes.kernels import backends, components, distances, duplicates
+from blackholes.kernels import backends, chebyshev, components, duplicates
 from blackholes.kernels.checks import require
 
 STATISTICS = (
@@ -18,23 +19,23 @@ STATISTICS = (
     *("max_l_inf", "mean_l_inf", "median_l_inf"),
     *("n_components", "n_isolated", "largest_component_size", "largest_component_density", "global_density"),
 )
-REACH = 9.5  # standard deviations; beyond lie 2**-69 of a normal distribution, and none of numpy's float32 numbers
-_BLOCK = 256  # tokens that are drawn from one stream
-_MANY = 1 << 18  # numbers from which on threads are worth their start
+REACH = 9.5  # standard deviations; 2**-69 of a normal distribution lie beyond
+NEAR = 3.0  # standard deviations; 0.3 % lie beyond
+_DRAWN = 1 << 18  # numbers that are drawn from one stream
 
 
 # ---- tokens -------------------------------------------------------------------------------------------------------
 
 
-def movable(centroid: Float32[Tensor, "D"], sigma: float) -> Bool[Tensor, "D"]:
-    """Dimensions in which tokens around `centroid` can differ at all, for noise up to REACH σ.
+def movable(centroid: Float32[Tensor, "D"], sigma: float, reach: float = REACH) -> Bool[Tensor, "D"]:
+    """Dimensions in which tokens around `centroid` can differ at all, for noise up to `reach` σ.
 
     Every step from the noise to the rounded value is monotone, so a dimension is fixed if both ends of the noise's
     range round to one value. At σ ≤ 1e-8 that is nearly all of Qwen's: only a coordinate close to the middle of two
     bfloat16 values, or close to 0, can go either way.
     """
-    reach = torch.tensor(sigma * REACH, dtype=torch.float32)
-    return (centroid - reach).bfloat16() != (centroid + reach).bfloat16()
+    ends = np.float32(sigma) * np.float32(reach)
+    return (centroid - ends).bfloat16() != (centroid + ends).bfloat16()
 
 
 def sample(
@@ -42,13 +43,13 @@ def sample(
 ) -> BFloat16[Tensor, "N M"]:
     """The tokens of one trial, on the CPU, in their `movable` dimensions alone, M of D but at least one.
 
-    In the others all tokens are equal, so every statistic of `trial_statistics` is that of the whole vectors; with
-    `every` they are drawn as well. float32 noise, σ times a normal number, is added to the float32 centroid, and the
-    sum is rounded to bfloat16.
+    In the others all tokens are equal, so every statistic of `trial_statistics` is that of the whole vectors. Noise, σ
+    times a normal number, is added to the centroid in float32, and the sum is rounded to bfloat16. Where it takes noise
+    beyond NEAR σ to move a dimension, such noise alone is drawn: how many of its tokens have it, which, and how much.
+    With `every`, all dimensions are drawn, number by number: the naive way, of the same distribution.
 
-    Numbers come from Philox streams, one for each 256 tokens, keyed by SHA-256 of seed, σ and trial: they depend on
-    nothing else, neither on threads nor on what was drawn before. (`every` draws other numbers of the same
-    distribution.)
+    Numbers come from Philox streams, one for a block of tokens, keyed by SHA-256 of seed, σ and trial: for a given
+    centroid and number of tokens they depend on nothing else, neither on threads nor on what was drawn before.
 
     Raises UserError for a centroid that is not finite, and for σ or n_tokens out of range.
     """
@@ -56,26 +57,52 @@ def sample(
     require(math.isfinite(sigma) and sigma >= 0, f"sigma is {sigma}, where a finite number from 0 up is expected")
     require(n_tokens > 0, f"n_tokens is {n_tokens}, where a number above 0 is expected")
     centroid = centroid.detach().cpu()
-    drawn = torch.ones_like(centroid, dtype=torch.bool) if every else movable(centroid, sigma)
-    drawn[0] |= not drawn.any()
-    around, scale = centroid[drawn].numpy(), np.float32(sigma)
-    key = hashlib.sha256(struct.pack("<qdq", seed, sigma + 0.0, trial)).digest()[:16]
-    values = np.empty((n_tokens, len(around)), np.float32)
+    kept = torch.ones_like(centroid, dtype=torch.bool) if every else movable(centroid, sigma)
+    kept[0] |= not kept.any()
+    around, scale = centroid[kept].numpy(), np.float32(sigma)
+    near = np.ones(len(around), bool) if every else movable(centroid[kept], sigma, NEAR).numpy()
+    key = int.from_bytes(hashlib.sha256(struct.pack("<qdq", seed, sigma + 0.0, trial)).digest()[:16], "little")
+    noise = np.empty((n_tokens, len(around)), np.float32)
+    rounded = torch.empty(noise.shape, dtype=torch.bfloat16)
+    bits, loops = rounded.view(torch.uint16).numpy(), _compiled(rounded)
+    height = max(1, _DRAWN // len(around))  # tokens of a stream
 
     def fill(first, last):
         for block in range(first, last):
-            rows = values[block * _BLOCK : (block + 1) * _BLOCK]
-            stream = np.random.Philox(key=int.from_bytes(key, "little"), counter=block << 192)
-            np.random.Generator(stream).standard_normal(out=rows, dtype=np.float32)
-            rows *= scale
-            rows += around
+            rows = noise[block * height : (block + 1) * height]
+            random = np.random.Generator(np.random.Philox(key=key, counter=block << 192))
+            if near.all():
+                random.standard_normal(out=rows, dtype=np.float32)
+            else:
+                rows[:, near] = random.standard_normal((len(rows), near.sum()), np.float32)
+                rows[:, ~near] = _tails(random, len(rows), int((~near).sum()))
+            part = slice(block * height, block * height + len(rows))
+            if loops is None:
+                rounded[part] = torch.from_numpy(around + scale * rows).bfloat16()
+            else:
+                loops.round_sums(rows, scale, around, bits[part])
 
-    blocks = -(-n_tokens // _BLOCK)
-    if values.size < _MANY:
-        fill(0, blocks)
-    else:
-        backends.in_threads(fill, blocks)
-    return torch.from_numpy(values).bfloat16()
+    backends.in_threads(fill, -(-n_tokens // height))
+    return rounded
+
+
+def _tails(random: np.random.Generator, *shape: int) -> np.ndarray:
+    """Normal numbers of which those within ± NEAR are 0: mostly zeros."""
+    tail = 0.5 * math.erfc(NEAR / math.sqrt(2))
+    numbers = np.zeros(math.prod(shape), np.float32)
+    number = random.binomial(numbers.size, 2 * tail)
+    place = random.choice(numbers.size, number, replace=False, shuffle=False)
+    below = torch.from_numpy(tail * (1 - random.random(number)))  # (0, tail]
+    numbers[place] = torch.special.ndtri(below).numpy() * random.choice([-1.0, 1.0], number)
+    return numbers.reshape(shape)
+
+
+def _compiled(tensor: Tensor) -> ModuleType | None:
+    if backends.compiled(tensor) is None:
+        return None
+    import blackholes.kernels._snowball_loops as loops
+
+    return loops
 
 
 # ---- statistics ---------------------------------------------------------------------------------------------------
@@ -149,8 +176,9 @@ def _distances(vectors: Tensor) -> tuple[Tensor, float, float, list[int]]:
     """Upper triangle (n, n) of the Chebyshev distances; their maximum, lower median, and mantissas by exponent."""
     n = len(vectors)
     middle = (n * (n - 1) // 2 - 1) // 2
-    if backends.compiled(vectors) is None:
-        matrix = distances.chebyshev_matrices(vectors)
+    loops = _compiled(vectors)
+    if loops is None:
+        matrix = chebyshev.chebyshev_matrices(vectors)
         i, j = torch.triu_indices(n, n, 1, device=vectors.device)
         values = matrix[i, j]
         bits = values.view(torch.int32).long()
@@ -158,25 +186,23 @@ def _distances(vectors: Tensor) -> tuple[Tensor, float, float, list[int]]:
         mantissas = bits.new_zeros(256).index_add_(0, exponents, (bits & 0x7FFFFF) + (exponents > 0) * 0x800000)
         return matrix, values.max().item(), values.kthvalue(middle + 1).values.item(), mantissas.tolist()
 
-    import blackholes.kernels._snowball_loops as loops
-
     lanes = -(-n // loops.LANES)
     panels = np.empty((lanes, vectors.shape[1], loops.LANES), np.float32)
     loops.pack(vectors.numpy(), panels)
     matrix = np.empty((n, n), np.float32)
     ranges = -(-lanes // 2)
-    if n * n * vectors.shape[1] < 64 * _MANY:
-        loops.upper_triangle(panels, 0, ranges, matrix)
-    else:
-        backends.in_threads(lambda a, b: loops.upper_triangle(panels, a, b, matrix), ranges)
-    upper, lower, mantissas = (np.zeros(size, np.int64) for size in (1 << 15, 1 << 16, 256))
-    largest = loops.tally(matrix, upper, mantissas)
-    below = upper.cumsum()
-    place = int(np.searchsorted(below, middle, side="right"))
-    loops.tally_lower(matrix, place, lower)
-    rest = np.searchsorted(lower.cumsum(), middle - (below[place] - upper[place]), side="right")
-    extremes = np.array([largest, place << 16 | rest], np.uint32).view(np.float32)
-    return torch.from_numpy(matrix), *extremes.tolist(), mantissas.tolist()
+    worth = -(-1_000_000 // (n * loops.LANES * vectors.shape[1]))
+    backends.in_threads(lambda a, b: loops.upper_triangle(panels, a, b, matrix), ranges, least=worth)
+    mantissas, median = np.zeros((loops.LISTS, 256), np.int64), 0
+    largest = loops.add_mantissas(matrix, mantissas)
+    for shift in (22, 11, 0):  # 11 bits after the other
+        counts = np.zeros((loops.LISTS, 1 << 11), np.int64)
+        loops.tally(matrix, median, shift, counts)
+        below = counts.sum(0).cumsum()
+        digit = int(np.searchsorted(below, middle, side="right"))
+        middle, median = middle - int(below[digit - 1] if digit else 0), median << 11 | digit
+    extremes = np.array([largest, median], np.uint32).view(np.float32)
+    return torch.from_numpy(matrix), *extremes.tolist(), mantissas.sum(0).tolist()
 
 
 def _edges(matrix: Tensor, members: Tensor, threshold: float) -> int:
@@ -192,4 +218,4 @@ def _exact_sum(mantissas: list[int]) -> float:
     """Sum of float32 numbers ≥ 0 from the sums of their mantissas by biased exponent, rounded once, to float64."""
     if mantissas[255]:
         return math.inf
-    return (mantissas[0] + sum(m << e for e, m in enumerate(mantissas[1:]))) / (1 << 149)
+    return sum(m << max(e - 1, 0) for e, m in enumerate(mantissas) if m) / (1 << 149)
