@@ -55,9 +55,15 @@ def read_losses(files: Sequence[Path]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def read_tokens(file: Path) -> pd.DataFrame:
-    """tokens.csv: token_id, character, count, status; ordered by token_id. `NA` and `null` are characters here."""
-    columns = ["token_id", "character", "count", "status"]
-    table = _table(file, columns, dtype={"character": str}, keep_default_na=False, na_values=[])
+    """tokens.csv: token_id, character, count, status; ordered by token_id. `NA` and `null` are characters here.
+
+    A token of several characters, whose column is `text`, is one of `character` too.
+    """
+    text = {"character": str, "text": str}
+    table = _table(file, ["token_id", "count", "status"], dtype=text, keep_default_na=False, na_values=[])
+    table = table.rename(columns={"text": "character"})
+    if "character" not in table:
+        raise UserError(f"{file}: no column 'character'; expected columns token_id, character or text, count, status")
     return table.sort_values("token_id", ignore_index=True)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import PatchCollection
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import FancyBboxPatch
@@ -15,6 +16,7 @@ from blackholes.errors import UserError
 from blackholes.figures import data, style
 
 _COLUMNS = 16
+_NAMED = 512  # tokens that can be written out; of more, each is a dot
 
 
 def from_files(inputs, options: Mapping) -> Figure:
@@ -33,8 +35,13 @@ def from_files(inputs, options: Mapping) -> Figure:
 def draw(
     steps: Sequence[int], labels: np.ndarray, characters: Sequence[str], dead: np.ndarray, title: str | None = None
 ) -> Figure:
-    """labels (K, V): smallest token id of the token's hole at the K steps; characters and dead mask (V,)."""
+    """labels (K, V): smallest token id of the token's hole at the K steps; characters and dead mask (V,).
+
+    Up to 512 tokens are written out; of more, each is a square.
+    """
     colours = hole_colours(labels)
+    if labels.shape[1] > _NAMED:
+        return _dots(steps, labels, np.asarray(dead, bool), colours, title)
     names = [short_name(character) for character in characters]
     columns = min(len(steps), 2)
     rows = -(-len(steps) // columns)
@@ -67,6 +74,66 @@ def short_name(character: str) -> str:
     if word.startswith("U+"):
         return {"0020": "SP"}.get(word[2:], f"x{int(word[2:], 16):02X}")
     return {"space": "SP"}.get(word, word[:4])
+
+
+def _dots(
+    steps: Sequence[int], labels: np.ndarray, dead: np.ndarray, colours: Mapping[int, str], title: str | None
+) -> Figure:
+    """A square a token: the dead above, the live below, each in order of its id."""
+    V = len(dead)
+    width = round(np.sqrt(1.5 * V))  # squares in a row: a panel half as wide again as high
+    order = np.argsort(~dead, kind="stable")
+    lines = [-(-int(kind.sum()) // width) for kind in (dead, ~dead)]
+    gap = max(1, sum(lines) // 25) if all(lines) else 0
+    height = sum(lines) + gap
+    place = np.arange(V)
+    place[dead.sum() :] += (lines[0] + gap) * width - dead.sum()
+    columns = min(len(steps), 2)
+    rows = -(-len(steps) // columns)
+    size = (max(4.2 * columns, 6.0), 1.1 + rows * (0.5 + 3.8 * height / width))
+    figure, grid = style.panels(rows, columns, size, (title or "").replace("_", " "))
+    for axes in list(grid.flat)[len(steps) :]:
+        axes.set_visible(False)
+    for axes, step, label in zip(grid.flat, steps, labels, strict=False):
+        population = np.bincount(label, minlength=V)[label]
+        image = np.ones((height * width, 3))
+        fills = [
+            to_rgb(colours[hole]) if size > 1 else _pale(style.COLOURS["dead" if is_dead else "live"])
+            for hole, size, is_dead in zip(label[order], population[order], dead[order], strict=True)
+        ]
+        image[place] = fills
+        axes.imshow(image.reshape(height, width, 3), interpolation="nearest", aspect="equal")
+        axes.grid(False)
+        axes.spines[:].set_visible(False)
+        axes.tick_params(length=0, labelsize=7)
+        axes.set_xticks([])
+        middles = [(lines[0] - 1) / 2, lines[0] + gap + (lines[1] - 1) / 2]
+        names = [f"{dead.sum():,} dead", f"{V - dead.sum():,} live"]
+        there = [i for i in (0, 1) if lines[i]]
+        axes.set_yticks([middles[i] for i in there], [names[i] for i in there], rotation=90, va="center")
+        _dots_heading(axes, step, label)
+    entries = [
+        (tuple(style.patch(colour) for colour in style.HOLES[:3]), "in a hole (one colour a hole)"),
+        (style.patch(style.SMALL_HOLES), "in one of the smallest holes"),
+        (style.patch(_pale(style.COLOURS["dead"])), "dead, never in the training text: singleton"),
+        (style.patch(_pale(style.COLOURS["live"])), "live: singleton"),
+    ]
+    style.legend(figure, entries, 2)
+    return figure
+
+
+def _pale(colour: str) -> tuple[float, ...]:
+    return tuple(0.3 * part + 0.7 for part in to_rgb(colour))
+
+
+def _dots_heading(axes: Axes, step: int, label: np.ndarray, shown: int = 4) -> None:
+    """`step 100: 3 holes, 90 singletons`, and the populations of the largest."""
+    populations = np.bincount(label)
+    holes = sorted(np.flatnonzero(populations > 1), key=lambda hole: (-populations[hole], hole))
+    words = f"{len(holes):,} hole{'s' * (len(holes) != 1)}, {(populations == 1).sum():,} singletons"
+    sizes = ", ".join(f"{populations[hole]:,}" for hole in holes[:shown]) + " …" * (len(holes) > shown)
+    axes.set_title(f"step {step:,}", loc="left", fontweight="bold")
+    axes.set_title(words + (f"; populations {sizes}" if holes else ""), loc="right", fontsize=7.5)
 
 
 def _snapshot(
