@@ -28,11 +28,10 @@ OF_LATTICE = {  # figures of a history's motion → what the report calls them
     "lattice_raster": "raster of one token",
     "lattice_crossings": "exponent crossings",
 }
-# figures of a snowball → what they read
-OF_SNOWBALL = {
-    "snowball_sweep": {"trials": "trials.csv", "scores": "z_scores.csv"},
-    "z_scores": {"scores": "z_scores.csv"},
-    "snowball_elements": {"elements": "elements.safetensors"},
+OF_SNOWBALL = {  # figures of a sweep over σ → what the report calls them
+    "snowball_sweep": "what becomes of tokens as σ grows",
+    "z_scores": "z-scores of the checkpoint",
+    "snowball_elements": "elements and normal distribution",
 }
 # what a figure reads → (the file of each run, the stage that makes it)
 RUN_FILES = {

@@ -54,11 +54,7 @@ rule write_report:
                 ("checkpoint_figures", dict(checkpoint=name))
                 for name in CONFIG.checkpoints
             ]
-            + [
-                (f"figure_{figure}", dict(snowball=name))
-                for name in CONFIG.snowballs
-                for figure in OF_SNOWBALL
-            ]
+            + [("snowball_figures", dict(snowball=name)) for name in CONFIG.snowballs]
         ),
     script:
         "../scripts/write_report.py"

@@ -94,47 +94,48 @@ rule snowball_sweep:
         "../scripts/snowball_sweep.py"
 
 
-for figure, reads in OF_SNOWBALL.items():
-
-    rule:
-        name:
-            f"figure_{figure}"
-        input:
-            **{kind: f"{SNOWBALL}/{file}" for kind, file in reads.items()},
-        output:
-            png=report(
+rule snowball_figures:
+    input:
+        trials=f"{SNOWBALL}/trials.csv",
+        scores=f"{SNOWBALL}/z_scores.csv",
+        elements=f"{SNOWBALL}/elements.safetensors",
+    output:
+        **{
+            figure: report(
                 f"{SNOWBALL}/figures/{figure}.png",
                 caption=f"../report/{figure}.rst",
                 category="Snowballs",
-                labels={
-                    "figure": figure.replace("_", " "),
-                    "snowball": "{snowball}",
-                },
-            ),
-            svg=f"{SNOWBALL}/figures/{figure}.svg",
-        log:
-            f"results/logs/figures/{{snowball}}_{figure}.log",
-        benchmark:
-            f"results/benchmarks/figures/{{snowball}}_{figure}.tsv"
-        conda:
-            "../../envs/blackholes.yaml"
-        threads: 1
-        resources:
-            mem_mb=lambda wildcards, attempt: 1500 * attempt,
-            runtime=lambda wildcards, attempt: 10 * attempt,
-        params:
-            **RECIPES.stage(
-                f"figure_{figure}",
-                script="figure.py",
-                modules=[f"blackholes.figures.{figure}"],
-                after=lambda wildcards: [
-                    ("snowball_sweep", dict(snowball=wildcards.snowball))
-                ],
-                figure=figure,
-                options=lambda wildcards: {
-                    "snowball": wildcards.snowball,
-                    "dpi": CONFIG.figures.dpi,
-                },
-            ),
-        script:
-            "../scripts/figure.py"
+                labels={"figure": title, "snowball": "{snowball}"},
+            )
+            for figure, title in OF_SNOWBALL.items()
+        },
+        **{
+            f"{figure}_svg": f"{SNOWBALL}/figures/{figure}.svg"
+            for figure in OF_SNOWBALL
+        },
+    log:
+        "results/logs/figures/{snowball}_snowball.log",
+    benchmark:
+        "results/benchmarks/figures/{snowball}_snowball.tsv"
+    conda:
+        "../../envs/blackholes.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 1500 * attempt,
+        runtime=lambda wildcards, attempt: 10 * attempt,
+    params:
+        **RECIPES.stage(
+            "snowball_figures",
+            script="figures.py",
+            modules=[f"blackholes.figures.{figure}" for figure in OF_SNOWBALL],
+            after=lambda wildcards: [
+                ("snowball_sweep", dict(snowball=wildcards.snowball))
+            ],
+            figures=list(OF_SNOWBALL),
+            options=lambda wildcards: {
+                "snowball": wildcards.snowball,
+                "dpi": CONFIG.figures.dpi,
+            },
+        ),
+    script:
+        "../scripts/figures.py"
