@@ -20,6 +20,7 @@ FIGURES = [
     "loss_curves",
     "tokens_per_hole",
 ]
+SNOWBALL_FIGURES = ["snowball_elements", "snowball_sweep", "z_scores"]
 I32, F32, BF16 = torch.int32, torch.float32, torch.bfloat16
 SERIES = [
     *("centroid_norm", "centroid_displacement", "centroid_distance", "cloud_radius"),
@@ -61,6 +62,10 @@ def expected_files():
             yield f"{experiment}/run_001/figures/hole_members.{kind}"
     for experiment in EXPERIMENTS:
         yield from (f"{experiment}/summary.csv", f"{experiment}/increases.csv")
+    tables = ("trials.csv", "z_scores.csv", "elements.safetensors", "sigmas/global.csv", "sigmas/0.001.csv")
+    yield from (f"snowballs/trained/{name}" for name in tables)
+    for name in SNOWBALL_FIGURES:
+        yield from (f"snowballs/trained/figures/{name}.{kind}" for kind in ("png", "svg"))
 
 
 def test_every_file_is_there_and_no_other(finished):
