@@ -8,7 +8,7 @@ from blackholes.kernels import backends
 from blackholes.kernels.checks import refuse_non_finite, require
 
 FLOATS = (torch.bfloat16, torch.float16, torch.float32)
-_BLOCK = 1 << 22  # numbers of a block: fixed, since the last bits of the mean depend on it
+_BLOCK = 1 << 18  # numbers of a block, what a cache has room for: fixed, since the last bits of the mean depend on it
 _NOTHING = 1e-12  # what is left of a vector after a subtraction is rounding, below this part of its length
 
 
@@ -32,7 +32,7 @@ def under_training(
         tokens share, and what most separates them, says nothing of training (Land and Bartolo, "Fishing for
         Magikarp", 2024, do the second of a matrix that is not centred). Where nothing is left, it is 0.
 
-    Sums run in float64, in blocks of rows of 32 MiB, so the float32 results are within half a unit of their last
+    Sums run in float64, in blocks of rows of 2 MiB, so the float32 results are within half a unit of their last
     place and a rounding of float64, whatever V. Raises UserError for NaN or infinity, naming token and dimension,
     and for a reference, centroid or component that does not fit W.
     """
