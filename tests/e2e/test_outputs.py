@@ -185,8 +185,8 @@ def test_figures_are_pictures(finished):
 
 def test_the_report_has_captions_and_categories(finished):
     page = finished.path("results/report.html").read_text(encoding="utf-8")
-    for category in ("Corpus", "Training", "Black holes", "Graphs", "Geometry", "Tables", "Comparison"):
+    for category in ("Corpus", "Training", "Black holes", "Graphs", "Geometry", "Tables", "Comparison", "Snowballs"):
         assert f'"{category}"' in page, category
-    for name in [*FIGURES, "hole_members", "experiments"]:
+    for name in [*FIGURES, *SNOWBALL_FIGURES, "hole_members", "experiments"]:
         assert f"{name}.png" in page, name
     assert "captions" in page or "caption" in page

@@ -51,7 +51,7 @@ def test_a_centroid_of_ones_own_and_what_it_lacks(fresh):
     settings = "centroid: mine.safetensors, n_tokens: 20, n_trials: 3"
     fresh.path("overlay.yaml").write_text(f"snowballs: {{mine: {{{settings}, sigma: [0.01, 0, within]}}}}\n")
     ran = fresh.run("results/snowballs/mine/trials.csv", overlay="overlay.yaml", status=1)
-    assert set(ran.jobs) == {"snowball_trials", "snowball_sweep"}
+    assert set(ran.jobs) == {"snowball_trials"}
     line = "mine.safetensors: no tensor 'sigma_within', which sigma: within asks for; expected a number"
     assert len([text for text in ran.said.splitlines() if line in text and "error" in text]) == 1
     assert "Traceback" not in ran.said

@@ -39,6 +39,7 @@ def test_targets_by_name(fresh, target, rules):
 def test_the_last_targets_ask_for_all_that_they_show(fresh, target):
     jobs = fresh.plan(target).jobs
     assert len([rule for rule in jobs if rule.startswith("figure_")]) == 9
+    assert ("snowball_figures" in jobs) == (target == "report")
     assert ("write_report" in jobs) == (target == "report")
 
 
