@@ -125,6 +125,7 @@ def test_what_is_no_distance(wrong, torch_only):
         [(0, torch.zeros(2, 3)), (1, torch.zeros(2, 3))],
         [(0, torch.zeros(2, 4)), (2, torch.zeros(2, 3))],
         [(0, torch.zeros(4, 3))],
+        [(0, torch.zeros(1, 3)), (0, torch.zeros(1, 3)), (2, torch.zeros(1, 3))],
     ],
 )
 def test_blocks_of_no_matrix(blocks):

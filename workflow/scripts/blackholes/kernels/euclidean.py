@@ -16,7 +16,7 @@ from blackholes.kernels.checks import require, require_out
 
 FLOATS = (torch.bfloat16, torch.float16, torch.float32)
 LARGEST = 50  # vectors are scaled by a power of two to below 2**50: squares and their sums stay within float32
-PIECE = 256  # dimensions that the formula sums in one call
+PIECE = {"cpu": 256, "cuda": 4096}  # dimensions that the formula sums in one call; a GPU sums them in a tree
 SMALL = 2.0**-80  # as in the loops
 
 
@@ -32,8 +32,8 @@ def euclidean_matrix(
     relative, of the exact one: a difference is rounded once, and at most 64 squares are added in float32 before
     float64 takes over, so all roundings together cannot pass (64 + 3) / 2 × 2**-24. The formula, which serves where
     the loops do not, is as good: torch sums in parts. Below float32's smallest normal number, 2**-126, its spacing
-    there, 2**-149, is the limit; distances beyond its largest are inf. The matrix is symmetric to the bit, and the
-    bits of a pair depend on no other row, nor on blocks or threads.
+    there, 2**-149, is the limit; distances beyond its largest are inf. The matrix is symmetric to the bit, and its
+    bits depend neither on the order of the rows, nor on blocks or threads.
 
     Raises UserError for another dtype, rank or `out`, and for NaN or infinity, naming token and dimension.
     """
@@ -101,35 +101,36 @@ def _loops(vectors: Tensor, labels: Tensor, once: bool) -> Callable[[int, int, T
     backends.in_threads(lambda a, b: loops.pack(source, factor, a, b, packed), tiles)
 
     def fill(start: int, stop: int, out: Tensor) -> None:
-        first, base, target = (start // loops.TILE, 0, out.numpy()) if once else (0, start, out.numpy())
+        first, base, target = start // loops.TILE if once else 0, 0 if once else start, out.numpy()
+        shared = (source, packed, same, factor, start, stop)
         backends.in_threads(
-            lambda a, b: loops.distances(
-                source, packed, same, factor, start, stop, first + a, first + b, once, base, target
-            ),
-            tiles - first,
+            lambda a, b: loops.distances(*shared, first + a, first + b, once, base, target), tiles - first
         )
 
     return fill
 
 
 def _formula(vectors: Tensor, labels: Tensor, once: bool) -> Callable[[int, int, Tensor], None]:
-    """The plain formula on any device, PIECE dimensions at a time: torch sums the squares of each in one go."""
+    """The plain formula on any device, PIECE dimensions at a time: a sum of many squares would lose the small ones."""
     exponent = _exponent(vectors)
     halves = (exponent // 2, exponent - exponent // 2)  # 2**exponent itself may be beyond float32
     scaled = vectors.float() * 2.0 ** halves[0] * 2.0 ** halves[1]
+    pieces = scaled.split(PIECE.get(vectors.device.type, 256), dim=1)
 
     def fill(start: int, stop: int, out: Tensor) -> None:
         first = start if once else 0
         squares = torch.zeros(stop - start, len(vectors) - first, device=vectors.device)
-        for piece in scaled.split(PIECE, dim=1):
+        for piece in pieces:
             distances = torch.cdist(piece[start:stop], piece[first:], compute_mode="donot_use_mm_for_euclid_dist")
             squares += distances.square_()
         rows = squares.sqrt() * 2.0 ** -halves[0] * 2.0 ** -halves[1]
-        for i in (squares < SMALL).any(1).nonzero()[:, 0].tolist():
-            near = (squares[i] < SMALL).nonzero()[:, 0]
+        equal = labels[start:stop, None] == labels[first:]
+        rows.masked_fill_(equal, 0)
+        small = (squares < SMALL).logical_and_(~equal)
+        for i in small.any(1).nonzero()[:, 0].tolist():  # hardly ever any
+            near = small[i].nonzero()[:, 0]
             differences = vectors[first + near].cpu().double() - vectors[start + i].cpu().double()
-            exact = differences.square_().sum(1).sqrt_().float().to(vectors.device)
-            rows[i, near] = torch.where(labels[first + near] == labels[start + i], 0, exact)
+            rows[i, near] = differences.square_().sum(1).sqrt_().float().to(vectors.device)
         if once:
             out[start:stop, first:], out[stop:, start:stop] = rows, rows[:, stop - start :].mT
         else:
