@@ -39,7 +39,7 @@ def draw(
         style.step_axis(axes, steps[-1], label=axes is grid[-1, 0])
         style.count_axis(axes, label, top=max(values.max(), (dead or 0) * (role != "holes")))
         if dead and role != "holes":
-            style.reference(axes, dead, f"{dead} dead tokens", style.COLOURS["dead"])
+            style.reference(axes, dead, f"{dead:,} dead tokens", style.COLOURS["dead"])
         if not counts.any():
             style.say(axes, "no black hole in any run at any step")
     style.run_legend(figure, len(counts), [style.COLOURS[role] for _, role, _ in rows])

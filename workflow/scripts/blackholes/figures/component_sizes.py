@@ -26,7 +26,7 @@ def draw(steps: Sequence[int], labels: Mapping[str, np.ndarray], experiment: str
     names = list(labels)
     runs, _, vocabulary = labels[names[0]].shape
     classes = size_classes(vocabulary)
-    size = (max(3.7 * len(names), 5.0), 1.0 + max(1.25 * len(steps), 2.4))
+    size = (max(3.7 * len(names), 5.0), (1.0 if len(classes) <= 9 else 1.5) + max(1.25 * len(steps), 2.4))
     figure, grid = style.panels(len(steps), len(names), size, style.heading(experiment, runs), sharex=True, sharey=True)
     place = np.arange(len(classes))
     colours = [style.COLOURS["isolated"], *[style.COLOURS["components"]] * (len(classes) - 1)]
@@ -50,6 +50,8 @@ def draw(steps: Sequence[int], labels: Mapping[str, np.ndarray], experiment: str
             axes.set_xticks(place, [f"{a}" if a == b else f"{a}–{b}" for a, b in classes])
             style.count_axis(axes, top=vocabulary * 1.12)
             axes.tick_params(axis="x", length=0, labelsize=6.5)  # 33–64 beside 65–128
+            if len(classes) > 9:  # 1,025–2,048 beside 2,049–4,096
+                axes.tick_params(axis="x", rotation=90, pad=1)
         grid[0, column].set_title(f"adjacency: {name}", loc="right", fontweight="bold")
         grid[-1, column].set_xlabel("size of the component (tokens)")
     figure.supylabel(

@@ -70,7 +70,7 @@ def draw(results: Mapping[str, Mapping[str, np.ndarray]], dead: int | None = Non
         axes.set_title(label)
         style.step_axis(axes, last, label=axes in grid[-1])
         if dead and key in ("populations", "largest_bh_size"):
-            style.reference(axes, dead, f"{dead} dead tokens", style.COLOURS["dead"])
+            style.reference(axes, dead, f"{dead:,} dead tokens", style.COLOURS["dead"])
             top = max(top, dead)
         if key != "loss":
             style.count_axis(axes, top=top)

@@ -33,7 +33,7 @@ def draw(
     more = []
     if token_counts is not None:
         counts = np.asarray(token_counts, float)
-        style.reference(axes, np.log(len(counts)), f"all {len(counts)} tokens equally likely")
+        style.reference(axes, np.log(len(counts)), f"all {len(counts):,} tokens equally likely")
         share = counts[counts > 0] / counts.sum()
         # named in the legend: the curves come down to this level, and may stay there
         level = axes.axhline(
