@@ -49,14 +49,16 @@ def write(
     Raises:
         UserError: naming the history and what is wrong with it.
     """
-    pieces: list[dict[str, Tensor]] = []
+    series: dict[str, Tensor] = {}
     with open_history(history) as source, about(history):
         length = chunk_length(6 * 8 * source.tokens * source.dimensions, budget_gb)
         for start, snapshots in source.chunks(length):
             refuse_non_finite(snapshots, first_step=start)
-            pieces.append({name: series.cpu() for name, series in cloud(snapshots.to(device)).items()})
+            for name, values in cloud(snapshots.to(device)).items():
+                if name not in series:  # all at once: small pieces that stay would keep freed memory from being used
+                    series[name] = torch.empty(source.steps, *values.shape[1:])
+                series[name][start : start + len(snapshots)] = values
             progress(start + len(snapshots), source.steps)
-    series = {name: torch.cat([piece[name] for piece in pieces]) for name in pieces[0]}
     centroid = series["centroid"].double()
     series["centroid_displacement"] = torch.zeros(len(centroid))
     series["centroid_displacement"][1:] = centroid.diff(dim=0).norm(dim=1).float()
