@@ -206,9 +206,9 @@ def test_few_vectors_are_drawn_and_all_are_counted(tmp_path, monkeypatch):
         (torch.ones(4, 3), 6, [0, 1, 2, 3], 6),
         (torch.eye(3), 0, [0], 0),
         (torch.zeros(2, 1), 1, [0, 1], 1),
-        (torch.tensor([[1.0], [1.001], [9.0], [9.0]]), 2, [2, 3], 1),
+        (torch.tensor([[1.0], [1.0015], [1.003], [9.0], [9.0]]), 3, [3, 4], 1),
     ],
-    ids=["one token", "one hole", "all apart", "all zero", "a pair and a hole"],
+    ids=["one token", "one hole", "all apart", "all zero", "a larger component and a hole"],
 )
 def test_small_boxes(tmp_path, W, edges, cluster, zeros):
     distances, _, rows, tensors = run(tmp_path, W, torch.ones(len(W), dtype=torch.bool))

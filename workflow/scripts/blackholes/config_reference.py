@@ -39,7 +39,8 @@ EXPERIMENTS = """\
 Each entry is one experiment, and its name a folder: `results/<name>/`. A name starts with a lower-case letter, goes on
 with a-z, 0-9, _ or -, and is none of {reserved}.
 An entry has any keys of `experiment_defaults` in which it differs; `{{}}` inherits them all. `init`, `model` and
-`corpus` (which begins with the top-level `corpus`) are inherited key by key too, but `init` as a word means the same everywhere: that mode, and the rest at its defaults.
+`corpus` (which begins with the top-level `corpus`) are inherited key by key too, but `init` as a word means the same
+everywhere: that mode, and the rest at its defaults.
 (Between overlays, a word is replaced as a whole: a mapping laid over it has to say its `mode` again.)
 An entry that says its own `init.mode`, `optimizer` or `schedule` does not inherit what that choice has no use for:
 `optimizer: sgd` leaves the `betas` and `epsilon` of AdamW behind.

@@ -70,9 +70,7 @@ def locate(path: str | os.PathLike, tensor: str = "auto") -> Place:
     first, *others = places
     if any(not _same(first, other) for other in others):
         several = ", ".join(place.words() for place in places)
-        raise UserError(
-            f"{path}: several tensors could be the embedding; set tensor to one of {several}"
-        )
+        raise UserError(f"{path}: several tensors could be the embedding; set tensor to one of {several}")
     if len(first.shape) != 2 or 0 in first.shape or first.dtype not in SIZES:
         raise UserError(f"{first.file}: tensor {first.words()}; expected (V, D) in {', '.join(SIZES)}")
     return first

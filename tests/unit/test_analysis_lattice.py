@@ -1,0 +1,443 @@
+"""Motion of a history: every file against slow definitions; pieces, formats and kills change no byte; refusals."""
+
+import csv
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import h5py
+import pytest
+import torch
+from blackholes.analysis import lattice
+from blackholes.artifacts.tensors import open_tensors, write_tensors
+from blackholes.errors import UserError
+from blackholes.kernels import backends
+from blackholes.kernels import lattice as kernel
+from helpers import BAD_HISTORIES, KEY, names, put, random_history, refuses_bad_histories, reported, write_history
+
+FILES = {
+    "displacements": "lattice_displacements.safetensors",
+    "norms": "displacement_norms.safetensors",
+    "raster": "raster.safetensors",
+    "steps": "displacement_per_step.csv",
+    "validation": "validation.csv",
+    "lifecycle": "lifecycle.csv",
+    "medians": "lifecycle_medians.csv",
+}
+S, V, D = 40, 11, 6
+STEP = 2.0**-7  # the ULP from 1 to 2
+
+
+def outputs(folder):
+    return lattice.Outputs(**{kind: str(folder / name) for kind, name in FILES.items()})
+
+
+def write(history, folder, **options):
+    """The bytes of every file."""
+    folder.mkdir(exist_ok=True)
+    lattice.write(str(history), outputs(folder), metadata={"made": "here"}, **options)
+    assert names(folder) == sorted(FILES.values())
+    return {name: (folder / name).read_bytes() for name in FILES.values()}
+
+
+def tensors(folder, kind="displacements"):
+    with open_tensors(folder / FILES[kind]) as file:
+        assert file.metadata["made"] == "here"
+        return {key: file.rows(key) for key in file.keys()}  # noqa: SIM118 - a reader, not a dict
+
+
+def table(folder, kind):
+    with open(folder / FILES[kind], newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def history():
+    """Tokens that slow down until they stand still, the third ones (dead) sooner; some cross 0, some never move."""
+    random = torch.Generator().manual_seed(0)
+    pace = torch.linspace(1, 0, S)[:, None, None] ** torch.where(torch.arange(V) % 3 == 0, 6, 2)[:, None]
+    steps = 3e-3 * pace * torch.randn(S, V, D, generator=random)
+    steps[20:, 4], steps[:, 5] = 0, 0
+    steps[0] = 0.02 * torch.randn(V, D, generator=random)
+    return steps.cumsum(0).bfloat16()
+
+
+@pytest.fixture
+def dead(tmp_path):
+    mask = torch.arange(V) % 3 == 0
+    write_tensors(tmp_path / "tokens", {"dead_mask": mask})
+    return str(tmp_path / "tokens"), mask
+
+
+def walks(*cells):
+    """One token of one dimension, at 1 first, that then moves by these numbers of cells of [1, 2)."""
+    return (1 + STEP * torch.tensor([0, *cells], dtype=torch.float64).cumsum(0)).bfloat16()[:, None, None]
+
+
+# --- against the definitions
+
+
+def test_every_file(tmp_path, history, dead):
+    progress = []
+    write(
+        write_history(tmp_path / "h", history),
+        tmp_path / "out",
+        dead_mask=dead[0],
+        keep=lattice.KEPT,
+        progress=lambda *call: progress.append(call),
+        budget_gb=1e-5,
+    )
+    assert reported(progress)
+    ulp = torch.exp2(history.double().abs().log2().floor().clamp(min=-126) - 7)
+    delta = history.double().diff(dim=0) / ulp[:-1]  # exact: the values are of similar size
+    assert torch.equal(delta, delta.float().double())
+    bits = history.view(torch.int16).int() >> 7 & 0xFF
+
+    found = tensors(tmp_path / "out")
+    assert found.pop("delta_W_prime").equal(delta.round().to(torch.int32))
+    assert found.pop("U").equal(ulp[:-1].bfloat16())
+    assert found.pop("exponent_crossings").equal(bits[1:] != bits[:-1])
+    assert found.pop("dead_mask").equal(dead[1])
+    assert found.pop("dead_token_ids").tolist() == [0, 3, 6, 9]
+    assert {key: value.item() for key, value in found.items()} == {
+        "n_steps": S - 1,
+        "n_tokens": V,
+        "n_dims": D,
+        "n_dead": 4,
+    }
+
+    norms = tensors(tmp_path / "out", "norms")
+    wanted = {
+        "L1": delta.abs().sum(2),
+        "L2": delta.norm(dim=2),
+        "Linf": delta.abs().amax(2),
+        "L2_delta_W": history.double().diff(dim=0).norm(dim=2),
+    }
+    assert sorted(norms) == sorted(wanted)
+    for name, values in wanted.items():
+        assert norms[name].dtype == torch.float32
+        torch.testing.assert_close(norms[name].double(), values, rtol=1.2e-7, atol=0)
+    assert tensors(tmp_path / "out", "raster")["displacement"].equal(delta[:, 0].float())
+
+    for row in table(tmp_path / "out", "steps"):
+        mask = dead[1] if row["tokens"] == "dead" else ~dead[1]
+        ascending = sorted(norms["L2"][int(row["step"]) - 1, mask].tolist())
+        assert int(row["number"]) == len(ascending)
+        for p in ("50", "90", "95", "99", "99.9"):
+            below = [x for x in ascending if sum(y <= x for y in ascending) >= len(ascending) * Fraction(p) / 100]
+            assert float(row[f"percentile_{p}"]) == below[0]
+        crossed = (bits[1:] != bits[:-1])[int(row["step"]) - 1, mask].sum()
+        assert int(row["exponent_crossings"]) == crossed
+    assert [row["step"] for row in table(tmp_path / "out", "steps")] == [str(t) for t in range(1, S) for _ in "ab"]
+
+    rows = table(tmp_path / "out", "lifecycle")
+    for token, row in enumerate(rows):
+        active = {
+            "early": norms["L2"][:, token].double() > math.sqrt(D),
+            "midlife": norms["Linf"][:, token] > 1,
+            "late": norms["L1"][:, token] > 0,
+        }
+        last = {phase: max([t + 1 for t in range(S - 1) if on[t]], default=0) for phase, on in active.items()}
+        first = min([t + 1 for t in range(S - 1) if active["late"][t]], default=0)
+        assert row == {
+            "token_id": str(token),
+            "status": "dead" if dead[1][token] else "live",
+            "first_motion": str(first),
+            **{phase: str(step) for phase, step in last.items()},
+        }
+        assert last["early"] <= last["midlife"] <= last["late"]
+    assert (rows[5]["first_motion"], rows[5]["late"]) == ("0", "0")
+    for row in table(tmp_path / "out", "medians"):
+        group = [other for other in rows if other["status"] == row["tokens"]]
+        assert int(row["number"]) == len(group)
+        assert int(row["never_moved"]) == sum(other["first_motion"] == "0" for other in group)
+        assert int(row["moving_at_the_end"]) == sum(other["late"] == str(S - 1) for other in group)
+        for phase in ("first_motion", "early", "midlife", "late"):
+            assert int(row[phase]) == sorted(int(other[phase]) for other in group)[(len(group) - 1) // 2]
+
+    found = {row["kind"]: row for row in table(tmp_path / "out", "validation")}
+    fraction = (delta - delta.round()).abs()
+    counts = {
+        "transitions": delta.numel(),
+        "exact_integer": (fraction == 0).sum(),
+        "almost_integer": 0,
+        "half": (fraction == 0.5).sum(),
+        "other_non_integer": ((fraction > 0) & (fraction != 0.5)).sum(),
+        "beyond_2**24": 0,
+        "beyond_int64": 0,
+        "zeros_in_W": 0,
+        "with_exponent_crossing": (bits[1:] != bits[:-1]).sum(),
+        "without_exponent_crossing": (bits[1:] == bits[:-1]).sum(),
+        "crossing_without_displacement": 0,
+        "change_without_displacement": 0,
+        "displacement_with_equal_bits": 0,
+    }
+    assert {kind: int(row["count"]) for kind, row in found.items() if row["count"]} == {
+        kind: int(count) for kind, count in counts.items()
+    }
+    values = {
+        "minimum": delta.min(),
+        "maximum": delta.max(),
+        "min_ulp": ulp[:-1].min(),
+        "max_ulp": ulp[:-1].max(),
+    }
+    assert {kind: float(found[kind]["value"]) for kind in values} == {k: float(v) for k, v in values.items()}
+    assert found["stored_as"]["value"] == "int32"
+    for kind, where in {
+        "half": fraction == 0.5,
+        "other_non_integer": (fraction > 0) & (fraction != 0.5),
+        "with_exponent_crossing": bits[1:] != bits[:-1],
+        "minimum": delta == delta.min(),
+        "maximum": delta == delta.max(),
+    }.items():
+        t, v, d = where.nonzero()[0].tolist()
+        place = (t + 1, v, d, history[t, v, d].item(), history[t + 1, v, d].item(), delta[t, v, d].item())
+        columns = ("step", "token", "dimension", "before", "after", "delta_W_prime")
+        assert tuple(float(found[kind][column]) for column in columns) == place
+
+
+def test_samples_of_what_is_rare(tmp_path):
+    before = [1.0, 1.0, 0.0, 2.0**-30, 2.0**-100, 1.0]
+    after = [1.0, 0.0, 0.0, 1.0, 1.0, 1.0]
+    history = torch.tensor([before, before, after], dtype=torch.bfloat16)[:, :, None]
+    write(write_history(tmp_path / "h", history), tmp_path / "out")
+    found = {row["kind"]: row for row in table(tmp_path / "out", "validation")}
+    seen = {kind: [int(found[kind]["count"]), int(found[kind]["step"]), int(found[kind]["token"])] for kind in (
+        "beyond_2**24", "beyond_int64", "zeros_in_W")}  # fmt: skip
+    assert seen == {"beyond_2**24": [2, 2, 3], "beyond_int64": [1, 2, 4], "zeros_in_W": [4, 1, 2]}
+    assert float(found["beyond_int64"]["delta_W_prime"]) == 2.0**107
+    history = torch.tensor([[1.0], [0.0]], dtype=torch.bfloat16)[:, :, None]
+    write(write_history(tmp_path / "h", history), tmp_path / "out")  # a zero that no step begins with
+    found = {row["kind"]: row for row in table(tmp_path / "out", "validation")}
+    assert (found["zeros_in_W"]["count"], found["zeros_in_W"]["step"], found["zeros_in_W"]["after"]) == (
+        "1",
+        "1",
+        "0.0",
+    )
+
+
+def test_percentiles_are_order_statistics():
+    assert [lattice.rank(p, 1) for p in lattice.PERCENTILES] == [0] * 5
+    assert [lattice.rank(p, 10) for p in lattice.PERCENTILES] == [4, 8, 9, 9, 9]
+    assert [lattice.rank(p, 1000) for p in lattice.PERCENTILES] == [499, 899, 949, 989, 998]
+    assert [lattice.rank("50", n) for n in range(1, 9)] == [(n - 1) // 2 for n in range(1, 9)]
+
+
+# --- the integer type
+
+
+@pytest.mark.parametrize(
+    ("cells", "stored"),
+    [
+        ((127, -127), "int8"),
+        ((127, -128 + 1), "int8"),
+        ((128, -128), "int16"),
+        ((1, 1, 1), "int8"),
+        ((0, 0), "int8"),
+    ],
+)
+def test_the_smallest_type(tmp_path, cells, stored):
+    write(write_history(tmp_path / "h", walks(*cells)), tmp_path / "out")
+    found = tensors(tmp_path / "out")["delta_W_prime"]
+    assert found.dtype == lattice.INTEGERS[stored]
+    assert found.flatten().tolist()[0] == cells[0]
+
+
+@pytest.mark.parametrize(
+    ("after", "stored"),
+    [
+        (0.0, "int8"),
+        (-(2.0**-7), "int16"),
+        (-255.0, "int16"),
+        (-256.0, "int32"),
+        (2.0**20, "int32"),
+        (2.0**25, "int64"),
+    ],
+)
+def test_the_smallest_type_by_value(tmp_path, after, stored):
+    """From 1, in steps of 2⁻⁷: −128 is the last that int8 holds; a late one that it does not widens it."""
+    history = torch.cat([walks(*[1] * 20)[:-1] * 0 + 1, torch.tensor(after).bfloat16().view(1, 1, 1)])
+    for number, budget in enumerate((2.0, 1e-9)):  # in one piece, and in one a step
+        write(write_history(tmp_path / "h", history), tmp_path / f"out{number}", budget_gb=budget)
+        found = tensors(tmp_path / f"out{number}")["delta_W_prime"]
+        assert found.dtype == lattice.INTEGERS[stored]
+        assert found.flatten().tolist() == [0] * 19 + [round(torch.tensor(after - 1).item() / STEP)]
+
+
+@pytest.mark.parametrize(("other", "stored"), [(-127, "int8"), (-128, "int16")])
+@pytest.mark.parametrize("budget", [2.0, 1e-9])
+def test_a_mark_stands_for_nothing_else(tmp_path, other, stored, budget):
+    steps = torch.tensor([[1.0, 0.0], [1 + other * STEP, 0.0], [1 + other * STEP, 0.5]], dtype=torch.bfloat16)
+    write(write_history(tmp_path / "h", steps[:, :, None]), tmp_path / "out", budget_gb=budget)
+    found = tensors(tmp_path / "out")["delta_W_prime"]
+    assert found.dtype == lattice.INTEGERS[stored]
+    assert found.flatten().tolist() == [other, 0, 0, torch.iinfo(found.dtype).min]
+    assert {row["kind"]: row["count"] for row in table(tmp_path / "out", "validation")}["beyond_int64"] == "1"
+
+
+@pytest.mark.parametrize("budget", [2.0, 1e-9])
+@pytest.mark.parametrize(
+    ("after", "dtype", "value"),
+    [(2.0, "int8", "128"), (-0.0078125, "int8", "-129"), (300.0, "int16", "38272"), (2.0**100, "int64", "1.62259e+32")],
+)
+def test_a_forced_type_has_to_hold_everything(tmp_path, after, dtype, value, budget):
+    history = walks(*[0] * 9).repeat(1, 3, 2)
+    history[7:, 2, 1] = after
+    history = write_history(tmp_path / "h", history)
+    with pytest.raises(UserError) as caught:
+        write(history, tmp_path / "out", dtype=dtype, budget_gb=budget)
+    place = "step 7, token 2, dimension 1"
+    assert (
+        str(caught.value)
+        == f"{history}: displacement {value} at {place} does not fit {dtype}; expected a wider dtype, or auto"
+    )
+    assert names(tmp_path / "out") == []
+
+
+def test_a_forced_type_may_be_wider(tmp_path, history):
+    write(write_history(tmp_path / "h", history), tmp_path / "out", dtype="int64")
+    found = tensors(tmp_path / "out")["delta_W_prime"]
+    assert found.dtype == torch.int64
+    write(write_history(tmp_path / "h", history), tmp_path / "out")
+    assert torch.equal(found, tensors(tmp_path / "out")["delta_W_prime"].long())
+
+
+# --- what changes nothing
+
+
+def test_pieces_change_no_byte(tmp_path, history, dead):
+    history[30:, 2, 3] = 0.0
+    path = write_history(tmp_path / "h", history)
+    options = {"dead_mask": dead[0], "keep": lattice.KEPT}
+    whole = write(path, tmp_path / "whole", **options)
+    for length in (1, 2, 7, 38):
+        budget = 4 * (4 + 2 * 11) * V * D * (length + 0.5) / 1e9
+        assert write(path, tmp_path / f"of_{length}", budget_gb=budget, **options) == whole
+    with backends.torch_only():
+        assert write(path, tmp_path / "formula", **options) == whole
+
+
+def as_hdf5(path, history, mask=None, key="W"):
+    with h5py.File(path, "w") as file:
+        file[key] = history.view(torch.uint16).numpy()
+        if mask is not None:
+            file["dead_mask"] = mask.numpy()
+    return path
+
+
+def test_both_formats_and_other_keys(tmp_path, history, dead):
+    usual = write(write_history(tmp_path / "h", history), tmp_path / "a", dead_mask=dead[0])
+    assert write(as_hdf5(tmp_path / "h.h5", history, dead[1]), tmp_path / "b") == usual  # with a mask of its own
+    assert write(as_hdf5(tmp_path / "k.h5", history, dead[1], key="E"), tmp_path / "c", key="E") == usual
+    write_tensors(tmp_path / "k", {"E": history, "dead_mask": dead[1]})
+    assert write(tmp_path / "k", tmp_path / "d", key="E") == usual
+
+
+def test_tokens_are_not_told_apart_where_nobody_says_which_are_dead(tmp_path, history):
+    write(write_history(tmp_path / "h", history), tmp_path / "out")
+    assert not {"dead_mask", "dead_token_ids", "n_dead"} & set(tensors(tmp_path / "out"))
+    with open_tensors(tmp_path / "out" / FILES["displacements"]) as file:
+        assert file.metadata["dead_mask"].startswith("unknown")
+    assert {row["status"] for row in table(tmp_path / "out", "lifecycle")} == {"unknown"}
+    assert [row["tokens"] for row in table(tmp_path / "out", "medians")] == ["all"]
+    assert {row["tokens"] for row in table(tmp_path / "out", "steps")} == {"all"}
+
+
+@pytest.mark.parametrize("keep", [[], ["U"], ["exponent_crossings", "delta_W_prime"]])
+def test_what_is_kept(tmp_path, history, keep):
+    whole = write(write_history(tmp_path / "h", history), tmp_path / "all", keep=lattice.KEPT)
+    some = write(write_history(tmp_path / "h", history), tmp_path / "some", keep=keep)
+    found, everything = tensors(tmp_path / "some"), tensors(tmp_path / "all")
+    assert set(found) & set(lattice.KEPT) == set(keep)
+    assert all(torch.equal(value, everything[key]) for key, value in found.items())
+    assert all(some[name] == whole[name] for name in FILES.values() if name != FILES["displacements"])
+
+
+@pytest.mark.parametrize(("token", "shown"), [(None, 3), (7, 7)])
+def test_the_raster_is_of_the_first_dead_token_or_of_the_one_named(tmp_path, history, token, shown):
+    write_tensors(tmp_path / "tokens", {"dead_mask": torch.arange(V) % 4 == 3})
+    write(write_history(tmp_path / "h", history), tmp_path / "out", dead_mask=str(tmp_path / "tokens"), token=token)
+    wanted = kernel.displacement(history[:-1, shown], history[1:, shown])
+    assert torch.equal(tensors(tmp_path / "out", "raster")["displacement"], wanted)
+    with open_tensors(tmp_path / "out" / FILES["raster"]) as file:
+        assert file.metadata["raster_token"] == str(shown)
+
+
+# --- refused
+
+
+@pytest.mark.parametrize("wrong", BAD_HISTORIES)
+def test_bad_histories(tmp_path, wrong):
+    refuses_bad_histories(tmp_path, wrong, lambda history, out: lattice.write(history, outputs(out), budget_gb=1e-12))
+
+
+def refused(tmp_path, path, words, **options):
+    with pytest.raises(UserError) as caught:
+        lattice.write(str(path), outputs(tmp_path / "out"), **options)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert names(tmp_path / "out") == []
+
+
+def test_other_refusals(tmp_path, history):
+    path = write_history(tmp_path / "h", history)
+    refused(tmp_path, path, f"{path}: no tensor 'W' (BF16 (S, V, D)); the file has {KEY}", key="W")
+    refused(tmp_path, path, f"{path}: token: 11 is not allowed; expected 0 to 10", token=11)
+    write_tensors(tmp_path / "tokens", {"dead_mask": torch.zeros(5, dtype=torch.bool)})
+    words = f"{tmp_path / 'tokens'}: tensor 'dead_mask' is BOOL (5), expected BOOL (11)"
+    refused(tmp_path, path, words, dead_mask=str(tmp_path / "tokens"))
+    single = write_history(tmp_path / "s", history[:1])
+    refused(tmp_path, single, f"{single}: one snapshot only; expected two or more")
+    h5 = as_hdf5(tmp_path / "h.h5", history)
+    refused(tmp_path, h5, "h.h5: no dataset 'E'", key="E")
+    h5.write_bytes(h5.read_bytes()[:-100])
+    refused(tmp_path, h5, "h.h5: not a complete HDF5 file")
+    bad = as_hdf5(tmp_path / "n.h5", put(random_history(), float("nan")))
+    refused(tmp_path, bad, f"{bad}: nan at step 3, token 7, dimension 1", budget_gb=1e-12)
+
+
+def test_a_fault_of_the_machine_stops_the_job(tmp_path, history, monkeypatch):
+    """All displacements 0, and crossings beside them: what the lattice notebook called perfect."""
+    path = write_history(tmp_path / "h", history)
+    monkeypatch.setattr(kernel, "displacement", lambda before, after, **_: torch.zeros(before.shape))
+    with backends.torch_only():
+        refused(tmp_path, path, "exponent crossings without a displacement; no bfloat16 moves so, the machine")
+    monkeypatch.setattr(kernel, "exponent_crossings", lambda before, after: before != before)
+    with backends.torch_only():
+        refused(tmp_path, path, f"{path}: cross-check failed at step 1: ")
+    monkeypatch.setattr(kernel, "displacement", lambda before, after, **_: torch.ones(before.shape))
+    with backends.torch_only():
+        refused(tmp_path, path, "displacements between equal bits")
+
+
+def test_after_a_kill_the_same_bytes(tmp_path, history):
+    """SIGKILL while the large file is written: nothing under a final name, and the next call leaves no trace of it."""
+    path = write_history(tmp_path / "h", history.repeat(1, 1000, 4))
+    whole = write(path, tmp_path / "whole")
+    out = tmp_path / "out"
+    out.mkdir()
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import time; from blackholes.analysis import lattice\n"
+        "files = lattice.Outputs(*sys.argv[3:])\n"
+        "lattice.write(sys.argv[2], files, budget_gb=0.01, progress=lambda *_: time.sleep(0.2))"
+    )
+    package = Path(lattice.__file__).parents[2]
+    arguments = [sys.executable, "-c", code, str(package), path, *vars(outputs(out)).values()]
+    child = subprocess.Popen(arguments, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    try:
+        deadline = time.monotonic() + 60
+        while not any("lattice_displacements" in name and name.startswith(".") for name in names(out)):
+            assert time.monotonic() < deadline
+            assert child.poll() is None
+            time.sleep(0.02)
+    finally:
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+    assert names(out)
+    assert not set(names(out)) & set(FILES.values())
+    assert write(path, out) == whole
