@@ -21,6 +21,7 @@ def bad_input():
     config.update("jaxtyping_disable", False)
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items):
     for item in items:
         folder = item.path.parent.name
