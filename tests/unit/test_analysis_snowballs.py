@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from blackholes import show
 from blackholes.analysis import overdensity, snowballs
 from blackholes.artifacts.tensors import open_tensors, write_tensors
 from blackholes.errors import UserError
@@ -234,6 +235,15 @@ def test_a_sweep_without_a_checkpoint(tmp_path):
     assert {(row["checkpoint"], row["z"]) for row in scores} == {("", "")}
     with open_tensors(elements) as file:
         assert {key.partition(".")[0] for key in file.keys()} == {"snowball"}  # noqa: SIM118
+
+
+def test_the_table_after_a_run_has_a_line_of_it(checkpoint, tmp_path):
+    centroid, W, _ = checkpoint
+    folder = tmp_path / "snowballs" / "mine"
+    folder.mkdir(parents=True)
+    sweep(centroid, folder, {"1": 1.0, "0": 0.0}, W)
+    line = "snowballs mine: 1.0 vectors at σ = 0, 16.0 vectors at σ = 1; the checkpoint has 3"
+    assert show.table(tmp_path).splitlines() == [line]
 
 
 def test_z_scores():

@@ -71,7 +71,7 @@ def test_equal_vectors_have_equal_indicators_and_blocks_do_not_show(monkeypatch)
     [
         pytest.param(torch.zeros(5, 4), id="zeros"),
         pytest.param(torch.full((5, 4), 0.1), id="all equal"),
-        pytest.param(torch.tensor([0.1, 0.7, -3.0, 2.0])[:, None] * COMPONENT, id="only the component"),
+        pytest.param(torch.tensor([0.5, 0.75, -3.0, 2.0])[:, None] * COMPONENT, id="only the component"),
         pytest.param(torch.ones(1, 4), id="one token"),
         pytest.param(torch.tensor([[1e38, 0, 0, 0], [-1e38, 1, 0, 0], [0, 0, 1e-40, 0]]), id="huge and tiny"),
     ],

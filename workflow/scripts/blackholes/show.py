@@ -31,6 +31,11 @@ def table(results: Path) -> str:
     for tokens in sorted(results.glob("corpus/*/tokens.csv")):
         status = pd.read_csv(tokens, keep_default_na=False)["status"]
         lines.append(f"corpus {tokens.parent.name}: {(status == 'dead').sum()} of {len(status)} tokens are dead")
+    for scores in sorted(results.glob("snowballs/*/z_scores.csv")):
+        series = pd.read_csv(scores).query("statistic == 'n_unique'").sort_values("sigma")
+        found = [f"{row.mean:,.1f} vectors at σ = {row.sigma:.3g}" for row in series.iloc[[0, -1]].itertuples()]
+        own = "".join(f"; the checkpoint has {own:,.0f}" for own in series["checkpoint"].dropna().unique())
+        lines.append(f"snowballs {scores.parent.name}: {', '.join(dict.fromkeys(found))}{own}")
     return "\n".join(lines)
 
 

@@ -87,7 +87,7 @@ def _sigmas(axes: Axes, sigmas: np.ndarray, place) -> None:
     ticks = [float(tick) for tick in np.arange(high, low - 0.5, -every)[::-1] if (sigmas > 0).any()]
     zero = [float(place(0.0))] if sigmas[0] == 0 else []
     axes.xaxis.set_major_locator(FixedLocator(zero + [tick for tick in ticks if tick not in zero]))
-    name = lambda x, _: "0" if zero and x == zero[0] else f"$10^{{{x:.0f}}}$"  # noqa: E731
+    name = lambda x, _: "0" if zero and x == zero[0] else f"$10^{{{round(x)}}}$"  # noqa: E731
     axes.xaxis.set_major_formatter(FuncFormatter(name))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_minor_formatter(NullFormatter())
@@ -126,7 +126,7 @@ def _entries(own: Mapping[str, float]):
     grey = style.COLOURS["run"]
     entries = [
         (Line2D([], [], color=grey, marker="o", markersize=3.5, linewidth=0.8), "mean over the trials"),
-        (Line2D([], [], color=grey, marker="|", linestyle="", markersize=9), "± one standard deviation"),
+        (Line2D([], [], color=grey, marker="|", linestyle="", markersize=7), "± one standard deviation"),
         (style.patch(grey, 0.25), "smallest to largest of the trials"),
     ]
     if own:

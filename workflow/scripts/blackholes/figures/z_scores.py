@@ -47,8 +47,9 @@ def draw(scores: pd.DataFrame, snowball: str | None = None) -> Figure:
     axes.grid(visible=False)
     axes.spines[["left", "bottom"]].set_visible(False)
     axes.set_xlabel("noise σ")
-    title = "z = (checkpoint − mean) / standard deviation over the trials; beside the names: the checkpoint"
-    axes.set_title(title if compared else "means over the trials; there is no checkpoint to compare with", fontsize=7.5)
+    z = "z = (checkpoint − mean) / standard deviation\nbeside the names: the checkpoint"
+    means = "means over the trials;\nthere is no checkpoint to compare with"
+    axes.set_title(z if compared else means, fontsize=7.5)
     return figure
 
 
