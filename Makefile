@@ -50,6 +50,7 @@ bench: setup  ## ours beside the notebooks' methods and the usual libraries, in 
 	@$(BIN)/python benchmarks/distances.py
 	@$(BIN)/python benchmarks/graphs.py
 	@$(BIN)/python benchmarks/euclidean.py
+	@$(BIN)/python benchmarks/checkpoint.py
 	@$(BIN)/python benchmarks/snowballs.py
 	@$(BIN)/python benchmarks/jobs.py
 

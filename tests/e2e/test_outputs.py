@@ -62,6 +62,12 @@ def expected_files():
             yield f"{experiment}/run_001/figures/hole_members.{kind}"
     for experiment in EXPERIMENTS:
         yield from (f"{experiment}/summary.csv", f"{experiment}/increases.csv")
+    checkpoint = ("W", "sphere", "black_hole_centroid", "overdensity_distances", "distance_statistics")
+    yield from (f"checkpoints/trained/{name}.safetensors" for name in checkpoint)
+    tables = ("black_holes.csv", "census.json", "overdensity.csv", "tokens.csv")
+    yield from (f"checkpoints/trained/{name}" for name in tables)
+    for name in ("sky_map", "distance_distribution", "overdensity_graph", "token_ranking"):
+        yield from (f"checkpoints/trained/figures/{name}.{kind}" for kind in ("png", "svg"))
     tables = ("trials.csv", "z_scores.csv", "elements.safetensors", "sigmas/global.csv", "sigmas/0.001.csv")
     yield from (f"snowballs/trained/{name}" for name in tables)
     for name in SNOWBALL_FIGURES:
