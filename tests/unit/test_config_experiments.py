@@ -271,3 +271,125 @@ def test_how_to_train_is_refused_in_one_line(key, value, allowed):
         config.load({"training": {key: value}})
     shown = "true" if value is True else repr(value)
     assert str(caught.value) == f"training.{key}: {shown} is not allowed; expected {allowed}"
+
+
+# --- corpora
+
+
+BPE = {"vocabulary": "bpe", "vocabulary_size": 2000}
+
+
+def corpora(common, **experiments):
+    given = {"corpus": common, "experiments": {name: {"corpus": corpus} for name, corpus in experiments.items()}}
+    return {name: it.corpus for name, it in config.load(given).experiments.items()}
+
+
+def test_an_experiments_corpus_is_laid_over_the_common_one():
+    found = corpora(
+        {"source": "file", "path": "x/Book.txt", "encoding": "cp1252"}, a={}, b=BPE | {"training_part": 0.5}
+    )
+    assert found["a"].name == "book"
+    assert (found["b"].path, found["b"].encoding, found["b"].training_part) == ("x/Book.txt", "cp1252", 0.5)
+    assert (found["b"].name, found["b"].size, found["a"].size) == ("book-bpe2000", 2000, 128)
+
+
+def test_what_another_source_has_no_use_for_is_not_inherited():
+    common = {"source": "url", "url": "https://example.org/a.txt", "sha256": "0" * 64, "encoding": "cp1252"}
+    found = corpora(common, a={"source": "file", "path": "b.txt"}, b={"source": "builtin"}, c={})
+    assert (found["a"].url, found["a"].sha256, found["a"].path, found["a"].name) == (None, None, "b.txt", "b")
+    assert (found["b"].url, found["b"].encoding, found["b"].name) == (None, "utf-8", "builtin")
+    assert found["c"].url == "https://example.org/a.txt"
+    assert corpora(BPE, a={"vocabulary": "ascii"})["a"].size == 128
+
+
+@pytest.mark.parametrize(
+    ("common", "own", "name"),
+    [
+        ({"name": "mine"}, {}, "mine"),
+        ({"name": "mine"}, BPE, "mine-bpe2000"),
+        ({"name": "mine"}, BPE | {"source": "file", "path": "other.txt"}, "other-bpe2000"),
+        ({"name": "mine"}, BPE | {"name": "own"}, "own"),
+        (BPE, {}, "builtin-bpe2000"),
+        ({}, BPE | {"vocabulary_size": "3000"}, "builtin-bpe3000"),
+    ],
+)
+def test_names_of_corpora(common, own, name):
+    assert corpora(common, a=own)["a"].name == name
+
+
+def test_experiment_defaults_have_a_corpus_too():
+    given = {
+        "experiment_defaults": {"corpus": BPE},
+        "experiments": {"a": {}, "b": {"corpus": {"vocabulary_size": 500}}},
+    }
+    found = config.load(given)
+    assert [it.corpus.name for it in found.experiments.values()] == ["builtin-bpe2000", "builtin-bpe500"]
+    assert list(found.corpora()) == ["builtin-bpe2000", "builtin-bpe500"]
+    assert config.load(found.model_dump(mode="json")) == found
+
+
+def test_the_vocabulary_is_that_of_the_corpus():
+    found = config.load(
+        {"experiments": {"a": {"corpus": BPE}, "b": {"corpus": BPE, "model": {"vocabulary_size": 2000}}}}
+    )
+    assert [it.model.vocabulary_size for it in found.experiments.values()] == [2000, 2000]
+    assert [it.is_large for it in found.experiments.values()] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("size", "history", "file"),
+    [
+        (1024, "auto", "embedding_evolution.safetensors"),
+        (1025, "auto", "embedding_evolution.h5"),
+        (300, "hdf5", "embedding_evolution.h5"),
+        (5000, "safetensors", "embedding_evolution.safetensors"),
+    ],
+)
+def test_the_format_of_a_history(size, history, file):
+    experiment = config.Experiment(corpus=BPE | {"vocabulary_size": size}, history=history)
+    assert experiment.history_file == file
+    assert "history" not in experiment.shared_settings()
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        (
+            {"corpus": {"vocabulary": "bpe"}},
+            "corpus.vocabulary_size: null is not allowed; expected integer from 256 up to 65536, "
+            "since vocabulary is bpe",
+        ),
+        (
+            {"corpus": {"vocabulary_size": 300}},
+            "corpus.vocabulary_size: 300 is not allowed; expected null where vocabulary is ascii",
+        ),
+        (
+            {"experiments": {"a": {"corpus": {"vocabulary": "bpe", "vocabulary_size": 255}}}},
+            "experiments.a.corpus.vocabulary_size: 255 is not allowed; expected integer from 256 up to 65536, "
+            "with vocabulary: bpe; else null",
+        ),
+        ({"corpus": {"training_part": 0}}, "corpus.training_part: 0 is not allowed; expected number above 0 up to 1"),
+        (
+            {"corpus": {"tokenizer_text": "a.txt"}},
+            "corpus.tokenizer_text: 'a.txt' is not allowed; expected null where vocabulary is ascii",
+        ),
+        (
+            {"experiments": {"a": {"corpus": BPE}, "b": {"corpus": BPE | {"training_part": 0.5}}}},
+            "experiments.b.corpus.name: 'builtin-bpe2000' is not allowed; expected a name of its own, since the corpus "
+            "of a is another one of that name",
+        ),
+        (
+            {"corpus": {"path": "x"}},
+            "corpus.path: 'x' is not allowed; expected null where source is builtin (or source: file)",
+        ),
+        (
+            {"experiments": {"a": {"corpus": {"colour": 1}}}},
+            "experiments.a.corpus.colour: unknown key (value 1); allowed here: name, source, path, url, sha256, "
+            "encoding, vocabulary, vocabulary_size, tokenizer_text, training_part",
+        ),
+    ],
+)
+def test_impossible_corpora_are_refused_once_where_they_are_written(given, line):
+    with pytest.raises(UserError) as caught:
+        config.load(given)
+    assert str(caught.value) == line
