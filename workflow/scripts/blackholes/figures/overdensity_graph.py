@@ -47,7 +47,7 @@ def draw(found: Mapping[str, np.ndarray], facts: Mapping[str, float], checkpoint
         (Line2D([], [], color=style.INK, linewidth=0.9), "at most one cell apart"),
         (Line2D([], [], color=style.PALE, linewidth=0.7, linestyle=(0, (2, 1.5))), "shortest links, longer than that"),
     ]
-    style.legend(figure, entries, 4)
+    style.legend(figure, entries, 3)
     return figure
 
 
