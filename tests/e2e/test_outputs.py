@@ -3,6 +3,7 @@
 import csv
 import json
 
+import h5py
 import pytest
 import torch
 from e2e.checkout import metadata
@@ -10,7 +11,8 @@ from safetensors import safe_open
 
 V, D, S = 128, 16, 31  # as in tiny.yaml
 RUNS = ["qwen/run_001", "qwen/run_002", "normal/run_001"]
-EXPERIMENTS = ["qwen", "normal"]
+LARGE = "thimble/run_001"  # whose history is an HDF5 file, and which has no matrices
+EXPERIMENTS = {"qwen": 30, "normal": 30, "thimble": 20}  # name → steps
 FIGURES = [
     "black_hole_counts",
     "black_hole_means",
@@ -51,9 +53,13 @@ COLUMNS = {
 
 
 def expected_files():
-    yield from ("corpus/builtin/tokens.safetensors", "corpus/builtin/tokens.csv", "report.html")
-    for run in RUNS:
-        yield from (f"{run}/{name}.safetensors" for name in TENSORS)
+    yield "report.html"
+    for corpus in ("builtin", "builtin-bpe1200"):
+        yield from (f"corpus/{corpus}/{name}" for name in ("tokens.safetensors", "tokens.csv", "tokenizer.json"))
+    yield f"{LARGE}/embedding_evolution.h5"
+    for run in [*RUNS, LARGE]:
+        absent = ("embedding_evolution", "pairwise_distances") if run == LARGE else ()
+        yield from (f"{run}/{name}.safetensors" for name in TENSORS if name not in absent)
         yield from (f"{run}/{name}" for name in (*COLUMNS, "model/config.json", "model/model.safetensors"))
     for kind in ("png", "svg"):
         yield f"figures/experiments.{kind}"
@@ -75,7 +81,7 @@ def expected_files():
 
 
 def test_every_file_is_there_and_no_other(finished):
-    assert finished.results("logs/", "benchmarks/") == sorted(expected_files())
+    assert finished.results("logs/", "benchmarks/", "lattice/") == sorted(expected_files())
 
 
 def test_every_job_has_a_log_and_a_benchmark(finished):
@@ -90,6 +96,25 @@ def test_every_job_has_a_log_and_a_benchmark(finished):
     assert {f"train/{run.replace('/run', '')}" for run in RUNS} < found["logs"]
     log = finished.path("results/logs/train/qwen_001.log").read_text()
     assert "train_run qwen/run_001: step 30/30" in log
+
+
+def test_a_large_vocabulary(finished):
+    """The history is an HDF5 file as it was made; all that needs no matrices is there."""
+    V, S = 1200, 21
+    with h5py.File(finished.path(f"results/{LARGE}/embedding_evolution.h5")) as file:
+        assert (file["W"].shape, file["W"].dtype, file["W"].chunks) == ((S, V, D), "uint16", (1, V, D))
+        dead, facts, last = file["dead_mask"][:], dict(file.attrs), file["W"][S - 1]
+    assert {"config_digest", "code_digest", "input_digests", "device", "threads", "versions"} < set(facts)
+    assert facts["seed"] == "43"
+    with safe_open(finished.path(f"results/{LARGE}/model/model.safetensors"), framework="pt") as model:
+        assert (model.get_tensor("transformer.wte.weight").view(torch.uint16).numpy() == last).all()
+    rows = table(finished, "corpus/builtin-bpe1200/tokens.csv")
+    assert [row["status"] == "dead" for row in rows] == dead.tolist()
+    assert 0.3 < dead.mean() < 0.45
+    for name in ("black_hole_counts", "graph_statistics"):
+        with safe_open(finished.path(f"results/{LARGE}/{name}.safetensors"), framework="pt") as file:
+            found = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118 - no mapping
+        assert found == {key: (S, V) if "labels" in key else (S,) for key in TENSORS[name]}
 
 
 @pytest.mark.parametrize("name", TENSORS)
@@ -170,7 +195,7 @@ def test_tables_of_a_run(finished, run, name):
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_tables_over_the_runs(finished, experiment):
     rows = table(finished, f"{experiment}/summary.csv", ["step", "series", "mean", "std", "min", "max", "runs"])
-    assert {int(row["step"]) for row in rows} == {0, 1, 2, 5, 10, 20, 30}
+    assert {int(row["step"]) for row in rows} == {0, 1, 2, 5, 10, 20, EXPERIMENTS[experiment]}
     assert {"black_holes.counts", "counts"} & {row["series"] for row in rows}
     table(finished, f"{experiment}/increases.csv", ["run", "step", "before", "after"])
 

@@ -30,7 +30,7 @@ def test_configuration(fresh, overlay, line):
     assert not fresh.path("results").exists()
 
 
-def bad_input(checkout, overlay, line, target="corpus", log="results/logs/prepare_corpus.log"):
+def bad_input(checkout, overlay, line, target="corpus", log="results/logs/prepare_corpus/text.log"):
     """One line, in the terminal and in the log, and no file."""
     said = refused(checkout, overlay, target)
     assert [text for text in said.splitlines() if line in text], said
@@ -78,7 +78,24 @@ def test_a_corpus_shorter_than_a_window_or_a_batch(fresh, text, line):
     overlay = f"corpus: {{source: file, path: text.txt, sha256: {digest}}}"
     log = "results/logs/train/normal_001.log"
     left = bad_input(fresh, overlay, line, "results/normal/run_001/training_log.csv", log)
-    assert left == ["corpus/text/tokens.csv", "corpus/text/tokens.safetensors"]
+    assert left == [f"corpus/text/{name}" for name in ("tokenizer.json", "tokens.csv", "tokens.safetensors")]
+
+
+def test_matrices_of_a_large_vocabulary(fresh):
+    path = "results/thimble/run_001/pairwise_distances.safetensors"
+    said = refused(fresh, "experiments: {thimble: {steps: 6000, corpus: {vocabulary_size: 2000}}}", path)
+    reason = "6,001 matrices of 2,000 × 2,000 would take 96 GB, expected a vocabulary of at most 1,024 tokens"
+    assert f"{path}: {reason}" in said
+    assert "Traceback" not in said
+    assert not fresh.path("results").exists()
+
+
+def test_a_text_with_too_few_tokens(fresh):
+    fresh.path("text.txt").write_text("some words " * 1000)
+    overlay = "experiments: {thimble: {corpus: {source: file, path: text.txt}}}"
+    line = "text.txt: gives 26"
+    log, target = "results/logs/prepare_corpus/text-bpe1200.log", "results/corpus/text-bpe1200/tokens.safetensors"
+    assert bad_input(fresh, overlay, line, target, log) == []
 
 
 def test_a_truncated_history_in_the_place_of_a_real_one(clone):

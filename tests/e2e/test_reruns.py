@@ -30,7 +30,7 @@ def test_an_edited_kernel_reruns_the_stages_that_use_it(clone):
     clone.edit("workflow/scripts/blackholes/kernels/components.py", "EDITED = 1")
     jobs = clone.plan().jobs
     assert set(jobs) == {*GRAPHS_ON, "write_report"}
-    assert len(jobs["run_graphs"]) == 3
+    assert len(jobs["run_graphs"]) == 4
 
 
 def test_an_edited_script_reruns_its_rule(clone):
@@ -71,6 +71,16 @@ def test_what_was_remade_in_an_earlier_call_still_counts(clone):
         assert f"results/normal/run_001/{name}.safetensors" in made
     assert "results/report.html" in made
     assert not [file for file in made if "embedding_evolution" in file or file.startswith("results/qwen/")]
+
+
+def test_a_corpus_of_one_experiment_reruns_its_chain_alone(clone):
+    write(clone, "experiments: {thimble: {corpus: {training_part: 0.06}}}")
+    made = clone.plan(overlay="overlay.yaml").files
+    assert not [
+        file for file in made if file.startswith(("results/qwen/", "results/normal/", "results/corpus/builtin/"))
+    ]
+    for name in ("thimble/run_001/embedding_evolution.h5", "thimble/summary.csv", "corpus/builtin-bpe1200/tokens.csv"):
+        assert f"results/{name}" in made
 
 
 def write(checkout, text):

@@ -26,9 +26,15 @@ def alone(finished, tmp_path_factory):
     ("target", "rules"),
     [
         ("corpus", {"prepare_corpus"}),
-        ("train", {"prepare_corpus", "train_run"}),
+        ("train", {"prepare_corpus", "train_run", "train_run_hdf5"}),
         ("distances", {"prepare_corpus", "train_run", "run_distances"}),
-        ("black_holes", {"prepare_corpus", "train_run", "run_distances", "run_black_holes", "run_graphs", "summarise"}),
+        (
+            "black_holes",
+            {
+                *("prepare_corpus", "train_run", "train_run_hdf5", "run_distances"),
+                *("run_black_holes", "run_graphs", "summarise"),
+            },
+        ),
     ],
 )
 def test_targets_by_name(fresh, target, rules):
@@ -57,7 +63,9 @@ def test_resources_and_threads_are_set_by_the_names_of_targets(fresh):
 def test_one_run_alone_builds_only_what_it_needs(alone):
     _, jobs = alone
     assert jobs == {
-        "prepare_corpus": ["results/corpus/builtin/tokens.csv", "results/corpus/builtin/tokens.safetensors"],
+        "prepare_corpus": [
+            f"results/corpus/builtin/{name}" for name in ("tokenizer.json", "tokens.csv", "tokens.safetensors")
+        ],
         "train_run": sorted(
             f"{RUN}/{name}"
             for name in (
