@@ -53,6 +53,7 @@ bench: setup  ## ours beside the notebooks' methods and the usual libraries, in 
 	@$(BIN)/python benchmarks/checkpoint.py
 	@$(BIN)/python benchmarks/snowballs.py
 	@$(BIN)/python benchmarks/jobs.py
+	@$(BIN)/python benchmarks/thimble.py
 
 lint: setup  ## ruff, snakefmt and snakemake --lint
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

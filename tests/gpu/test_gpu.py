@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from blackholes.kernels import components, distances, duplicates, gpt2
+from blackholes.kernels import components, distances, duplicates, gpt2, neighbours
 from blackholes.training import model
 from blackholes.training.windows import split_targets
 
@@ -30,6 +30,13 @@ def test_graph_statistics(history):
     matrices = distances.chebyshev_matrices(history)
     expected = components.graph_statistics(matrices, 2 * 2**-7)
     found = components.graph_statistics(matrices.cuda(), 2 * 2**-7)
+    assert all(torch.equal(found[name].cpu(), expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize("rule", [("chebyshev", 2 * 2**-7, False), ("cells", 1, True), ("chebyshev", 0, True)])
+def test_graphs_without_a_matrix(history, rule):
+    expected = neighbours.graph_statistics(history[:5], *rule)
+    found = neighbours.graph_statistics(history[:5].cuda(), *rule)
     assert all(torch.equal(found[name].cpu(), expected[name]) for name in expected)
 
 

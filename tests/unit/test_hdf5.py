@@ -1,6 +1,8 @@
 """HDF5 histories: against h5py, the same bytes every time, after kills too; and what is refused."""
 
+import shutil
 from contextlib import suppress
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -11,6 +13,8 @@ from blackholes.artifacts.hdf5 import Hdf5Writer
 from blackholes.artifacts.provenance import file_digest
 from blackholes.artifacts.tensors import write_tensors
 from blackholes.errors import UserError
+from blackholes.training import engine
+from reference import settings as make_settings
 
 S, V, D = 7, 5, 4
 METADATA = {"code_digest": "0", "seed": "42", "config": "x" * 2000, "device": "cpu"} | {
@@ -93,6 +97,65 @@ def test_no_room_on_the_disk(tmp_path):
         with Hdf5Writer(tmp_path / "a.h5", {"W": (torch.bfloat16, (10**7, 10**4, 64))}):
             raise AssertionError
     assert not list(tmp_path.iterdir())
+
+
+class Killed(BaseException):
+    """What no code catches, in place of a SIGKILL: only what is on the disk is left."""
+
+
+def train(folder, corpus, name="embedding_evolution.h5", killed_at=None, said=None):
+    def progress(k):
+        def tick(done, total, more):
+            if killed_at and done >= killed_at:
+                raise Killed
+
+        return tick
+
+    run = engine.RunFiles(
+        *(folder / "run_001" / file for file in (name, "training_log.csv", "model/config.json", "model/m.safetensors"))
+    )
+    shape = {"vocabulary_size": 300, "context": 8, "width": 8, "layers": 1, "heads": 1}
+    chosen = make_settings(steps=40, batch_size=2, model=shape, init="normal") | {"seed": 43}
+    engine.write_runs(
+        corpus, [run], [chosen], metadata={"code_digest": "c"}, checkpoint_seconds=1e-9, progress=progress,
+        say=(said if said is not None else []).append,
+    )  # fmt: skip
+    return run
+
+
+def test_training_goes_on_after_a_kill(tmp_path):
+    """The bytes of an undisturbed run, whose history is that of a safetensors file; and which tokens are dead."""
+    ids = np.random.default_rng(0).integers(0, 200, 500).astype(np.uint16)
+    counts = np.bincount(ids, minlength=300)
+    corpus = str(tmp_path / "tokens.safetensors")
+    write_tensors(corpus, {"token_ids": ids, "token_counts": counts, "dead_mask": counts == 0})
+    whole, said = train(tmp_path / "whole", corpus), []
+    for step in (7, 23):
+        with pytest.raises(Killed):
+            train(tmp_path / "killed", corpus, killed_at=step, said=said)
+        assert not (tmp_path / "killed/run_001/embedding_evolution.h5").exists()
+    killed = train(tmp_path / "killed", corpus, said=said)
+    assert [line.split(" of")[0] for line in said if "goes on" in line] != []
+    assert killed.history.read_bytes() == whole.history.read_bytes()
+    assert sorted(p.name for p in killed.folder.iterdir()) == ["embedding_evolution.h5", "model", "training_log.csv"]
+    plain = train(tmp_path / "plain", corpus, "embedding_evolution.safetensors")
+    with open_history(whole.history) as one, open_history(plain.history) as other:
+        assert same_bits(one.rows(0, 41), other.rows(0, 41))
+        assert one.dead_mask.tolist() == (counts == 0).tolist()
+        assert one.metadata["seed"] == "43"
+
+
+def test_a_large_history_says_what_it_takes_and_is_refused_where_it_is_not_there(tmp_path, monkeypatch):
+    ids = np.arange(300).astype(np.uint16)
+    corpus = str(tmp_path / "tokens.safetensors")
+    write_tensors(corpus, {"token_ids": ids, "token_counts": np.ones(300, np.int64), "dead_mask": np.zeros(300, bool)})
+    monkeypatch.setattr(engine, "_LARGE", 1e5)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=150_000))
+    said = []
+    with pytest.raises(UserError, match=r"embedding_evolution\.h5: needs 0\.2 MB, but the disk has 0\.1 MB left"):
+        train(tmp_path / "runs", corpus, said=said)
+    assert said == ["the history takes 0.00 GB on the disk, which has 0.00 GB left"]
+    assert all(path.name.startswith(".") and not path.stat().st_size for path in (tmp_path / "runs/run_001").iterdir())
 
 
 # --- reading
