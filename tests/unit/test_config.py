@@ -39,7 +39,7 @@ def refusal(overlay):
 def test_nothing_given_is_the_published_scale():
     loaded = config.load({})
     assert loaded == config.Config()
-    assert set(loaded.experiments) == {"qwen", "normal"}
+    assert set(loaded.experiments) == {"qwen", "normal", "thimble"}
     qwen, normal = loaded.experiments["qwen"], loaded.experiments["normal"]
     assert (qwen.runs, qwen.steps, qwen.init.mode) == (16, 10_000, "qwen")
     assert (normal.runs, normal.steps, normal.init.mode) == (4, 10_000, "normal")
@@ -75,7 +75,7 @@ def test_experiments_inherit_and_differ():
 
 def test_false_leaves_an_experiment_out():
     loaded = config.load(over_defaults({"experiments": {"normal": False}}))
-    assert list(loaded.experiments) == ["qwen"]
+    assert list(loaded.experiments) == ["qwen", "thimble"]
 
 
 def test_the_text_of_a_command_line_is_understood():

@@ -164,7 +164,8 @@ def test_the_output_is_blamed(tmp_path, run, analysis):
     assert names(out) == []
     with file_limit(2048), pytest.raises(UserError) as caught:
         ANALYSES[analysis](*run, out)
-    assert one_line(caught).startswith(f"{out / 'x'}: File too large")
+    blamed = "events.csv" if analysis == "black holes" else "x"  # the one that is too large first
+    assert one_line(caught).startswith(f"{out / blamed}: File too large")
     assert names(out) == []
 
 

@@ -313,7 +313,8 @@ def test_every_figure_and_table_has_a_caption_that_renders():
 
     captions = FIGURES.parents[2] / "report"
     assert {*MODULES, "workflow", "summary", "increases", "tokens"} <= {path.stem for path in captions.glob("*.rst")}
-    snakemake = SimpleNamespace(wildcards=SimpleNamespace(experiment="qwen", run="001", lattice="qwen"))
+    places = ("checkpoint", "snowball", "lattice", "corpus")
+    snakemake = SimpleNamespace(wildcards=SimpleNamespace(experiment="qwen", run="001", **dict.fromkeys(places, "a")))
     for path in captions.glob("*.rst"):
         text = Template(path.read_text(encoding="utf-8")).render(snakemake=snakemake)
         publish_parts(text, writer="html", settings_overrides={"halt_level": 2, "report_level": 5})

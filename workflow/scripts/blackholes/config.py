@@ -212,14 +212,15 @@ def load(config: Mapping) -> Config:
     except ValidationError as error:
         lines = dict.fromkeys(problem_line(problem, Config) for problem in error.errors(include_url=False))
     # what is wrong in corpus or experiment_defaults is said there, and not of all that inherit it
-    corpus = {f".{line}" for line in lines if line.startswith("corpus")}
+    corpus = {f".{line.partition(':')[0]}" for line in lines if line.startswith("corpus")}
     defaults = {line.removeprefix("experiment_defaults") for line in lines if line.startswith("experiment_defaults")}
     experiment = re.compile(r"experiments\.[^.]*")
 
     def inherited(line: str) -> bool:
         if line.startswith("experiment_defaults"):
-            return line.removeprefix("experiment_defaults") in corpus
-        return experiment.sub("", line, count=1) in corpus | defaults
+            return line.removeprefix("experiment_defaults").partition(":")[0] in corpus
+        own = experiment.sub("", line, count=1)
+        return own in defaults or own.partition(":")[0] in corpus
 
     raise UserError("\n".join(line for line in lines if not inherited(line)))
 
