@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-IN_PARALLEL := --numprocesses logical --maxprocesses 8 --dist loadgroup --no-loadscope-reorder
+PYTEST := $(BIN)/python -m pytest -m "not slow and not slurm"
 CONFIG ?= config/quick.yaml
 export PYTHONPATH := workflow/scripts
 
@@ -35,10 +35,12 @@ show: setup  ## the table of results again
 
 test: setup  ## the tests, but for those that take minutes or need a cluster
 	@echo "== testing"
-	@$(BIN)/python -m pytest $(IN_PARALLEL) -m "not slow and not slurm" $(PYTEST)
+	@said=$$(mktemp); $(PYTEST) tests/e2e >$$said 2>&1 & e2e=$$!; \
+	  $(PYTEST) tests/unit tests/gpu; unit=$$?; echo "== end to end, beside them"; \
+	  wait $$e2e; e2e=$$?; cat $$said; rm $$said; exit $$((unit + e2e))
 
 test-slow: setup  ## all tests; those that need hardware which is missing say so and are skipped
-	@$(BIN)/python -m pytest $(IN_PARALLEL) $(PYTEST)
+	@$(BIN)/python -m pytest
 
 test-kill: setup  ## ten times in a row: a training run is killed at ten random moments and ends with the same bytes
 	@for round in 1 2 3 4 5 6 7 8 9 10; do echo "== round $$round of 10"; \

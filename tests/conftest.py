@@ -1,7 +1,4 @@
-"""Shapes in the kernels' signatures are checked whenever a test calls them. Compiled loops (_*.py) are left alone.
-
-Tests of one module run in one process, and all end-to-end tests in one too, since they share a finished run.
-"""
+"""Shapes in the kernels' signatures are checked whenever a test calls them. Compiled loops (_*.py) are left alone."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,10 +16,3 @@ def bad_input():
     config.update("jaxtyping_disable", True)
     yield
     config.update("jaxtyping_disable", False)
-
-
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items):
-    for item in items:
-        folder = item.path.parent.name
-        item.add_marker(pytest.mark.xdist_group(folder if folder in ("e2e", "slurm") else item.path.name))
