@@ -20,8 +20,10 @@ OPTIMIZERS = [
 
 def settings_of(seeds, **changes) -> list[dict]:
     """Settings of the runs with these seeds, as the configuration gives them."""
-    changes = {"batch_size": 4, "precision": "fp32", "init": "normal", "model": SHAPE} | changes
-    return [Experiment(base_seed=seed, **changes).run_settings(0) for seed in seeds]
+    changes = {"batch_size": 4, "precision": "fp32", "init": "normal"} | changes
+    shape = changes.pop("model", SHAPE)  # put in afterwards: no corpus has a vocabulary this small
+    settings = [Experiment(base_seed=seed, **changes).run_settings(0) for seed in seeds]
+    return [one | {"model": shape} for one in settings]
 
 
 def start(seeds=(1, 2, 3), device="cpu", graph=True, **changes) -> StackedRuns:
