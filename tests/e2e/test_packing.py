@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-RUNS = "experiments: {qwen: {runs: 4}}\n"
+RUNS = "experiments: {qwen: {runs: 4}, thimble: false}\n"
 NOTHING = "Nothing to be done"
 
 
@@ -31,7 +31,7 @@ def alone(finished, tmp_path_factory):
     ("runs_per_job", "jobs"),
     [
         (2, {"train_qwen_001_002", "train_qwen_003_004"}),
-        pytest.param(3, {"train_qwen_001_003", "train_run", "train_run_hdf5"}, marks=pytest.mark.slow),
+        pytest.param(3, {"train_qwen_001_003", "train_run"}, marks=pytest.mark.slow),
         (4, {"train_qwen_001_004"}),
     ],
 )

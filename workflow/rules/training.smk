@@ -82,7 +82,11 @@ for pack, (experiment, runs) in PACKS.items():
             * attempt,
             gpu=gpus(CONFIG.training.device),
         params:
-            **TRAINING | {"settings": CONFIG.experiments[experiment].shared_settings()},
+            **TRAINING
+            | {
+                "settings": CONFIG.experiments[experiment].shared_settings(),
+                "upstream": RECIPES.upstream([corpus_stage(experiment)]),
+            },
         script:
             "../scripts/train.py"
 
