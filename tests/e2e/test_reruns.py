@@ -27,7 +27,7 @@ def test_a_fresh_clone_over_the_same_results_reruns_nothing(finished, tmp_path):
 
 
 def test_an_edited_kernel_reruns_the_stages_that_use_it(clone):
-    clone.edit("workflow/scripts/blackholes/kernels/components.py", "EDITED = 1")
+    clone.edit("workflow/scripts/blackholes/kernels/neighbours.py", "EDITED = 1")
     jobs = clone.plan().jobs
     assert set(jobs) == {*GRAPHS_ON, "write_report"}
     assert len(jobs["run_graphs"]) == 4
