@@ -5,11 +5,6 @@ import torch
 from blackholes.kernels import bit_graphs, cells, pairs
 from blackholes.kernels.distances import FLOATS, euclidean_blocks, euclidean_matrix
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="hardware is missing: no CUDA device here"),
-]
-
 
 def overdensity(dtype=torch.bfloat16, N=1500, D=700, scale=1.0):
     """Holes, near misses one cell apart, and tokens apart."""

@@ -6,10 +6,6 @@ from blackholes.kernels import components, distances, duplicates, gpt2, neighbou
 from blackholes.training import model
 from blackholes.training.windows import split_targets
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="hardware is missing: no CUDA device here"),
-]
 SHAPE = {"vocabulary_size": 128, "context": 32, "width": 64, "layers": 2, "heads": 2}
 
 

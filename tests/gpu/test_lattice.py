@@ -4,11 +4,6 @@ import pytest
 import torch
 from blackholes.kernels import lattice
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="hardware is missing: no CUDA device here"),
-]
-
 
 @pytest.fixture(scope="module", params=["walk", "any bits"])
 def snapshots(request):

@@ -4,11 +4,6 @@ import pytest
 import torch
 from blackholes.kernels import snowball
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="hardware is missing: no CUDA device here"),
-]
-
 
 @pytest.mark.parametrize(("tokens", "dimensions"), [(1, 3), (2, 1), (300, 64), (2100, 2560)])
 @pytest.mark.parametrize("sigma", [0.0, 1e-8, 1e-5, 3.281911e-3])

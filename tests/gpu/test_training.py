@@ -27,10 +27,6 @@ from stacked_runs import (
     windows,
 )
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="hardware is missing: no CUDA device here"),
-]
 DEVICE = "cuda"
 REAL = {"batch_size": 16, "init": "qwen", "model": SHAPE | {"vocabulary_size": 128, "width": 64}}
 

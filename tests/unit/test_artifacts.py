@@ -154,7 +154,7 @@ def appends(draw):
     return [pieces[which].pop(0) for which in order]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(order=appends())
 def test_any_order_and_any_pieces_give_the_same_bytes(order, tmp_path_factory):
     folder = tmp_path_factory.mktemp("pieces")
@@ -373,7 +373,7 @@ def test_an_empty_tensor_is_not_what_was_expected(tmp_path):
 # --- tables
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(values=st.lists(st.floats(), min_size=1))
 def test_floats_read_back_to_the_bit(values, tmp_path_factory):
     path = tmp_path_factory.mktemp("table") / "a.csv"

@@ -56,13 +56,13 @@ def graphs(draw):
     return adjacency
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(graphs())
 def test_against_scipy(adjacency):
     assert check(adjacency) == 0
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(graphs(), st.sampled_from([0, 1, 100]))
 def test_little_effort_gives_bounds(adjacency, effort):
     check(adjacency, effort)

@@ -57,7 +57,7 @@ def by_networkx(distances, threshold, inclusive):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(1, 4), st.sampled_from([1, 2, 3, 17, 40, 129]), st.floats(0, 0.2), st.integers(0, 2**32))
 def test_labels(backend, S, V, p, seed):
     adjacency = random_graphs(S, V, p, seed)
@@ -96,7 +96,7 @@ def test_labels_do_not_depend_on_chunk_or_stride(backend):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     st.sampled_from([1, 2, 3, 17, 40]),
     st.sampled_from([0.0, 0.01, 0.05, 0.1, 0.5, 1.0]),

@@ -71,7 +71,7 @@ def histories(draw, dtypes=(torch.bfloat16, torch.float16, torch.float32)):
     return history.to(dtype).nan_to_num(posinf=1.0, neginf=-1.0)  # float16 cannot hold the huge ones
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(histories())
 def test_chebyshev_equals_the_obvious_formula(history):
     found = distances.chebyshev_matrices(history)
@@ -97,7 +97,7 @@ def test_chebyshev_equals_scipy(V):
     assert np.array_equal(distances.chebyshev_matrices(history).numpy(), expected)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(histories(dtypes=(torch.bfloat16,)))
 def test_cells_equal_the_obvious_formula(history):
     found = distances.cell_matrices(history)

@@ -38,7 +38,7 @@ def vectors(draw):
 
 @pytest.mark.parametrize("hashing", HASHES)
 @pytest.mark.parametrize("backend", BACKENDS)
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(vectors())
 def test_labels(backend, hashing, vectors):
     with pytest.MonkeyPatch.context() as patch, backend():

@@ -144,7 +144,7 @@ def test_bfloat16_is_the_dtype_of_all_that_is_kept():
 
 
 @given(st.integers(1, 60), st.integers(1, 12), st.integers(0, 2**31), st.integers(1, 5))
-@hypothesis_settings(deadline=None, max_examples=60)
+@hypothesis_settings(max_examples=60)
 def test_windows_are_drawn_without_replacement(count, batch, seed, passes):
     batch = min(batch, count)
     order, again = windows.window_order(count, batch, seed), windows.window_order(count, batch, seed)

@@ -82,7 +82,7 @@ def bit_patterns(draw):
     return bits.to(torch.int16).view(torch.bfloat16)
 
 
-@settings(deadline=None, max_examples=35)
+@settings(max_examples=35)
 @given(bit_patterns())
 def test_any_bfloat16(vectors):
     check_both(vectors)

@@ -42,7 +42,7 @@ def lattice(S, V, D, width, seed):
 @both
 @pytest.mark.parametrize("rule", RULES, ids=str)
 @given(st.integers(1, 150), st.integers(1, 20), st.sampled_from([1, 2, 3, 6, 40]), st.integers(0, 2**31), st.booleans())
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_equal_to_the_matrix(backend, rule, V, D, width, seed, around_one):
     history = lattice(2, V, D, width, seed)
     if around_one:

@@ -113,7 +113,7 @@ def test_small_vocabularies(tmp_path, V):
         assert all(value.isfinite().all() for value in centre.values())
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.integers(2, 400), st.integers(0, 10_000), st.integers(1, 60), st.floats(1e-6, 1e3))
 def test_automatic_boxes_have_room_for_what_they_hold(V, seed, most, scale):
     random = np.random.default_rng(seed)

@@ -60,7 +60,7 @@ def same(a, b, key=""):
     assert np.array_equal(a, b, equal_nan=True) or (not exact and math.isclose(a, b, rel_tol=1e-14)), key
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(1, 40), st.sampled_from(KINDS), st.integers(1, 45), st.booleans(), st.integers(0, 2**31))
 def test_against_sorting(N, kind, height, torch_only, seed):
     matrix = symmetric(N, kind, seed)

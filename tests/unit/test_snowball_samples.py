@@ -71,7 +71,7 @@ def test_the_noise_is_normal():
 # ---- dimensions that cannot move ----------------------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(
     st.floats(-4, 4, width=32).filter(lambda c: c == 0 or abs(c) > 1e-30),
     st.floats(-12, 1).map(lambda e: 10.0**e),

@@ -81,7 +81,7 @@ def lattice_points(N, D, kinds, scale, seed, dtype=torch.bfloat16):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.integers(1, 40),
     st.integers(1, 5),

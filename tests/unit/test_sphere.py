@@ -96,7 +96,7 @@ def test_equal_tokens_have_equal_coordinates_and_one_point_has_no_spread():
         assert len(values.unique()) == 1
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.floats(-180, 180), st.floats(-180, 180), st.floats(-90, 90), st.floats(-90, 90), st.floats(0, 2))
 def test_boxes(west, east, south, north, far):
     W = cloud(60)

@@ -8,11 +8,7 @@ rule checkpoints:
             checkpoint=CONFIG.checkpoints,
             file=["black_holes.csv", "overdensity.csv", "tokens.csv"],
         ),
-        expand(
-            f"{CHECKPOINT}/figures/{{figure}}.png",
-            checkpoint=CONFIG.checkpoints,
-            figure=OF_CHECKPOINT,
-        ),
+        entry_figures("checkpoint", CONFIG.checkpoints),
 
 
 rule read_checkpoint:

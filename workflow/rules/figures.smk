@@ -74,6 +74,60 @@ for figure, (reads, category) in OF_EXPERIMENT.items():
             "../scripts/figure.py"
 
 
+for kind, drawn in OF_ENTRIES.items():
+
+    rule:
+        name:
+            f"{kind}_figures"
+        input:
+            **{
+                name: f"{drawn['folder']}/{file}"
+                for name, file in drawn["reads"].items()
+            },
+        output:
+            **{
+                figure: report(
+                    f"{drawn['folder']}/figures/{figure}.png",
+                    caption=f"../report/{figure}.rst",
+                    category=drawn["category"],
+                    labels={"figure": title, kind: f"{{{kind}}}"},
+                )
+                for figure, title in drawn["figures"].items()
+            },
+            **{
+                f"{figure}_svg": f"{drawn['folder']}/figures/{figure}.svg"
+                for figure in drawn["figures"]
+            },
+        log:
+            f"results/logs/figures/{{{kind}}}_{kind}.log",
+        benchmark:
+            f"results/benchmarks/figures/{{{kind}}}_{kind}.tsv"
+        conda:
+            "../../envs/blackholes.yaml"
+        threads: 1
+        resources:
+            mem_mb=lambda wildcards, attempt: 1500 * attempt,
+            runtime=lambda wildcards, attempt: 10 * attempt,
+        params:
+            **RECIPES.stage(
+                f"{kind}_figures",
+                script="figures.py",
+                modules=[
+                    f"blackholes.figures.{figure}" for figure in drawn["figures"]
+                ],
+                after=lambda wildcards, kind=kind, drawn=drawn: [
+                    (drawn["stage"], {kind: getattr(wildcards, kind)})
+                ],
+                figures=list(drawn["figures"]),
+                options=lambda wildcards, kind=kind: {
+                    kind: getattr(wildcards, kind),
+                    "dpi": CONFIG.figures.dpi,
+                },
+            ),
+        script:
+            "../scripts/figures.py"
+
+
 rule figure_hole_members:
     input:
         counts=f"{RUN}/black_hole_counts.safetensors",

@@ -4,11 +4,7 @@
 rule lattice:
     input:
         expand(f"{LATTICE}/validation.csv", lattice=CONFIG.lattice),
-        expand(
-            f"{LATTICE}/figures/{{figure}}.png",
-            lattice=CONFIG.lattice,
-            figure=OF_LATTICE,
-        ),
+        entry_figures("lattice", CONFIG.lattice),
 
 
 rule lattice_displacements:
@@ -24,14 +20,14 @@ rule lattice_displacements:
             f"{LATTICE}/validation.csv",
             caption="../report/lattice_validation.rst",
             category="Lattice",
-            labels={"table": "validation", "history": "{lattice}"},
+            labels={"table": "validation", "lattice": "{lattice}"},
         ),
         lifecycle=f"{LATTICE}/lifecycle.csv",
         medians=report(
             f"{LATTICE}/lifecycle_medians.csv",
             caption="../report/lifecycle_medians.rst",
             category="Lattice",
-            labels={"table": "medians of the lifecycle", "history": "{lattice}"},
+            labels={"table": "medians of the lifecycle", "lattice": "{lattice}"},
         ),
     log:
         "results/logs/lattice/{lattice}.log",
@@ -57,45 +53,3 @@ rule lattice_displacements:
         ),
     script:
         "../scripts/lattice.py"
-
-
-rule lattice_figures:
-    input:
-        steps=f"{LATTICE}/displacement_per_step.csv",
-        lifecycle=f"{LATTICE}/lifecycle.csv",
-        raster=f"{LATTICE}/raster.safetensors",
-    output:
-        **{
-            figure: report(
-                f"{LATTICE}/figures/{figure}.png",
-                caption=f"../report/{figure}.rst",
-                category="Lattice",
-                labels={"figure": title, "history": "{lattice}"},
-            )
-            for figure, title in OF_LATTICE.items()
-        },
-        **{f"{figure}_svg": f"{LATTICE}/figures/{figure}.svg" for figure in OF_LATTICE},
-    log:
-        "results/logs/figures/{lattice}_lattice.log",
-    benchmark:
-        "results/benchmarks/figures/{lattice}_lattice.tsv"
-    conda:
-        "../../envs/blackholes.yaml"
-    threads: 1
-    resources:
-        mem_mb=lambda wildcards, attempt: 1500 * attempt,
-        runtime=lambda wildcards, attempt: 10 * attempt,
-    params:
-        **RECIPES.stage(
-            "lattice_figures",
-            script="figures.py",
-            modules=[f"blackholes.figures.{figure}" for figure in OF_LATTICE],
-            after=lambda wildcards: [("lattice", dict(lattice=wildcards.lattice))],
-            figures=list(OF_LATTICE),
-            options=lambda wildcards: {
-                "lattice": wildcards.lattice,
-                "dpi": CONFIG.figures.dpi,
-            },
-        ),
-    script:
-        "../scripts/figures.py"

@@ -39,7 +39,6 @@ rule write_report:
         values=list(workflow.config_settings.config_args or []),
         upstream=lambda wildcards: RECIPES.upstream(
             [("figure_experiments", {})]
-            + [("lattice_figures", dict(lattice=name)) for name in CONFIG.lattice]
             + [("figure_reproduction", {})] * bool(COMPARED)
             + [
                 (stage, dict(experiment=experiment, run=f"{CONFIG.figures.run:03d}"))
@@ -55,6 +54,7 @@ rule write_report:
                 for name in CONFIG.checkpoints
             ]
             + [("snowball_figures", dict(snowball=name)) for name in CONFIG.snowballs]
+            + [("lattice_figures", dict(lattice=name)) for name in CONFIG.lattice]
         ),
     script:
         "../scripts/write_report.py"

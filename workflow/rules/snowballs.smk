@@ -6,11 +6,9 @@ rule snowballs:
         expand(
             f"{SNOWBALL}/{{file}}",
             snowball=CONFIG.snowballs,
-            file=[
-                *("trials.csv", "z_scores.csv"),
-                *(f"figures/{figure}.png" for figure in OF_SNOWBALL),
-            ],
+            file=["trials.csv", "z_scores.csv"],
         ),
+        entry_figures("snowball", CONFIG.snowballs),
 
 
 rule snowball_trials:
@@ -92,50 +90,3 @@ rule snowball_sweep:
         ),
     script:
         "../scripts/snowball_sweep.py"
-
-
-rule snowball_figures:
-    input:
-        trials=f"{SNOWBALL}/trials.csv",
-        scores=f"{SNOWBALL}/z_scores.csv",
-        elements=f"{SNOWBALL}/elements.safetensors",
-    output:
-        **{
-            figure: report(
-                f"{SNOWBALL}/figures/{figure}.png",
-                caption=f"../report/{figure}.rst",
-                category="Snowballs",
-                labels={"figure": title, "snowball": "{snowball}"},
-            )
-            for figure, title in OF_SNOWBALL.items()
-        },
-        **{
-            f"{figure}_svg": f"{SNOWBALL}/figures/{figure}.svg"
-            for figure in OF_SNOWBALL
-        },
-    log:
-        "results/logs/figures/{snowball}_snowball.log",
-    benchmark:
-        "results/benchmarks/figures/{snowball}_snowball.tsv"
-    conda:
-        "../../envs/blackholes.yaml"
-    threads: 1
-    resources:
-        mem_mb=lambda wildcards, attempt: 1500 * attempt,
-        runtime=lambda wildcards, attempt: 10 * attempt,
-    params:
-        **RECIPES.stage(
-            "snowball_figures",
-            script="figures.py",
-            modules=[f"blackholes.figures.{figure}" for figure in OF_SNOWBALL],
-            after=lambda wildcards: [
-                ("snowball_sweep", dict(snowball=wildcards.snowball))
-            ],
-            figures=list(OF_SNOWBALL),
-            options=lambda wildcards: {
-                "snowball": wildcards.snowball,
-                "dpi": CONFIG.figures.dpi,
-            },
-        ),
-    script:
-        "../scripts/figures.py"

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from blackholes.config_checkpoints import CHECKPOINTS, Checkpoint, checkpoint_name, present, settle
 from blackholes.config_corpus import Corpus, laid_over
-from blackholes.config_experiments import EXPERIMENTS, LARGE, Experiment  # noqa: F401 - LARGE: for the rules
+from blackholes.config_experiments import EXPERIMENTS, Experiment
 from blackholes.config_lattice import LATTICE, Lattice, settle_runs, with_experiments
 from blackholes.config_snowballs import SNOWBALLS, Snowball, refuse_unknown_centroids, snowball_name
 from blackholes.config_words import Integer, Number, Section, Step, inherit, problem_line, refuse, setting

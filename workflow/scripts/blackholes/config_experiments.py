@@ -6,9 +6,8 @@ from pydantic import AfterValidator, BeforeValidator, model_validator
 
 from blackholes.config_corpus import Corpus
 from blackholes.config_words import Integer, Number, Section, no_bool, refuse, setting
+from blackholes.limits import LARGE
 from blackholes.training.settings import run_settings
-
-LARGE = 1024  # tokens; above it the matrices (S, V, V) are not stored
 
 
 class Model(Section):

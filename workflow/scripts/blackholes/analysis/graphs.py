@@ -11,8 +11,8 @@ from blackholes.artifacts.tensors import TensorWriter
 from blackholes.errors import about
 from blackholes.kernels import components, neighbours
 from blackholes.kernels.chebyshev import cell_matrices
+from blackholes.limits import LARGE
 
-LARGE = 1024  # tokens; above it no matrix is made
 Statistics = tuple[int, int, dict[str, dict[str, Tensor]]]  # first step, steps, graph → statistic → its values
 DTYPES = {
     "n_components": torch.int32,

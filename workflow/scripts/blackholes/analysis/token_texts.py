@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from jaxtyping import Bool
 from tokenizers import AddedToken, Tokenizer
-from tokenizers.pre_tokenizers import ByteLevel
 
 from blackholes.analysis.characters import Completions, is_letter, script
+from blackholes.byte_level import BYTES, printable, printable_bytes
 from blackholes.errors import UserError
 
 BATCH = 20_000  # texts encoded at once: some 20 MB of encodings
@@ -91,14 +91,8 @@ class Vocabulary:
         return found
 
     @cached_property
-    def _bytes(self) -> dict[str, int] | None:
-        """Character → byte, of a byte-level vocabulary: its 256 characters below U+0100 stand for themselves."""
-        if not any(step.get("type") == "ByteLevel" for step in self._steps):
-            return None
-        alphabet = sorted(map(ord, ByteLevel.alphabet()))
-        own = [point for point in alphabet if point < 256]
-        others = sorted(set(range(256)) - set(own))
-        return {chr(point): byte for point, byte in zip(alphabet, own + others, strict=True)}
+    def _byte_level(self) -> bool:
+        return any(step.get("type") == "ByteLevel" for step in self._steps)
 
     @cached_property
     def _space(self) -> str:
@@ -118,8 +112,8 @@ class Vocabulary:
         fallback = _FALLBACK.fullmatch(token) if self.model.get("byte_fallback") else None
         if fallback:
             return _of_bytes(bytes.fromhex(fallback[1]), always=True)
-        if self._bytes and all(character in self._bytes for character in token):
-            return _of_bytes(bytes(self._bytes[character] for character in token))
+        if self._byte_level and all(character in BYTES for character in token):
+            return _of_bytes(bytes(BYTES[character] for character in token))
         text, prefix = token, self.model.get("continuing_subword_prefix") or ""
         text = text.removesuffix(self.model.get("end_of_word_suffix") or "").replace(self._space, " ")
         return Piece(text.removeprefix(prefix) if prefix and len(text) > len(prefix) else text, shown=printable(text))
@@ -175,23 +169,12 @@ class Vocabulary:
 
 def _of_bytes(data: bytes, always: bool = False) -> Piece:
     """Of a byte-level token; `always`: of a byte-fallback one, which is a byte even where it is a character too."""
-    shown = "".join(
-        f"\\x{ord(character) - 0xDC00:02X}" if "\udc80" <= character <= "\udcff" else printable(character)
-        for character in data.decode("utf-8", "surrogateescape")
-    )
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
         text = None
-    return Piece(text, data if always or text is None else b"", f"\\x{data[0]:02X}" if always else shown)
-
-
-def printable(text: str) -> str:
-    """Text with escapes for what cannot be seen: `\\n`, `\\t`, `\\u200B`; a backslash is doubled."""
-    named = {"\n": "\\n", "\t": "\\t", "\r": "\\r", "\\": "\\\\"}
-    return "".join(
-        named.get(c) or (c if c.isprintable() else f"\\u{ord(c):04X}" if ord(c) < 0x10000 else f"\\U{ord(c):08X}")
-        for c in text
+    return Piece(
+        text, data if always or text is None else b"", f"\\x{data[0]:02X}" if always else printable_bytes(data)
     )
 
 

@@ -24,8 +24,8 @@ def digest(value) -> str:
 def file_digest(path: str | Path) -> str:
     """16 hexadecimal digits that identify a file's contents.
 
-    A safetensors file is known by its header: the provenance in it fixes the rest, and a matrix of gigabytes need
-    not be read a second time. So is an HDF5 file of ours, by its attributes.
+    A safetensors file with provenance is known by its header: that fixes the rest, and a matrix of gigabytes need not
+    be read a second time. So is such an HDF5 file, by its attributes. Of all others every byte counts.
     """
     if Path(path).suffix == ".h5":
         import h5py  # few jobs read such a file
@@ -38,7 +38,10 @@ def file_digest(path: str | Path) -> str:
         if Path(path).suffix == ".safetensors":
             head = file.read(8)
             length = min(int.from_bytes(head, "little"), 100_000_000)  # the format's limit; more is no such file
-            return hashlib.sha256(head + file.read(length)).hexdigest()[:16]
+            header = head + file.read(length)
+            if b'"code_digest":' in header:
+                return hashlib.sha256(header).hexdigest()[:16]
+            file.seek(0)
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 

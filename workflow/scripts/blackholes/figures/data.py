@@ -49,7 +49,7 @@ def length(file: Path, key: str) -> int:
 
 def read_losses(files: Sequence[Path]) -> tuple[np.ndarray, np.ndarray]:
     """Training logs → steps (N,) and losses (R, N)."""
-    runs = [_table(file, ["step", "loss"]) for file in files]
+    runs = [read_table(file, ["step", "loss"]) for file in files]
     _same_length(files, [len(run) for run in runs], "step")
     return runs[0]["step"].to_numpy(), np.stack([run["loss"].to_numpy(float) for run in runs])
 
@@ -60,16 +60,11 @@ def read_tokens(file: Path) -> pd.DataFrame:
     A token of several characters, whose column is `text`, is one of `character` too.
     """
     text = {"character": str, "text": str}
-    table = _table(file, ["token_id", "count", "status"], dtype=text, keep_default_na=False, na_values=[])
+    table = read_table(file, ["token_id", "count", "status"], dtype=text, keep_default_na=False, na_values=[])
     table = table.rename(columns={"text": "character"})
     if "character" not in table:
         raise UserError(f"{file}: no column 'character'; expected columns token_id, character or text, count, status")
     return table.sort_values("token_id", ignore_index=True)
-
-
-def read_table(file: Path, columns: Sequence[str], **options) -> pd.DataFrame:
-    """A CSV table that has these columns, and rows."""
-    return _table(file, columns, **options)
 
 
 def read_tensors(file: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -110,7 +105,8 @@ def _read(file: Path, keys: Sequence[str], rows: Sequence[int] | None = None) ->
     return found
 
 
-def _table(file: Path, columns: Sequence[str], **options) -> pd.DataFrame:
+def read_table(file: Path, columns: Sequence[str], **options) -> pd.DataFrame:
+    """A CSV table that has these columns, and rows."""
     try:
         table = pd.read_csv(file, **options)
     except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors

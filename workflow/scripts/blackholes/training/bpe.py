@@ -8,6 +8,7 @@ import os
 import numpy as np
 from jaxtyping import UInt16
 
+from blackholes.byte_level import BYTES, printable_bytes
 from blackholes.errors import UserError
 
 
@@ -46,23 +47,4 @@ def texts(tokenizer: str) -> list[str]:
     from tokenizers import Tokenizer
 
     vocabulary = sorted(Tokenizer.from_str(tokenizer).get_vocab().items(), key=lambda entry: entry[1])
-    return [_printable(bytes(_BYTES[character] for character in token)) for token, _ in vocabulary]
-
-
-def _printable(data: bytes) -> str:
-    named = {"\n": "\\n", "\t": "\\t", "\r": "\\r", "\\": "\\\\"}
-    return "".join(
-        named.get(c)
-        or (c if c.isprintable() else f"\\x{ord(c) - 0xDC00:02X}" if 0xDC80 <= ord(c) < 0xDD00 else f"\\u{ord(c):04X}")
-        for c in data.decode("utf-8", "surrogateescape")
-    )
-
-
-def _byte_characters() -> dict[str, int]:
-    """The character that stands for each byte in a byte-level vocabulary: itself, or one from U+0100 on."""
-    own = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(256) if byte not in own]
-    return {chr(byte): byte for byte in own} | {chr(0x100 + i): byte for i, byte in enumerate(others)}
-
-
-_BYTES = _byte_characters()
+    return [printable_bytes(bytes(BYTES[character] for character in token)) for token, _ in vocabulary]
