@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-from blackholes.analysis import black_holes, distances, geometry, graphs, summary
+from blackholes.analysis import black_holes, distances, geometry, graphs, lattice, summary
 from blackholes.artifacts.files import atomic, write_table, write_text
 from blackholes.artifacts.tensors import TensorWriter, write_tensors
 from blackholes.errors import UserError
@@ -150,7 +150,14 @@ ANALYSES = {
     "graphs": lambda history, matrices, out: graphs.write_graph_statistics(history, matrices, ADJACENCY, out / "x"),
     "geometry": lambda history, matrices, out: geometry.write(history, out / "x"),
     "black holes": lambda history, matrices, out: black_holes.write(history, out / "x", out / "events.csv"),
+    "lattice": lambda history, matrices, out: lattice.write(history, motion_in(out)),
 }
+
+
+def motion_in(out):
+    """The files of the lattice, the large one named x."""
+    names = lattice.Outputs.__annotations__
+    return lattice.Outputs(*(str(out / ("x" if name == "displacements" else name)) for name in names))
 
 
 @pytest.mark.parametrize("analysis", ANALYSES)
@@ -164,7 +171,7 @@ def test_the_output_is_blamed(tmp_path, run, analysis):
     assert names(out) == []
     with file_limit(2048), pytest.raises(UserError) as caught:
         ANALYSES[analysis](*run, out)
-    blamed = "events.csv" if analysis == "black holes" else "x"  # the one that is too large first
+    blamed = {"black holes": "events.csv", "lattice": "norms"}.get(analysis, "x")  # the one that is too large first
     assert one_line(caught).startswith(f"{out / blamed}: File too large")
     assert names(out) == []
 

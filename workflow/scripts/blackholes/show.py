@@ -1,6 +1,7 @@
 """A short table of what was found: `python -m blackholes.show results`. Reads tables only, imports no torch."""
 
 import argparse
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -31,11 +32,20 @@ def table(results: Path) -> str:
     for tokens in sorted(results.glob("corpus/*/tokens.csv")):
         status = pd.read_csv(tokens, keep_default_na=False)["status"]
         lines.append(f"corpus {tokens.parent.name}: {(status == 'dead').sum()} of {len(status)} tokens are dead")
+    for census in sorted(results.glob("checkpoints/*/census.json")):
+        found = json.loads(census.read_text(encoding="utf-8"))
+        sizes = ", ".join(f"{size:,}" for size in found["populations"][:5]) + ", …" * (found["holes"] > 5)
+        holes = f"{found['holes']:,} hole{'s' * (found['holes'] > 1)} of {sizes} tokens" if sizes else "no hole"
+        lines.append(f"checkpoint {census.parent.name}: {holes} among {found['tokens']:,}")
     for scores in sorted(results.glob("snowballs/*/z_scores.csv")):
         series = pd.read_csv(scores).query("statistic == 'n_unique'").sort_values("sigma")
         found = [f"{row.mean:,.1f} vectors at σ = {row.sigma:.3g}" for row in series.iloc[[0, -1]].itertuples()]
         own = "".join(f"; the checkpoint has {own:,.0f}" for own in series["checkpoint"].dropna().unique())
         lines.append(f"snowballs {scores.parent.name}: {', '.join(dict.fromkeys(found))}{own}")
+    for medians in sorted(results.glob("lattice/*/lifecycle_medians.csv")):
+        late = pd.read_csv(medians).set_index("tokens")["late"].dropna()
+        found = [f"{tokens} tokens after step {step:,.0f}" for tokens, step in late.items()]
+        lines.append(f"lattice {medians.parent.name}: the median token is frozen: {', '.join(found) or 'none is'}")
     return "\n".join(lines)
 
 

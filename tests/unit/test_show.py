@@ -1,0 +1,60 @@
+"""The table in the terminal, from the tables of a run."""
+
+import json
+
+import pytest
+from blackholes import show
+
+
+@pytest.fixture
+def results(tmp_path):
+    def put(name, text):
+        path = tmp_path / "results" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+    rows = [
+        (step, series, step + 0.25) for step in (0, 1, 7) for series in show.COLUMNS if (step, series) != (0, "loss")
+    ]
+    lines = "".join(f"{step},{series},4,{mean},0\n" for step, series, mean in rows)
+    put("toy/summary.csv", "step,series,runs,mean,std\n" + lines)
+    put("toy/increases.csv", "run,step\nrun_001,1\nrun_002,7\n")
+    put("corpus/text/tokens.csv", "token_id,character,count,status\n0,NA,0,dead\n1,null,3,live\n2,x,0,dead\n")
+    for name, sizes in {"none": [], "one": [34], "many": [814, 704, 306, 228, 11, 10]}.items():
+        census = {"tokens": 151_936, "holes": len(sizes), "populations": sizes}
+        put(f"checkpoints/{name}/census.json", json.dumps(census))
+    put(
+        "snowballs/one/z_scores.csv",
+        "statistic,sigma,mean,checkpoint\nn_unique,0.5,34,1\nn_unique,0,1,1\nn_singletons,0,0,0\n",
+    )
+    put("lattice/toy/lifecycle_medians.csv", "tokens,number,late\ndead,767,1312\nlive,3,\n")
+    put("lattice/still/lifecycle_medians.csv", "tokens,number,late\ndead,3,\n")
+    return tmp_path / "results"
+
+
+def test_everything_that_was_made(results):
+    said = show.table(results).splitlines()
+    assert said[0] == ("toy: means over 4 runs; 2 steps on which the number of holes increased, all runs together")
+    assert said[1].split() == list(show.COLUMNS.values())
+    assert [line.split() for line in said[3:6]] == [
+        ["0", *["0.25"] * 5, "-"],
+        ["1", *["1.25"] * 6],
+        ["7", *["7.25"] * 6],
+    ]
+    assert said[7:] == [
+        "corpus text: 2 of 3 tokens are dead",
+        "checkpoint many: 6 holes of 814, 704, 306, 228, 11, … tokens among 151,936",
+        "checkpoint none: no hole among 151,936",
+        "checkpoint one: 1 hole of 34 tokens among 151,936",
+        "snowballs one: 1.0 vectors at σ = 0, 34.0 vectors at σ = 0.5; the checkpoint has 1",
+        "lattice still: the median token is frozen: none is",
+        "lattice toy: the median token is frozen: dead tokens after step 1,312",
+    ]
+
+
+def test_nothing_was_made(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["show", str(tmp_path)])
+    with pytest.raises(SystemExit) as caught:
+        show.main()
+    assert caught.value.code == 2
+    assert f"{tmp_path}: no experiment's summary.csv in it; run the workflow first" in capsys.readouterr().err
