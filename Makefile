@@ -46,7 +46,7 @@ test-kill: setup  ## ten times in a row: a training run is killed at ten random 
 	@for round in 1 2 3 4 5 6 7 8 9 10; do echo "== round $$round of 10"; \
 	  $(BIN)/python -m pytest -q -rP tests/unit/test_resume.py::test_ten_kills_at_random_moments || exit 1; done
 
-bench: setup  ## ours beside the notebooks' methods and the usual libraries, in one run (a quarter of an hour)
+bench: setup  ## ours beside the notebooks' methods and the usual libraries, in one run (half an hour)
 	@$(BIN)/python benchmarks/training.py
 	@$(BIN)/python benchmarks/training.py --side-by-side
 	@$(BIN)/python benchmarks/distances.py
@@ -56,6 +56,7 @@ bench: setup  ## ours beside the notebooks' methods and the usual libraries, in 
 	@$(BIN)/python benchmarks/snowballs.py
 	@$(BIN)/python benchmarks/jobs.py
 	@$(BIN)/python benchmarks/thimble.py
+	@$(BIN)/python benchmarks/lattice.py
 
 lint: setup  ## ruff, snakefmt and snakemake --lint
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
