@@ -59,11 +59,12 @@ def toy(tmp_path):
 
 
 def code_digest(folder, *modules, script="run.py"):
-    provenance.code_digest.cache_clear()  # a process sees each file once
+    provenance.forget_code()
     return provenance.code_digest(folder / script, folder / "blackholes", *modules)
 
 
 def closure(folder, script, *modules):
+    provenance.forget_code()
     files = provenance.code_files(folder / script, folder / "blackholes", *modules)
     return {file.relative_to(folder).as_posix() for file in files}
 
@@ -109,6 +110,29 @@ def test_the_same_text_under_another_name_is_other_code(toy):
     shutil.move(toy / "blackholes/unused.py", toy / "blackholes/renamed.py")
     (toy / "blackholes/unused.py").write_text("")
     assert code_digest(toy) != before
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "if x:\n    pass\nelif y:\n",
+        "if x:\n    pass\nelse:\n",
+        "for x in y:\n",
+        "for x in y:\n    pass\nelse:\n",
+        "while x:\n    pass\nelse:\n",
+        "with x:\n",
+        "try:\n    pass\nexcept E:\n",
+        "try:\n    pass\nexcept* E:\n",
+        "try:\n    pass\nexcept E:\n    pass\nelse:\n",
+        "try:\n    pass\nfinally:\n",
+        "match x:\n  case 1:\n",
+        "class A:\n  def f(self):\n",
+        "async def f():\n  async with x:\n",
+    ],
+)
+def test_an_import_in_any_statement_is_followed(toy, before):
+    (toy / "idle.py").write_text(f"{before}    import blackholes.unused\n")
+    assert "blackholes/unused.py" in closure(toy, "idle.py")
 
 
 @pytest.mark.parametrize("line", ["from . import a", "from .a import f", "from .. import a"])

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 from blackholes import config
-from blackholes.artifacts.provenance import code_digest
+from blackholes.artifacts.provenance import code_digest, forget_code
 from blackholes.recipes import Recipes
 
 STAGES = ("corpus", "train", "distances", "holes", "summary")
@@ -22,7 +22,7 @@ def scripts(tmp_path):
 
 def workflow(scripts, runs=RUNS, reverse=False, **change):
     """Five stages as the rules declare them: corpus → train → distances and holes of each run → summary."""
-    code_digest.cache_clear()
+    forget_code()
     recipes = Recipes(scripts)
     same_run = lambda stage: lambda wildcards: [(stage, {"run": wildcards.run})]  # noqa: E731
     every_run = lambda wildcards: [(stage, {"run": run}) for stage in ("distances", "holes") for run in runs]  # noqa: E731

@@ -7,6 +7,7 @@ import ast
 import hashlib
 import json
 import platform
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
 from importlib import metadata
@@ -53,16 +54,12 @@ def code_files(script: Path, package: Path, *modules: str) -> list[Path]:
     found, queue = {script}, [script]
     names = list(modules)
     while queue:
-        names += _imports(queue.pop(), package)
+        names += _code(queue.pop(), package)[1]
         while names:
-            parts = names.pop().split(".")
-            # importing a.b.c runs a/__init__, a/b/__init__ and a/b/c
-            for depth in range(1, len(parts) + 1):
-                base = package.parent.joinpath(*parts[:depth])
-                for module in (base.with_suffix(".py"), base / "__init__.py"):
-                    if module.is_file() and module not in found:
-                        found.add(module)
-                        queue.append(module)
+            for module in _module_files(names.pop(), package):
+                if module not in found:
+                    found.add(module)
+                    queue.append(module)
     for name in modules:
         file = package.parent.joinpath(*name.split(".")).with_suffix(".py")
         if file not in found:
@@ -70,25 +67,49 @@ def code_files(script: Path, package: Path, *modules: str) -> list[Path]:
     return sorted(found)
 
 
-def _imports(file: Path, package: Path) -> list[str]:
-    names = []
-    for node in ast.walk(ast.parse(file.read_bytes(), filename=str(file))):
+@cache  # a process sees each file once: every job of a workflow asks for the code of all stages
+def _code(file: Path, package: Path) -> tuple[str, list[str]]:
+    """A file's digest, and the names of `package` that it imports."""
+    text, names = file.read_bytes(), []
+    for node in _statements(ast.parse(text, filename=str(file)).body):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
             names += [node.module] + [f"{node.module}.{alias.name}" for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             raise SyntaxError(f"{file}: relative imports are not followed by the code digest")
-    return [name for name in names if name.split(".")[0] == package.name]
+    return hashlib.sha256(text).hexdigest(), [name for name in names if name.split(".")[0] == package.name]
+
+
+def _statements(body: list[ast.AST]) -> Iterator[ast.AST]:
+    """All statements, however nested, without the expressions, where no import can be."""
+    for node in body:
+        yield node
+        for part in ("body", "orelse", "finalbody", "handlers", "cases"):
+            yield from _statements(getattr(node, part, ()))
+
+
+@cache
+def _module_files(name: str, package: Path) -> list[Path]:
+    """The files that importing a name runs: of a.b.c those of a, a.b and a.b.c, where they are modules."""
+    parts, files = name.split("."), []
+    for depth in range(1, len(parts) + 1):
+        base = package.parent.joinpath(*parts[:depth])
+        files += [file for file in (base.with_suffix(".py"), base / "__init__.py") if file.is_file()]
+    return files
 
 
 @cache
 def code_digest(script: Path, package: Path, *modules: str) -> str:
     """Digest of the contents of a script, the modules it imports and the `modules` it imports by name."""
     files = code_files(script, package, *modules)
-    return digest(
-        {file.relative_to(package.parent).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
-    )
+    return digest({file.relative_to(package.parent).as_posix(): _code(file, package)[0] for file in files})
+
+
+def forget_code() -> None:
+    """Read files anew: for a process that edits them."""
+    for known in (code_digest, _code, _module_files):
+        known.cache_clear()
 
 
 def describe(params: dict, inputs: dict[str, str], threads: int) -> dict[str, str]:
