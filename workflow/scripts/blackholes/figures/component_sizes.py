@@ -47,7 +47,7 @@ def draw(steps: Sequence[int], labels: Mapping[str, np.ndarray], experiment: str
                     )
             axes.set_title(f"step {step:,}", fontsize=8)
             axes.grid(axis="x", visible=False)
-            axes.set_xticks(place, [f"{a}" if a == b else f"{a}–{b}" for a, b in classes])
+            axes.set_xticks(place, [f"{a:,}" if a == b else f"{a:,}–{b:,}" for a, b in classes])
             style.count_axis(axes, top=vocabulary * 1.12)
             axes.tick_params(axis="x", length=0, labelsize=6.5)  # 33–64 beside 65–128
             if len(classes) > 9:  # 1,025–2,048 beside 2,049–4,096
@@ -91,7 +91,7 @@ def distribution(labels: np.ndarray, classes: Sequence[tuple[int, int]]) -> tupl
 
 def _short(number: float) -> str:
     return (
-        f"{number:.0f}"
+        f"{number:,.0f}"
         if number == round(number) or number >= 10
         else f"{number:.1f}"
         if number >= 0.1

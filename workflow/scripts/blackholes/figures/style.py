@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter
 
 from blackholes.artifacts.files import atomic
 
@@ -103,6 +103,7 @@ _STYLE = {
 }
 _PIXELS = 500  # columns that a curve of a full-width figure is reduced to
 _LINEAR = 0.4  # width of the part from step 0 to 1, in decades
+_WHOLE = "{x:,.0f}"  # format of a tick
 
 RUN = {"color": COLOURS["run"], "linewidth": 0.45, "alpha": 0.4}
 
@@ -168,7 +169,7 @@ def step_axis(axes: Axes, last: int, label: bool = True) -> None:
 def _steps(axes: Axes, major: Sequence[int], minor: Sequence[int]) -> None:
     axes.xaxis.set_major_locator(FixedLocator(major))
     axes.xaxis.set_minor_locator(FixedLocator(minor))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
+    axes.xaxis.set_major_formatter(_WHOLE)
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
@@ -183,7 +184,7 @@ def log_axis(axes: Axes, last: int) -> None:
 
 def linear_step_axis(axes: Axes, last: int) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
+    axes.xaxis.set_major_formatter(_WHOLE)
     axes.set_xlim(0, max(last, 1) * 1.02)
     axes.set_xlabel("training step")
 
@@ -191,6 +192,7 @@ def linear_step_axis(axes: Axes, last: int) -> None:
 def count_axis(axes: Axes, label: str = "", top: float = 1, ticks: int = 5) -> None:
     """Whole numbers from 0 to a little above `top`."""
     axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=ticks, min_n_ticks=2))
+    axes.yaxis.set_major_formatter(_WHOLE)
     axes.set_ylim(-0.03 * max(top, 1), max(top, 1) * 1.1)
     axes.set_ylabel(label)
 
