@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest -m "not slow and not slurm"
+HALF := tests/e2e/test_checkpoints.py tests/e2e/test_refusals.py tests/e2e/test_reproduction.py
 CONFIG ?= config/quick.yaml
 export PYTHONPATH := workflow/scripts
 
@@ -34,10 +35,11 @@ show: setup  ## the table of results again
 	@$(BIN)/python -m blackholes.show results
 
 test: setup  ## the tests, but for those that take minutes or need a cluster
-	@echo "== testing"
-	@said=$$(mktemp); $(PYTEST) tests/e2e >$$said 2>&1 & e2e=$$!; \
-	  $(PYTEST) tests/unit tests/gpu; unit=$$?; echo "== end to end, beside them"; \
-	  wait $$e2e; e2e=$$?; cat $$said; rm $$said; exit $$((unit + e2e))
+	@echo "== testing, in two halves side by side"
+	@said=$$(mktemp); export FINISHED_RUN=$$(mktemp -d); \
+	  $(PYTEST) tests/e2e $(HALF:%=--ignore=%) >$$said 2>&1 & other=$$!; \
+	  $(PYTEST) tests/unit tests/gpu $(HALF); one=$$?; echo "== the half beside it"; \
+	  wait $$other; other=$$?; cat $$said; rm -r $$said $$FINISHED_RUN; exit $$((one + other))
 
 test-slow: setup  ## all tests; those that need hardware which is missing say so and are skipped
 	@$(BIN)/python -m pytest
@@ -46,7 +48,7 @@ test-kill: setup  ## ten times in a row: a training run is killed at ten random 
 	@for round in 1 2 3 4 5 6 7 8 9 10; do echo "== round $$round of 10"; \
 	  $(BIN)/python -m pytest -q -rP tests/unit/test_resume.py::test_ten_kills_at_random_moments || exit 1; done
 
-bench: setup  ## ours beside the notebooks' methods and the usual libraries, in one run (half an hour)
+bench: setup  ## ours beside the notebooks' methods and the usual libraries, in one run (20 minutes)
 	@$(BIN)/python benchmarks/training.py
 	@$(BIN)/python benchmarks/training.py --side-by-side
 	@$(BIN)/python benchmarks/distances.py

@@ -1,5 +1,8 @@
 """One finished run of the whole workflow, tiny, that the end-to-end tests look at or copy."""
 
+import fcntl
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -16,10 +19,19 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory):
-    """A checkout in which the whole workflow has run, as users start it. Not to be changed: `copy` it."""
-    checkout = Checkout.fresh(tmp_path_factory.mktemp("finished"))
-    checkout.run()
-    return checkout
+    """A checkout in which the whole workflow has run, as users start it. Not to be changed: `copy` it.
+
+    Several pytests side by side share one, in the folder FINISHED_RUN; the first that needs it makes it.
+    """
+    shared = os.environ.get("FINISHED_RUN")
+    folder = Path(shared) if shared else tmp_path_factory.mktemp("finished")
+    with open(folder / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "done").exists():
+            shutil.rmtree(folder / "checkout", ignore_errors=True)
+            Checkout.fresh(folder / "checkout").run()
+            (folder / "done").touch()
+    return Checkout(folder / "checkout")
 
 
 @pytest.fixture
