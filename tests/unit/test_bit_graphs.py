@@ -124,6 +124,19 @@ def test_distances_in_cells(dtype):
     assert found.tolist() == [[max(abs(a - b) for a, b in zip(u, v, strict=True)) for v in rows] for u in rows]
 
 
+@pytest.mark.parametrize("height", [1, 7, None])
+@pytest.mark.parametrize("limit", [0, 1, 3])
+@pytest.mark.parametrize(("N", "D"), [(1, 1), (50, 1), (60, 3), (64, 40)])
+def test_near_in_cells_without_a_matrix(N, D, limit, height):
+    places = torch.randint(-3, 4, (N, D), generator=torch.Generator().manual_seed(N + D))
+    places[N // 2 :] = places[: N - N // 2] + torch.randint(-1, 2, (N - N // 2, D), generator=torch.default_generator)
+    places[:, 0] *= 2**31 - 100  # as far as float32 goes, both ways
+    places[:, -1] += 5
+    blocks = list(cells.near(places, limit, height))
+    assert [start for start, _ in blocks] == list(range(0, N, height or N))
+    assert torch.equal(torch.cat([rows for _, rows in blocks]), cells.chebyshev(places) <= limit)
+
+
 def test_cells_refuse(bad_input):
     with pytest.raises(UserError, match=r"vectors are torch\.float64"):
         cells.ordinals(torch.zeros(1, 1, dtype=torch.float64))

@@ -199,6 +199,16 @@ def test_few_vectors_are_drawn_and_all_are_counted(tmp_path, monkeypatch):
     assert tensors["cluster_tree"].shape == (4, 2)
 
 
+def test_vectors_that_touch_are_counted_beyond_those_drawn(tmp_path, monkeypatch):
+    monkeypatch.setattr(overdensity, "DRAWN", 5)
+    places = torch.tensor([0, 4, 5, 9, 13, 17, 18, 19, 23, 27])  # in cells: 7 groups
+    W = (2.0**-12 * (1 + places[:, None] * torch.tensor([2**-7, 0, 2**-7]))).bfloat16()
+    _, _, rows, tensors = run(tmp_path, W, torch.ones(10, dtype=torch.bool))
+    assert rows["cluster vectors"] == 10
+    assert rows["cluster parts that touch"] == 7
+    assert tensors["cluster_touching"].tolist() == [0, 1, 1, 3, 4, 5, 5, 5, 8, 9]
+
+
 @pytest.mark.parametrize(
     ("W", "edges", "cluster", "zeros"),
     [

@@ -106,8 +106,8 @@ def describe(
         `cluster_token_ids` (n,): all its tokens. Of its K different vectors: `cluster_vectors` (K, D);
         `cluster_vector_token_ids` (K,), the smallest with this vector; `cluster_populations` (K,), how many have it;
         `cluster_varies` bool (D,), dimensions in which they differ; `cluster_extent` (D,), how far, in cells.
+        `cluster_touching` (K,): label of the component of the graph that joins vectors at most one cell apart.
         Of the first k ≤ 1,024 of these: `cluster_distances` float32 (k, k); `cluster_cells` (k, k), Chebyshev;
-        `cluster_touching` (k,): label of the component of the graph that joins vectors at most one cell apart;
         `cluster_tree` (k − 1, 2): edges of the minimum spanning tree.
     """
     found = pairs.pair_statistics(blocks)
@@ -237,7 +237,8 @@ def _in_cells(vectors: Tensor, equal: Tensor, members: Tensor) -> dict[str, Tens
     drawn = different[:DRAWN]
     varying = extent > 0
     varying[0] |= not varying.any()  # at least one dimension to compare
-    apart = cells.chebyshev(cells.ordinals(drawn[:, varying]))
+    places = cells.ordinals(different[:, varying])
+    touching = ((start, (~rows).float()) for start, rows in cells.near(places, 1))
     distances = euclidean_matrix(drawn)
     tree = minimum_spanning_tree(distances.double().numpy()).tocoo()
     return {
@@ -247,8 +248,8 @@ def _in_cells(vectors: Tensor, equal: Tensor, members: Tensor) -> dict[str, Tens
         "varies": extent > 0,
         "extent": extent,
         "distances": distances,
-        "cells": apart,
-        "touching": bit_graphs.components(bit_graphs.adjacency([(0, apart.float())], 1)),
+        "cells": cells.chebyshev(places[:DRAWN]),
+        "touching": bit_graphs.components(bit_graphs.adjacency(touching, 0)),
         "tree": torch.from_numpy(np.sort(np.stack([tree.row, tree.col], 1), 1)).long(),
     }
 

@@ -1,11 +1,14 @@
 """Lattices of the floating formats in which checkpoints are stored: distances in cells (DESIGN section 2)."""
 
+from collections.abc import Iterator
+
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from blackholes.kernels.checks import refuse_non_finite, require
 
+_PAIRS, _DIMENSIONS = 2**20, 8  # looked at together
 BITS = {torch.bfloat16: torch.int16, torch.float16: torch.int16, torch.float32: torch.int32}
 
 
@@ -25,3 +28,27 @@ def chebyshev(places: Int64[Tensor, "N D"]) -> Int64[Tensor, "N N"]:
     """Largest difference in any dimension, between all rows of `ordinals`: their distance in cells. Exact."""
     exact = places.double()  # ordinals and their differences are below 2**53
     return torch.cdist(exact, exact, p=torch.inf).long()
+
+
+def near(
+    places: Int64[Tensor, "N D"], limit: int, height: int | None = None
+) -> Iterator[tuple[int, Bool[Tensor, "n N"]]]:
+    """(first row, `height` rows) of the matrix `chebyshev(places) <= limit`, which is never made. Exact.
+
+    A pair is dropped at the first dimensions that part it, those of largest extent first, so that vectors which are
+    far apart cost next to nothing.
+    """
+    N, D = places.shape
+    order = (places.amax(0) - places.amin(0)).argsort(descending=True, stable=True)
+    places = places[:, order]
+    height = height or max(1, _PAIRS // N)
+    for start in range(0, N, height):
+        rows = places[start : start + height]
+        hits = (rows[:, None, 0] - places[None, :, 0]).abs() <= limit
+        for left in range(1, D, _DIMENSIONS):
+            i, j = hits.nonzero(as_tuple=True)
+            if not len(i):
+                break
+            part = slice(left, left + _DIMENSIONS)
+            hits[i, j] = ((rows[i, part] - places[j, part]).abs() <= limit).all(1)
+        yield start, hits
