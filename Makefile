@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest -m "not slow and not slurm"
-HALF := tests/e2e/test_checkpoints.py tests/e2e/test_refusals.py tests/e2e/test_reproduction.py
+HALF := tests/e2e/test_checkpoint_runs.py tests/e2e/test_refusals.py tests/e2e/test_reproduction.py
 CONFIG ?= config/quick.yaml
 export PYTHONPATH := workflow/scripts
 

@@ -84,3 +84,10 @@ def test_everything_imported_is_a_direct_dependency():
     assert {"torch", "numpy"} <= imported, "the search itself works"
     direct = {canonicalize_name(requirement.name) for requirement in RUN}
     assert {canonicalize_name(COMES_WITH.get(name, name)) for name in imported} <= direct
+
+
+def test_no_two_test_modules_have_one_name():
+    """pytest imports them by their names alone."""
+    names = [path.name for path in ROOT.glob("tests/*/test_*.py")]
+    assert len(names) > 60
+    assert len(set(names)) == len(names)
