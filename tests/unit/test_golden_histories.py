@@ -96,7 +96,8 @@ def test_training_has_the_recorded_bytes(name):
         return record(name, digests(*train(**CASES[name])))
     known = json.loads(FILE.read_text())
     if machine() not in known:
-        pytest.skip(f"no digests of this processor and these versions; RECORD_GOLDEN=1 adds them: {machine()}")
+        how = "RECORD_GOLDEN=1 python -m pytest tests/unit/test_golden_histories.py adds them"
+        pytest.skip(f"no digests of this processor and these versions, {how}: {machine()}")
     assert digests(*train(**CASES[name])) == known[machine()][name]
 
 
