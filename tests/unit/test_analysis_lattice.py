@@ -421,7 +421,8 @@ def test_after_a_kill_the_same_bytes(tmp_path, history):
     out = tmp_path / "out"
     out.mkdir()
     code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import time; from blackholes.lattice import displacements as lattice\n"
+        "import sys; sys.path.insert(0, sys.argv[1]); import time; "
+        "from blackholes.lattice import displacements as lattice\n"
         "files = lattice.Outputs(*sys.argv[3:])\n"
         "lattice.write(sys.argv[2], files, budget_gb=0.01, progress=lambda *_: time.sleep(0.2))"
     )

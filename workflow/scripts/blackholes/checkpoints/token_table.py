@@ -40,7 +40,8 @@ def write(
         tokenizer: tokenizer.json; without it texts are empty and categories `unknown`.
 
     Columns: `hole` (empty: a singleton), `in_box`, `in_cluster` (0, 1), `text`, `category`, `script`, `merge_rank` and
-    round trips (0, 1) as checkpoints.token_texts explains; the indicators of kernels.indicators and the `rank` they give.
+    round trips (0, 1) as checkpoints.token_texts explains; the indicators
+    of kernels.indicators and the `rank` they give.
 
     The reference of the indicators, tokens taken to be unused, is found and not given: members of black holes, for no
     two trained tokens end in the same place, and the overdensity's cluster, which holds their neighbours. (Fishing
