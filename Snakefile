@@ -9,7 +9,7 @@ from snakemake.utils import min_version
 min_version("9.27")
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 
-from blackholes import locks
+from blackholes.orchestration import locks
 
 if workflow.is_main_process:
     locks.hold()  # and release what a killed Snakemake left locked

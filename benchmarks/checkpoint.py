@@ -108,7 +108,8 @@ def check(folder: Path, tokens: int, in_box: int) -> None:
 
 def census_alone(folder: Path) -> float:
     """Seconds of the census of an embedding that is in memory."""
-    from blackholes.analysis import census, checkpoints
+    from blackholes.checkpoints import census
+    from blackholes.checkpoints import embedding as checkpoints
 
     W = checkpoints.read_embedding(folder / "results/checkpoints/planted/W.safetensors")
     census.holes(W[:1000])

@@ -22,11 +22,11 @@ from blackholes.artifacts.tensors import write_tensors
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "workflow" / "scripts"
 JOBS = {  # run in the folder of the history
-    "distances": "from blackholes.analysis import distances; "
+    "distances": "from blackholes.runs import distances; "
     "distances.write_chebyshev('history.safetensors', 'distances.safetensors')",
-    "black holes": "from blackholes.analysis import black_holes; "
+    "black holes": "from blackholes.runs import black_holes; "
     "black_holes.write('history.safetensors', 'counts.safetensors', 'events.csv')",
-    "graphs, three adjacencies": "from blackholes.analysis import graphs; from blackholes.config import ADJACENCY; "
+    "graphs, three adjacencies": "from blackholes.runs import graphs; from blackholes.config import ADJACENCY; "
     "rules = {name: rule.model_dump() for name, rule in ADJACENCY.items()}; "
     "graphs.write_graph_statistics('history.safetensors', 'distances.safetensors', rules, 'graphs.safetensors')",
 }

@@ -116,7 +116,7 @@ def whole_file(folder: Path, history: Path | None, steps: int, V: int) -> None:
 
 
 def lattice_outputs() -> list[str]:
-    from blackholes.analysis.lattice import Outputs
+    from blackholes.lattice.displacements import Outputs
 
     return list(Outputs.__annotations__)
 

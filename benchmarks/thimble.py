@@ -23,7 +23,7 @@ V, D = 10_000, 64
 def prepare(steps):
     """Token ids, and the settings of config/thimble.yaml but for `steps`."""
     import numpy as np
-    from blackholes.config import Experiment
+    from blackholes.config.model import Experiment
 
     weights = 1 / np.arange(1, 1 + V * 3 // 5)
     ids = np.random.default_rng(0).choice(len(weights), 40_000, p=weights / weights.sum()).astype(np.uint16)
@@ -66,8 +66,9 @@ def made_up(path, steps):
 def analyse(history, steps):
     """Wall time of each analysis of the whole history, and the memory that it took at most."""
     import torch
-    from blackholes.analysis import black_holes, geometry, graphs, histories
-    from blackholes.config import ADJACENCY
+    from blackholes.artifacts import histories
+    from blackholes.config.model import ADJACENCY
+    from blackholes.runs import black_holes, geometry, graphs
 
     with tempfile.TemporaryDirectory() as folder:
         path = history or str(made_up(Path(folder, "embedding_evolution.h5"), steps))
@@ -93,7 +94,7 @@ def analyse(history, steps):
 
 
 def read(path):
-    from blackholes.analysis.histories import open_history
+    from blackholes.artifacts.histories import open_history
 
     with open_history(path) as source:
         for _ in source.chunks(50):

@@ -98,7 +98,7 @@ METHODS = {
 
 def prepare():
     """The builtin corpus, and the settings of the default experiment but for `steps`."""
-    from blackholes.config import Experiment
+    from blackholes.config.model import Experiment
     from blackholes.training import corpus
 
     text = corpus.clean(corpus.read({"source": "builtin"}).text, 128).text

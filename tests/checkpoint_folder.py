@@ -4,8 +4,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import torch
-from blackholes.analysis import census, overdensity, overdensity_distances, token_table
 from blackholes.artifacts.tensors import write_tensors
+from blackholes.checkpoints import census, overdensity, overdensity_distances, token_table
 
 BASIS = {"north": 2, "meridian": 1, "equinox": 3}
 AUTOMATIC = {"lat": None, "lon": None, "r": None}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import reference
 import torch
-from blackholes.config import Experiment
+from blackholes.config.model import Experiment
 from blackholes.training import model
 from blackholes.training.stacked import StackedRuns
 

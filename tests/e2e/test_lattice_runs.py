@@ -5,7 +5,7 @@ import json
 
 import h5py
 import torch
-from blackholes.analysis.histories import open_history
+from blackholes.artifacts.histories import open_history
 from blackholes.kernels import lattice
 from e2e.checkout import metadata
 from safetensors import safe_open

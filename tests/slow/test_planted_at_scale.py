@@ -4,8 +4,8 @@ import csv
 import json
 
 import pytest
-from blackholes.analysis import census, overdensity, overdensity_distances
 from blackholes.artifacts.tensors import write_tensors
+from blackholes.checkpoints import census, overdensity, overdensity_distances
 from planted import BOX, HOLE_TOKENS, POPULATIONS, ZERO_PAIRS, embedding
 
 V, D, IN_BOX = 151_936, 2_560, 20_373

@@ -6,9 +6,9 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from blackholes.analysis import black_holes
 from blackholes.artifacts.tensors import open_tensors
 from blackholes.kernels import duplicates
+from blackholes.runs import black_holes
 from helpers import BAD_HISTORIES, random_history, refuses_bad_histories, reported, write_history
 from hypothesis import example, given, settings
 from hypothesis import strategies as st

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from blackholes.analysis import distances
-from blackholes.analysis.histories import chunk_length, open_history
+from blackholes.artifacts.histories import chunk_length, open_history
 from blackholes.artifacts.tensors import open_tensors, write_tensors
 from blackholes.errors import UserError
 from blackholes.kernels.distances import chebyshev_matrices
+from blackholes.runs import distances
 from helpers import BAD_HISTORIES, random_history, refuses_bad_histories, reported, write_history
 from hypothesis import given
 from hypothesis import strategies as st

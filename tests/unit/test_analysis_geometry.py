@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from blackholes.analysis import geometry
 from blackholes.artifacts.tensors import open_tensors
+from blackholes.runs import geometry
 from helpers import BAD_HISTORIES, random_history, refuses_bad_histories, reported, write_history
 
 SERIES = (

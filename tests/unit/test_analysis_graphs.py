@@ -3,11 +3,11 @@
 import networkx as nx
 import pytest
 import torch
-from blackholes.analysis import black_holes, graphs
-from blackholes.analysis.distances import write_chebyshev
 from blackholes.artifacts.tensors import open_tensors, write_tensors
 from blackholes.errors import UserError
 from blackholes.kernels import bf16
+from blackholes.runs import black_holes, graphs
+from blackholes.runs.distances import write_chebyshev
 from helpers import ADJACENCY, BAD_HISTORIES, names, put, random_history, refuses_bad_histories, reported, write_history
 
 INTEGERS = ("n_components", "largest_component_size", "n_isolated", "n_edges")

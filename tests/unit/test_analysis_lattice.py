@@ -12,11 +12,11 @@ from pathlib import Path
 import h5py
 import pytest
 import torch
-from blackholes.analysis import lattice
 from blackholes.artifacts.tensors import open_tensors, write_tensors
 from blackholes.errors import UserError
 from blackholes.kernels import backends
 from blackholes.kernels import lattice as kernel
+from blackholes.lattice import displacements as lattice
 from helpers import BAD_HISTORIES, KEY, names, put, random_history, refuses_bad_histories, reported, write_history
 
 FILES = {
@@ -421,7 +421,8 @@ def test_after_a_kill_the_same_bytes(tmp_path, history):
     out = tmp_path / "out"
     out.mkdir()
     code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import time; from blackholes.analysis import lattice\n"
+        "import sys; sys.path.insert(0, sys.argv[1]); import time; "
+        "from blackholes.lattice import displacements as lattice\n"
         "files = lattice.Outputs(*sys.argv[3:])\n"
         "lattice.write(sys.argv[2], files, budget_gb=0.01, progress=lambda *_: time.sleep(0.2))"
     )

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 from blackholes import show
-from blackholes.analysis import overdensity, snowballs
 from blackholes.artifacts.tensors import open_tensors, write_tensors
+from blackholes.checkpoints import overdensity
 from blackholes.errors import UserError
 from blackholes.kernels import snowball
+from blackholes.snowballs import sweep as snowballs
 from helpers import names, reported
 from scipy import stats
 

@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from blackholes.analysis import summary
 from blackholes.artifacts.files import write_table
 from blackholes.artifacts.tensors import write_tensors
 from blackholes.errors import UserError
+from blackholes.runs import summary
 from helpers import names
 
 LOG = ["step", "loss", "grad_norm", "learning_rate"]

@@ -6,8 +6,8 @@ import math
 
 import pytest
 import torch
-from blackholes.analysis import census
 from blackholes.artifacts.tensors import write_tensors
+from blackholes.checkpoints import census
 from blackholes.errors import UserError
 from helpers import names
 from planted import HOLE_TOKENS, POPULATIONS, ZERO_PAIRS, embedding

@@ -9,7 +9,8 @@ import pytest
 import tokenizers_by_hand as by_hand
 import torch
 from blackholes.errors import UserError
-from blackholes.figures import checkpoint_data, distance_distribution, overdensity_graph, style, token_ranking
+from blackholes.figures import style
+from blackholes.figures.checkpoints import checkpoint_data, distance_distribution, overdensity_graph, token_ranking
 from checkpoint_folder import make
 from matplotlib.text import Text
 from planted import embedding
@@ -161,7 +162,7 @@ def test_names_that_the_font_can_draw(text, shown):
 
 
 def test_categories_are_those_of_the_table_and_have_colours_of_their_own():
-    from blackholes.analysis.token_texts import CATEGORIES
+    from blackholes.checkpoints.token_texts import CATEGORIES
 
     assert set(style.CATEGORIES) == set(CATEGORIES)
     assert len(set(style.CATEGORIES.values())) == len(CATEGORIES)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from blackholes.analysis import checkpoint_files as files
+from blackholes.artifacts import checkpoint_files as files
 from blackholes.artifacts.tensors import write_tensors
 from blackholes.errors import UserError
 from planted import NAME, append_hole, write_sharded
@@ -226,7 +226,7 @@ def test_a_tokenizer_lies_beside_the_weights(tmp_path):
 
 
 def test_rules_may_ask_without_torch():
-    code = "import sys, blackholes.analysis.checkpoint_files; print('torch' in sys.modules)"
+    code = "import sys, blackholes.artifacts.checkpoint_files; print('torch' in sys.modules)"
     where = Path(files.__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=where, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from blackholes.analysis import checkpoint_files, checkpoints
+from blackholes.artifacts import checkpoint_files
 from blackholes.artifacts.tensors import open_tensors, write_tensors
+from blackholes.checkpoints import embedding as checkpoints
 from blackholes.errors import UserError
 from helpers import names, reported
 from planted import append_hole, write_sharded
@@ -84,7 +85,8 @@ def test_what_is_not_our_embedding(tmp_path, tensors):
 
 READ = """
 import json, resource, sys
-from blackholes.analysis import checkpoint_files, checkpoints
+from blackholes.artifacts import checkpoint_files
+from blackholes.checkpoints import embedding as checkpoints
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 checkpoints.write_embedding(checkpoint_files.locate(sys.argv[1]), sys.argv[2])
 print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before))

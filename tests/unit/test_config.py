@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from blackholes import config, config_reference
+from blackholes.config.model import model as config
+from blackholes.config.model import reference as config_reference
 from blackholes.errors import UserError
 from hypothesis import given
 from hypothesis import strategies as st
@@ -54,7 +55,7 @@ def test_the_top_level_keys_are_the_interface():
 
 
 def test_importing_costs_no_torch():
-    code = "import sys, blackholes.config; print('torch' in sys.modules or 'numpy' in sys.modules)"
+    code = "import sys, blackholes.config.model; print('torch' in sys.modules or 'numpy' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT / "workflow/scripts", capture_output=True, text=True, check=True
     )
@@ -179,7 +180,7 @@ def test_the_reference_is_generated():
 
 def test_the_module_prints_the_reference():
     done = subprocess.run(
-        [sys.executable, "-m", "blackholes.config"],
+        [sys.executable, "-m", "blackholes.config.model"],
         cwd=ROOT / "workflow/scripts",
         capture_output=True,
         encoding="utf-8",

@@ -3,8 +3,8 @@
 import re
 
 import pytest
-from blackholes import config
-from blackholes.config_snowballs import Snowball
+from blackholes.config.model import model as config
+from blackholes.config.snowballs import Snowball
 from blackholes.errors import UserError
 
 

@@ -13,8 +13,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 import torch
-from blackholes import config
 from blackholes.artifacts.tensors import open_tensors, write_tensors
+from blackholes.config.model import model as config
 from blackholes.errors import UserError
 from blackholes.training import corpus, tokens
 from blackholes.training.vocabulary import character

@@ -9,10 +9,11 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-from blackholes.analysis import black_holes, distances, geometry, graphs, lattice, summary
 from blackholes.artifacts.files import atomic, write_table, write_text
 from blackholes.artifacts.tensors import TensorWriter, write_tensors
 from blackholes.errors import UserError
+from blackholes.lattice import displacements as lattice
+from blackholes.runs import black_holes, distances, geometry, graphs, summary
 from helpers import ADJACENCY, names, random_history, write_history
 
 FLOATS = torch.float32

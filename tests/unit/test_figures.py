@@ -198,8 +198,8 @@ def test_a_published_run_stays_small(tmp_path):
     rng = np.random.default_rng(1)
     slow = np.cumsum(rng.random((16, 10_001)) < 0.01, axis=1)
     noisy = slow + (rng.random((16, 10_001)) < 0.02)
-    means = importlib.import_module("blackholes.figures.black_hole_means").draw(noisy, slow, noisy)
-    loss = importlib.import_module("blackholes.figures.loss_curves").draw(
+    means = importlib.import_module("blackholes.figures.runs.black_hole_means").draw(noisy, slow, noisy)
+    loss = importlib.import_module("blackholes.figures.runs.loss_curves").draw(
         np.arange(1, 10_002), rng.random((16, 10_001))
     )
     for name, figure in {"means": means, "loss": loss}.items():
@@ -250,7 +250,7 @@ def test_smoothing_is_the_mean_of_the_neighbourhood():
 
 
 def test_distribution_adds_up():
-    module = importlib.import_module("blackholes.figures.component_sizes")
+    module = importlib.import_module("blackholes.figures.runs.component_sizes")
     classes = module.size_classes(V)
     assert classes[:4] == [(1, 1), (2, 2), (3, 4), (5, 8)]
     labels = np.r_[np.zeros(51, int), 51, 51, np.arange(53, V)]
@@ -265,7 +265,7 @@ def test_distribution_adds_up():
 
 
 def test_holes_keep_their_colours_and_names_fit():
-    module = importlib.import_module("blackholes.figures.hole_members")
+    module = importlib.import_module("blackholes.figures.runs.hole_members")
     labels = canonical(np.stack([np.zeros(V, int), np.arange(V) // 2]))
     colours = module.hole_colours(labels)
     assert colours[0] == style.HOLES[0]

@@ -5,9 +5,9 @@ import pytest
 import reference
 import torch
 import torch.nn.functional as F
-from blackholes.kernels import _gpt2_loops as loops
 from blackholes.kernels import gpt2
-from blackholes.training import model
+from blackholes.training import cpu_loops as loops
+from blackholes.training import cpu_step, model
 from blackholes.training.windows import split_targets
 from numba import njit
 
@@ -81,7 +81,7 @@ def by_stack(shape, weights, dtype, tokens, targets):
 def by_hand(shape, weights, dtype, tokens, targets, threads=1):
     weights = {name: weight.to(dtype) for name, weight in weights.items()}
     gradients = {name: torch.full_like(weight, torch.nan) for name, weight in weights.items()}
-    step = gpt2.CpuStep(weights, gradients, *tokens.shape, shape["heads"], threads)
+    step = cpu_step.CpuStep(weights, gradients, *tokens.shape, shape["heads"], threads)
     return step(tokens, targets), gradients
 
 
@@ -225,7 +225,7 @@ def test_threads_only_change_the_order_of_sums(threads, batch):
 def test_a_step_again_is_the_same_to_the_bit(dtype, threads):
     weights, pair = make_weights(REAL, dtype=dtype), split_targets(make_chunk(REAL, 5), 1)
     gradients = {name: torch.empty_like(weight) for name, weight in weights.items()}
-    step = gpt2.CpuStep(weights, gradients, 5, REAL["context"], REAL["heads"], threads)
+    step = cpu_step.CpuStep(weights, gradients, 5, REAL["context"], REAL["heads"], threads)
     first = step(*pair), {name: gradient.clone() for name, gradient in gradients.items()}
     other = step(*split_targets(make_chunk(REAL, 5, seed=1), 2)), gradients  # leaves nothing behind
     assert not same_bits(other, first)
@@ -235,7 +235,7 @@ def test_a_step_again_is_the_same_to_the_bit(dtype, threads):
 
 def test_weights_are_read_anew():
     weights, pair = make_weights(SMALL), split_targets(make_chunk(SMALL, 2), 1)
-    step = gpt2.CpuStep(weights, {name: torch.empty_like(w) for name, w in weights.items()}, 2, 12, 2)
+    step = cpu_step.CpuStep(weights, {name: torch.empty_like(w) for name, w in weights.items()}, 2, 12, 2)
     before = step(*pair)
     weights["transformer.h.1.mlp.c_fc.bias"].add_(1.0)
     assert step(*pair) == pytest.approx(by_hand(SMALL, weights, torch.float32, *pair)[0], rel=0) != before
@@ -246,7 +246,7 @@ def test_processors_without_bfloat16_products(shape, batch, spread, monkeypatch)
     weights, pair = make_weights(shape, spread), split_targets(make_chunk(shape, batch), 1)
     _, exact = formula(shape, weights, torch.float64, *pair)
     native_loss, native = by_hand(shape, weights, torch.bfloat16, *pair)
-    monkeypatch.setattr(gpt2, "_has_fast_products", lambda dtype: dtype == torch.float32)
+    monkeypatch.setattr(cpu_step, "_has_fast_products", lambda dtype: dtype == torch.float32)
     loss, gradients = by_hand(shape, weights, torch.bfloat16, *pair)
     assert apart(loss, native_loss) < 2**-10
     for name in exact:

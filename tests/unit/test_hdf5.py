@@ -8,8 +8,8 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from blackholes.analysis.histories import open_history
 from blackholes.artifacts.hdf5 import Hdf5Writer
+from blackholes.artifacts.histories import open_history
 from blackholes.artifacts.provenance import file_digest
 from blackholes.artifacts.tensors import write_tensors
 from blackholes.errors import UserError

@@ -2,8 +2,10 @@
 
 import pytest
 import torch
-from blackholes.analysis import checkpoint_files, checkpoints, hub
+from blackholes.artifacts import checkpoint_files
 from blackholes.artifacts.tensors import write_tensors
+from blackholes.checkpoints import embedding as checkpoints
+from blackholes.checkpoints import hub
 from blackholes.errors import UserError
 from helpers import names
 from hub_server import COMMIT

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from blackholes.errors import UserError
-from blackholes.figures import lattice_data, lattice_phases, lattice_raster, style
+from blackholes.figures import style
+from blackholes.figures.lattice import lattice_data, lattice_phases, lattice_raster
 from matplotlib.text import Text
 from safetensors.numpy import save_file
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 from blackholes.errors import UserError
-from blackholes.kernels import _lattice_loops, backends, bf16, lattice
+from blackholes.kernels import backends, bf16, lattice
+from blackholes.kernels.compiled import lattice as _lattice_loops
 
 EVERY = torch.arange(-(2**15), 2**15, dtype=torch.int32).to(torch.int16).view(torch.bfloat16)
 FINITE = EVERY[EVERY.isfinite()]

@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from blackholes import locks
+from blackholes.orchestration import locks
 
 HOLD = "import sys; from blackholes import locks; print(locks.hold(sys.argv[1]), flush=True); sys.stdin.read()"
 

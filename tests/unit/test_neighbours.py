@@ -9,10 +9,10 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
-from blackholes.analysis import graphs
 from blackholes.artifacts.tensors import open_tensors
 from blackholes.errors import UserError
 from blackholes.kernels import backends, neighbours
+from blackholes.runs import graphs
 from helpers import ADJACENCY, put, random_history, write_history
 from hypothesis import given, settings
 from hypothesis import strategies as st

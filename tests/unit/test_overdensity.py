@@ -6,8 +6,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from blackholes.analysis import boxes, census, overdensity
 from blackholes.artifacts.tensors import open_tensors, write_tensors
+from blackholes.checkpoints import boxes, census, overdensity
 from blackholes.errors import UserError
 from blackholes.kernels import sphere
 from helpers import names

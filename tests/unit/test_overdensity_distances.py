@@ -9,8 +9,8 @@ from itertools import combinations
 import numpy as np
 import pytest
 import torch
-from blackholes.analysis import overdensity_distances as overdensity
 from blackholes.artifacts.tensors import open_tensors, write_tensors
+from blackholes.checkpoints import overdensity_distances as overdensity
 from blackholes.errors import UserError
 from blackholes.kernels.distances import euclidean_matrix
 from helpers import names, reported

@@ -8,13 +8,14 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from blackholes.analysis import published, reproduction
-from blackholes.analysis.published import CHECKPOINT, CHECKPOINT_SETTINGS, CHECKPOINT_VALUES
 from blackholes.artifacts.files import write_table
 from blackholes.artifacts.tensors import write_tensors
 from blackholes.errors import UserError
-from blackholes.figures import reproduction as figure
 from blackholes.figures import style
+from blackholes.figures.reproduction.reproduction import reproduction as figure
+from blackholes.reproduction import comparison as reproduction
+from blackholes.reproduction import published
+from blackholes.reproduction.published import CHECKPOINT, CHECKPOINT_SETTINGS, CHECKPOINT_VALUES
 from matplotlib.text import Text
 from planted import BOX, HOLE_TOKENS, POPULATIONS, ZERO_PAIRS
 

@@ -12,14 +12,15 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from blackholes import config
-from blackholes.analysis import measured, published, reproduction
-from blackholes.analysis.published import BFLOAT16, CONDITIONS, FLOAT32, ONE, SIXTEEN, VALUES, Value
 from blackholes.artifacts.files import write_table
 from blackholes.artifacts.tensors import write_tensors
+from blackholes.config.model import model as config
 from blackholes.errors import UserError
-from blackholes.figures import reproduction as figure
 from blackholes.figures import style
+from blackholes.figures.reproduction.reproduction import reproduction as figure
+from blackholes.reproduction import comparison as reproduction
+from blackholes.reproduction import measured, published
+from blackholes.reproduction.published import BFLOAT16, CONDITIONS, FLOAT32, ONE, SIXTEEN, VALUES, Value
 from helpers import names
 from matplotlib.text import Text
 from snakemake.utils import update_config
@@ -553,6 +554,6 @@ def test_a_bad_table_is_named(tmp_path):
 
 
 def test_the_figure_imports_no_torch():
-    check = "import sys; import blackholes.figures.reproduction, blackholes.analysis.published; "
+    check = "import sys; import blackholes.figures.reproduction.reproduction, blackholes.reproduction.published; "
     check += "sys.exit('torch' in sys.modules or 'matplotlib.pyplot' in sys.modules)"
     subprocess.run([sys.executable, "-c", check], check=True, cwd=ROOT / "workflow/scripts")

@@ -3,9 +3,9 @@
 from types import SimpleNamespace
 
 import pytest
-from blackholes import config
 from blackholes.artifacts.provenance import code_digest, forget_code
-from blackholes.recipes import Recipes
+from blackholes.config.model import model as config
+from blackholes.orchestration.recipes import Recipes
 
 STAGES = ("corpus", "train", "distances", "holes", "summary")
 RUNS = ["001", "002", "003"]

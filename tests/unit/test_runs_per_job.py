@@ -1,8 +1,8 @@
 """Which training runs share a job."""
 
 import pytest
-from blackholes import packing
-from blackholes.config import load
+from blackholes.config.model import load
+from blackholes.orchestration import packing
 
 ALL = {f"train_{name}_001_{last}" for name, last in (("qwen", "016"), ("normal", "004"))}
 

@@ -8,10 +8,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from blackholes.analysis import overdensity, snowballs
 from blackholes.artifacts.tensors import write_tensors
+from blackholes.checkpoints import overdensity
 from blackholes.errors import UserError
 from blackholes.figures import style
+from blackholes.snowballs import sweep as snowballs
 from matplotlib.text import Text
 
 MODULES = ["snowball_sweep", "z_scores", "snowball_elements"]

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tokenizers_by_hand as by_hand
 import torch
-from blackholes.analysis import token_table
 from blackholes.artifacts.tensors import open_tensors, write_tensors
+from blackholes.checkpoints import token_table
 from blackholes.errors import UserError
 from blackholes.kernels import indicators
 from checkpoint_folder import make, write_tokens

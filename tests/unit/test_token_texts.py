@@ -6,7 +6,7 @@ import unicodedata
 import numpy as np
 import pytest
 import tokenizers_by_hand as by_hand
-from blackholes.analysis import characters, token_texts
+from blackholes.checkpoints import characters, token_texts
 from blackholes.errors import UserError
 
 

@@ -1,12 +1,13 @@
 """The checked configuration, paths, and what rules share."""
 
-from blackholes import config as configuration
-from blackholes import packing
-from blackholes.analysis import checkpoint_files, published
+from blackholes.artifacts import checkpoint_files
+from blackholes.config import model as configuration
 from blackholes.artifacts.provenance import file_digest
 from blackholes.errors import UserError
 from blackholes.limits import LARGE
-from blackholes.recipes import Recipes
+from blackholes.orchestration import packing
+from blackholes.orchestration.recipes import Recipes
+from blackholes.reproduction import published
 from snakemake.exceptions import WorkflowError
 
 try:

@@ -65,9 +65,9 @@ for figure, (reads, category) in OF_EXPERIMENT.items():
             **RECIPES.stage(
                 f"figure_{figure}",
                 script="figure.py",
-                modules=[f"blackholes.figures.{figure}"],
+                modules=[f"blackholes.figures.runs.{figure}"],
                 after=figure_stages(reads),
-                figure=figure,
+                figure=f"runs.{figure}",
                 options=figure_options,
             ),
         script:
@@ -113,11 +113,13 @@ for kind, drawn in OF_ENTRIES.items():
                 f"{kind}_figures",
                 script="figures.py",
                 modules=[
-                    f"blackholes.figures.{figure}" for figure in drawn["figures"]
+                    f"blackholes.figures.{drawn['room']}.{figure}"
+                    for figure in drawn["figures"]
                 ],
                 after=lambda wildcards, kind=kind, drawn=drawn: [
                     (drawn["stage"], {kind: getattr(wildcards, kind)})
                 ],
+                room=drawn["room"],
                 figures=list(drawn["figures"]),
                 options=lambda wildcards, kind=kind: {
                     kind: getattr(wildcards, kind),
@@ -154,10 +156,10 @@ rule figure_hole_members:
         **RECIPES.stage(
             "figure_hole_members",
             script="figure.py",
-            modules=["blackholes.figures.hole_members"],
+            modules=["blackholes.figures.runs.hole_members"],
             after=lambda wildcards: own_corpus_stage(wildcards)
             + same_run("black_holes")(wildcards),
-            figure="hole_members",
+            figure="runs.hole_members",
             options=figure_options,
         ),
     script:
@@ -189,9 +191,9 @@ rule figure_experiments:
         **RECIPES.stage(
             "figure_experiments",
             script="figure.py",
-            modules=["blackholes.figures.experiments"],
+            modules=["blackholes.figures.runs.experiments"],
             after=figure_stages(["logs", "counts", "graphs", "tokens"], COMPARED),
-            figure="experiments",
+            figure="runs.experiments",
             options={
                 "experiments": [name for name in COMPARED for _ in run_numbers(name)],
                 "dpi": CONFIG.figures.dpi,

@@ -93,9 +93,9 @@ rule figure_reproduction:
         **RECIPES.stage(
             "figure_reproduction",
             script="figure.py",
-            modules=["blackholes.figures.reproduction"],
+            modules=["blackholes.figures.reproduction.reproduction"],
             after=lambda wildcards: [("reproduction", {})],
-            figure="reproduction",
+            figure="reproduction.reproduction",
             options={"dpi": CONFIG.figures.dpi},
         ),
     script:

@@ -1,8 +1,8 @@
 """Black holes of one run, at every step, what becomes of them, and the geometry of the cloud (row B)."""
 
-from blackholes.analysis import black_holes, geometry
 from blackholes.artifacts.job import open_job
 from blackholes.kernels import device
+from blackholes.runs import black_holes, geometry
 
 with open_job(snakemake) as job:
     on = device.choose(job.config["distances"]["device"])

@@ -1,7 +1,7 @@
 """Equal rows of a checkpoint's embedding: its black holes (row C)."""
 
-from blackholes.analysis import census
 from blackholes.artifacts.job import open_job
+from blackholes.checkpoints import census
 from blackholes.kernels import device
 
 with open_job(snakemake) as job:

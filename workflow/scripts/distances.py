@@ -1,8 +1,8 @@
 """Chebyshev matrices of one run (row B)."""
 
-from blackholes.analysis import distances
 from blackholes.artifacts.job import open_job
 from blackholes.kernels import device
+from blackholes.runs import distances
 
 with open_job(snakemake) as job:
     on = device.choose(job.config["distances"]["device"])

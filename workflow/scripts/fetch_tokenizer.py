@@ -1,7 +1,7 @@
 """tokenizer.json of a checkpoint on the Hugging Face hub (row C)."""
 
-from blackholes.analysis import hub
 from blackholes.artifacts.job import open_job
+from blackholes.checkpoints import hub
 
 with open_job(snakemake) as job:
     source = job.config["checkpoints"][job.wildcards.checkpoint]

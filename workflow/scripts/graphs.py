@@ -1,8 +1,8 @@
 """Components and densities of one run's graphs, for every adjacency and step (row B)."""
 
-from blackholes.analysis import graphs
 from blackholes.artifacts.job import open_job
 from blackholes.kernels import device
+from blackholes.runs import graphs
 
 with open_job(snakemake) as job:
     on = device.choose(job.config["distances"]["device"])

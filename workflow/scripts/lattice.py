@@ -1,7 +1,7 @@
 """Motion of a history on the lattice of bfloat16: displacements, their validation, tokens' lifecycle (row E)."""
 
-from blackholes.analysis import lattice
 from blackholes.artifacts.job import open_job
+from blackholes.lattice import displacements as lattice
 
 with open_job(snakemake) as job:
     said = lattice.write(

@@ -1,7 +1,7 @@
 """The sphere, the box and what lies in it, the holes' centroid and spread (row C)."""
 
-from blackholes.analysis import overdensity
 from blackholes.artifacts.job import open_job
+from blackholes.checkpoints import overdensity
 from blackholes.kernels import device
 
 with open_job(snakemake) as job:

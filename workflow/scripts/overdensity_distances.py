@@ -1,7 +1,7 @@
 """Exact distances between the tokens of the box, and what they say (row C)."""
 
-from blackholes.analysis import overdensity_distances
 from blackholes.artifacts.job import open_job
+from blackholes.checkpoints import overdensity_distances
 from blackholes.kernels import device
 
 with open_job(snakemake) as job:

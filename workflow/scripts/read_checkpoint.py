@@ -1,7 +1,7 @@
 """The embedding of one finished checkpoint (row C)."""
 
-from blackholes.analysis import checkpoints
 from blackholes.artifacts.job import open_job
+from blackholes.checkpoints import embedding as checkpoints
 
 with open_job(snakemake) as job:
     source = job.config["checkpoints"][job.wildcards.checkpoint]

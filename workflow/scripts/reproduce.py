@@ -1,8 +1,8 @@
 """Published values beside ours, in one table."""
 
-from blackholes.analysis import reproduction
-from blackholes.analysis.published import CHECKPOINT
 from blackholes.artifacts.job import open_job
+from blackholes.reproduction import comparison as reproduction
+from blackholes.reproduction.published import CHECKPOINT
 
 with open_job(snakemake) as job:
     experiments: dict[str, dict[str, list[str]]] = {}

@@ -1,8 +1,8 @@
 """The trials of one σ (row D)."""
 
-from blackholes.analysis import snowballs
 from blackholes.artifacts.job import open_job
 from blackholes.kernels import device
+from blackholes.snowballs import sweep as snowballs
 
 with open_job(snakemake) as job:
     said = snowballs.write_trials(

@@ -1,7 +1,7 @@
 """Tables over the runs of one experiment: every series at the chosen steps, and the increases."""
 
-from blackholes.analysis import summary
 from blackholes.artifacts.job import open_job
+from blackholes.runs import summary
 
 with open_job(snakemake) as job:
     summary.write(

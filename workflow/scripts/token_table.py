@@ -1,7 +1,7 @@
 """Every token of a checkpoint: what it is, and how much it looks unused (row C)."""
 
-from blackholes.analysis import token_table
 from blackholes.artifacts.job import open_job
+from blackholes.checkpoints import token_table
 
 with open_job(snakemake) as job:
     said = token_table.write(

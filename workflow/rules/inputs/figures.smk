@@ -11,6 +11,7 @@ RUN_FILES = {
 # wildcard → its folder, the stage that makes what they read, their files, their names in the report
 OF_ENTRIES = {
     "checkpoint": {
+        "room": "checkpoints",
         "folder": CHECKPOINT,
         "category": "Checkpoints",
         "stage": "token_table",
@@ -28,6 +29,7 @@ OF_ENTRIES = {
         },
     },
     "snowball": {
+        "room": "snowballs",
         "folder": SNOWBALL,
         "category": "Snowballs",
         "stage": "snowball_sweep",
@@ -43,6 +45,7 @@ OF_ENTRIES = {
         },
     },
     "lattice": {
+        "room": "lattice",
         "folder": LATTICE,
         "category": "Lattice",
         "stage": "lattice",

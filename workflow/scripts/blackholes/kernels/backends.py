@@ -34,7 +34,7 @@ def compiled(tensor: Tensor) -> ModuleType | None:
     if _torch_only or tensor.device.type != "cpu":
         return None
     try:
-        import blackholes.kernels._loops as loops
+        import blackholes.kernels.compiled.loops as loops
     except ImportError:
         return None
     return loops

@@ -90,7 +90,7 @@ def _exponent(vectors: Tensor) -> int:
 
 
 def _loops(vectors: Tensor, labels: Tensor, once: bool) -> Callable[[int, int, Tensor], None]:
-    from blackholes.kernels import _euclidean_loops as loops
+    from blackholes.kernels.compiled import euclidean as loops
 
     N, D = vectors.shape
     factor = 2.0 ** _exponent(vectors)

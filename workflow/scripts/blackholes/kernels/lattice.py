@@ -106,7 +106,7 @@ def transitions(
 def _loops(snapshots: Tensor) -> ModuleType | None:
     if backends.compiled(snapshots) is None:
         return None
-    from blackholes.kernels import _lattice_loops
+    from blackholes.kernels.compiled import lattice as _lattice_loops
 
     return _lattice_loops
 

@@ -41,7 +41,7 @@ def graph_statistics(
         for shape, dtype in (((S, V), torch.int64), ((S, 4), torch.int64), ((S, 2), torch.float32))
     )
     if backends.compiled(vectors) is not None:
-        from blackholes.kernels import _neighbour_loops as loops
+        from blackholes.kernels.compiled import neighbours as loops
 
         bits = vectors.detach().contiguous().view(torch.int16).numpy()
         equals = first.numpy() if limit >= 0 else np.tile(np.arange(V), (S, 1))

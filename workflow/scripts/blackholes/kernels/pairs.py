@@ -88,7 +88,7 @@ def _survey(blocks: Blocks) -> tuple[Tensor, dict[str, Tensor]]:
 
 
 def _survey_loops(block: Tensor, start: int, counts: Tensor, rows: dict[str, Tensor]) -> bool:
-    from blackholes.kernels import _pairs_loops as loops
+    from blackholes.kernels.compiled import pairs as loops
 
     bits = block.contiguous().numpy().view(np.uint32)
     found = [each.numpy() for each in rows.values()]
@@ -146,7 +146,7 @@ def _lower_median(blocks: Callable[[], Blocks], counts: Tensor, pairs: int) -> f
 
 
 def _count_loops(block: Tensor, start: int, upper: int) -> Tensor:
-    from blackholes.kernels import _pairs_loops as loops
+    from blackholes.kernels.compiled import pairs as loops
 
     bits = block.contiguous().numpy().view(np.uint32)
 

@@ -100,7 +100,7 @@ def _tails(random: np.random.Generator, *shape: int) -> np.ndarray:
 def _compiled(tensor: Tensor) -> ModuleType | None:
     if backends.compiled(tensor) is None:
         return None
-    import blackholes.kernels._snowball_loops as loops
+    import blackholes.kernels.compiled.snowball as loops
 
     return loops
 

@@ -12,8 +12,7 @@ import torch
 from jaxtyping import BFloat16, Float, Int
 from torch import Tensor
 
-from blackholes.kernels import gpt2
-from blackholes.training import model
+from blackholes.training import cpu_step, model
 from blackholes.training.optimizer import Optimizer, clip
 from blackholes.training.windows import split_targets
 
@@ -62,7 +61,7 @@ class CpuRun:
         self._parameters = Parameters(initial, DTYPES[precision])
         self._forward = Parameters(initial, torch.bfloat16) if precision == "mixed" else self._parameters
         step = self._forward
-        self._gradients = gpt2.CpuStep(
+        self._gradients = cpu_step.CpuStep(
             step.weights, step.gradients, settings["batch_size"], shape["context"], shape["heads"], threads
         )
         decays = (settings["weight_decay"], 0.0)

@@ -1,0 +1,1 @@
+"""Row C: black holes and the overdensity in the embedding of a finished checkpoint."""

@@ -1,0 +1,91 @@
+"""Black holes of a checkpoint: rows of its embedding that are equal, in the whole vocabulary (row C)."""
+
+import csv
+import json
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from blackholes.artifacts.files import write_table, write_text
+from blackholes.checkpoints.embedding import read_embedding
+from blackholes.checkpoints.token_texts import texts
+from blackholes.errors import UserError, about
+from blackholes.kernels import duplicates
+
+COLUMNS = ["hole", "population", "token_ids", "text", "norm"]
+
+
+def holes(W: Float[Tensor, "V D"]) -> list[Int[np.ndarray, "n"]]:
+    """Token ids, ascending, of every group of two and more equal rows: the largest first, then by smallest id."""
+    labels = duplicates.labels(W).cpu().numpy()
+    order = np.argsort(labels, kind="stable")
+    groups = np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
+    return sorted((group for group in groups if len(group) > 1), key=lambda group: (-len(group), group[0]))
+
+
+def zero_pairs(populations: list[int]) -> int:
+    """Pairs of different tokens at distance 0: Σ n(n − 1)/2."""
+    return sum(n * (n - 1) // 2 for n in populations)
+
+
+def write(W: str, table: str, summary: str, tokenizer: str | None = None, device: torch.device | str = "cpu") -> str:
+    """Write black_holes.csv and census.json of W.safetensors. Returns one line that says what was found.
+
+    `hole` is its smallest token id; `token_ids` stand with spaces between them; `text`, where there is a tokenizer, is
+    a JSON list of what they stand for; `norm` is that of the common vector.
+
+    Raises:
+        UserError: naming the file and what is wrong with it.
+    """
+    with about(W):
+        embedding = read_embedding(W).to(device)
+        found = holes(embedding)
+    V, D = embedding.shape
+    words = None if tokenizer is None else texts(tokenizer, V)
+    firsts = torch.tensor([group[0] for group in found], dtype=torch.int64)
+    norms = embedding[firsts.to(embedding.device)].cpu().double().norm(dim=1).tolist()
+    write_table(
+        table,
+        COLUMNS,
+        (
+            (
+                int(group[0]),
+                len(group),
+                " ".join(map(str, group)),
+                "" if words is None else json.dumps([words[token] for token in group], ensure_ascii=False),
+                norm,
+            )
+            for group, norm in zip(found, norms, strict=True)
+        ),
+    )
+    populations = [len(group) for group in found]
+    inside = sum(populations)
+    facts = {
+        "tokens": V,
+        "dimensions": D,
+        "dtype": str(embedding.dtype).removeprefix("torch."),
+        "holes": len(found),
+        "hole_tokens": inside,
+        "n_unique": V - inside + len(found),
+        "n_singletons": V - inside,
+        "zero_pairs": zero_pairs(populations),
+        "populations": populations,
+    }
+    write_text(summary, json.dumps(facts, indent=1) + "\n")
+    return f"{len(found):,} holes, {inside:,} of {V:,} tokens in them, {facts['zero_pairs']:,} zero pairs"
+
+
+def read_holes(table: str) -> dict[int, Int[np.ndarray, "n"]]:
+    """Hole → its token ids, of black_holes.csv, in its order.
+
+    Raises:
+        UserError: not such a table.
+    """
+    try:
+        with open(table, newline="", encoding="utf-8") as file:
+            rows = [(int(row["hole"]), np.array(row["token_ids"].split(), np.int64)) for row in csv.DictReader(file)]
+    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{table}: cannot be read ({error}), expected columns {', '.join(COLUMNS)}") from error
+    return dict(rows)

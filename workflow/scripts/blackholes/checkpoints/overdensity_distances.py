@@ -1,0 +1,259 @@
+"""Exact distances between the tokens of the box, and what they say: pairs, graph, cluster, cells (row C)."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Int64
+from scipy.sparse.csgraph import minimum_spanning_tree
+from torch import Tensor
+
+from blackholes.artifacts.files import write_table
+from blackholes.artifacts.tensors import TensorWriter, open_tensors, write_tensors
+from blackholes.checkpoints.embedding import read_embedding
+from blackholes.errors import UserError
+from blackholes.kernels import backends, bit_graphs, cells, duplicates, pairs
+from blackholes.kernels.euclidean import euclidean_blocks, euclidean_matrix
+
+KEY = "distances"
+HEIGHT = 1024  # rows of a block
+DRAWN = 1024  # vectors of the cluster whose distances among themselves are kept
+
+Blocks = Iterator[tuple[int, Float32[Tensor, "n N"]]]
+
+
+def write(
+    W: str,
+    sphere: str,
+    distances: str,
+    table: str,
+    statistics: str,
+    threshold: float,
+    metadata: dict[str, str] | None = None,
+    device: torch.device | str = "cpu",
+    budget_gb: float = 4.0,
+    progress: Callable[..., None] = lambda done, total: None,
+) -> str:
+    """Write overdensity_distances.safetensors, overdensity.csv and distance_statistics.safetensors.
+
+    Args:
+        W: W.safetensors. sphere: sphere.safetensors, of which `in_box` is read.
+        distances: gets `distances` float32 (N, N) and `spike_token_ids` int64 (N,), ascending: the tokens in the box.
+        table: gets `statistic, value`.
+        statistics: gets what `describe` returns, and `spike_token_ids`.
+        threshold: largest Euclidean distance of adjacent tokens.
+        budget_gb: working memory, in GB of 10⁹ bytes. With room for the whole matrix, each pair is computed once;
+            without, the matrix goes to the disk in blocks of rows and each pair is computed twice, to the same bits.
+
+    Returns one line that says what was found.
+
+    Raises:
+        UserError: naming the file and what is wrong with it; an empty box, and one that takes more memory than the
+            budget or more disk than there is, before anything is computed.
+    """
+    tokens, vectors = _in_box(W, sphere)
+    N = len(tokens)
+    whole = _fits(sphere, vectors, budget_gb)
+    vectors = vectors.to(device)
+    matrix = backends.empty((N, N), torch.float32, vectors.device) if whole else None
+    layout = {KEY: (torch.float32, (N, N)), "spike_token_ids": (torch.int64, (N,))}
+    with TensorWriter(distances, layout, metadata) as writer, ThreadPoolExecutor(1) as background:
+        writer.append("spike_token_ids", tokens)
+        waiting = None
+        for start, rows in euclidean_blocks(vectors, matrix, height=HEIGHT):
+            if waiting:
+                waiting.result()
+            waiting = background.submit(writer.append, KEY, rows)
+            if matrix is None:
+                waiting.result()  # the next rows take their place
+            progress(start + len(rows), N)
+        waiting.result()
+
+    def stored() -> Blocks:
+        if matrix is not None:
+            yield from ((start, matrix[start : start + HEIGHT]) for start in range(0, N, HEIGHT))
+            return
+        with open_tensors(distances) as file:
+            yield from ((start, file.rows(KEY, start, min(start + HEIGHT, N))) for start in range(0, N, HEIGHT))
+
+    rows, tensors = describe(stored, vectors, tokens, threshold)
+    write_tensors(statistics, tensors, metadata)
+    write_table(table, ["statistic", "value"], rows.items())
+    shown = ("tokens", "pairs", "zeros", "lower median", "edges", "components", "largest component")
+    return ", ".join(f"{name} {rows[name]:,}" for name in shown)
+
+
+def describe(
+    blocks: Callable[[], Blocks], vectors: Float[Tensor, "N D"], tokens: Int64[Tensor, "N"], threshold: float
+) -> tuple[dict[str, object], dict[str, Tensor]]:
+    """What the distances say: rows of overdensity.csv, and tensors for the figures.
+
+    `blocks()` gives (first row, rows) of the matrix between `vectors`, which are those of `tokens`, ascending.
+
+    The **graph** joins tokens at most `threshold` apart. Its **cluster** is the component with most tokens in black
+    holes; of equals the larger one, then the one with the smallest token. What is said of the cluster's vectors in
+    cells, and drawn of them, is about its different vectors, those that most tokens share first.
+
+    Tensors, indices counting the tokens of the box:
+        `histogram`, `edges`, `nearest`, `nearest_different`: as kernels.pairs; `nearest_token_ids` (N,), −1 for none.
+        `degrees` (N,); `component_labels` (N,): index of the component's first token; `hole_labels` (N,): of the
+        first token with an equal vector.
+        Of every component of two and more tokens, the largest first: `component_token_ids` (C,), its smallest;
+        `component_populations`, `component_edges`, `component_hole_tokens`; `component_diameters` (C, 2), hops between
+        the two tokens farthest apart: at least, at most (equal, but for graphs too large to be sure; see
+        kernels.bit_graphs).
+        `cluster_token_ids` (n,): all its tokens. Of its K different vectors: `cluster_vectors` (K, D);
+        `cluster_vector_token_ids` (K,), the smallest with this vector; `cluster_populations` (K,), how many have it;
+        `cluster_varies` bool (D,), dimensions in which they differ; `cluster_extent` (D,), how far, in cells.
+        `cluster_touching` (K,): label of the component of the graph that joins vectors at most one cell apart.
+        Of the first k ≤ 1,024 of these: `cluster_distances` float32 (k, k); `cluster_cells` (k, k), Chebyshev;
+        `cluster_tree` (k − 1, 2): edges of the minimum spanning tree.
+    """
+    found = pairs.pair_statistics(blocks)
+    graph = bit_graphs.adjacency(blocks(), threshold)
+    equal = duplicates.labels(vectors).cpu()
+    degrees, labels = bit_graphs.degrees(graph), bit_graphs.components(graph)
+    parts = _components(graph, degrees, labels, equal)
+    cluster = labels == _cluster(labels, equal)
+    about_cluster = _in_cells(vectors, equal, cluster.nonzero()[:, 0])
+    largest = int(parts["populations"][0]) if len(parts["populations"]) else 1
+    isolated = int((degrees == 0).sum())
+    rows = {
+        "tokens": len(tokens),
+        "pairs": found["pairs"],
+        "min": found["min"],
+        "least above zero": found["smallest"],
+        "lower median": found["median"],
+        "mean": found["mean"],
+        "max": found["max"],
+        "zeros": found["zeros"],
+        "threshold": threshold,
+        "edges": int(degrees.sum()) // 2,
+        "components": isolated + len(parts["populations"]),
+        "isolated": isolated,
+        "largest component": largest,
+        "diameter of the largest": _words(parts["diameters"][0]) if len(parts["diameters"]) else 0,
+        "cluster tokens": int(cluster.sum()),
+        "cluster tokens in holes": int((cluster & _in_hole(equal)).sum()),
+        "cluster vectors": len(about_cluster["vectors"]),
+        "cluster dimensions that vary": int(about_cluster["varies"].sum()),
+        "cluster extent in cells": int(about_cluster["extent"].max()),
+        "cluster parts that touch": len(about_cluster["touching"].unique()),
+    }
+    tensors = {
+        "spike_token_ids": tokens,
+        "histogram": found["histogram"],
+        "edges": found["edges"],
+        "nearest": found["nearest"],
+        "nearest_different": found["nearest_different"],
+        "nearest_token_ids": torch.where(found["nearest_token"] < 0, -1, tokens[found["nearest_token"]]),
+        "degrees": degrees,
+        "component_labels": labels,
+        "hole_labels": equal,
+        "component_token_ids": tokens[parts.pop("labels")],
+        "cluster_token_ids": tokens[cluster],
+        "cluster_vector_token_ids": tokens[about_cluster.pop("first")],
+    }
+    tensors |= {f"component_{name}": values for name, values in parts.items()}
+    tensors |= {f"cluster_{name}": values for name, values in about_cluster.items()}
+    return rows, tensors
+
+
+def _in_box(W: str, sphere: str) -> tuple[Int64[Tensor, "N"], Float[Tensor, "N D"]]:
+    """Ids of the tokens in the box, ascending, and their vectors."""
+    embedding = read_embedding(W)
+    with open_tensors(sphere) as file:
+        file.expect("in_box", torch.bool, (len(embedding),))
+        tokens = file.rows("in_box").nonzero()[:, 0]
+    if not len(tokens):
+        raise UserError(f"{sphere}: in_box: no token lies in the box, where at least one is expected")
+    vectors = embedding[tokens]
+    for token in tokens[~torch.isfinite(vectors).all(1)][:1].tolist():
+        raise UserError(f"{W}: token {token} has a NaN or infinity, where finite numbers are expected")
+    return tokens, vectors
+
+
+def _fits(sphere: str, vectors: Tensor, budget_gb: float) -> bool:
+    """Whether the matrix has room in memory.
+
+    Raises:
+        UserError: not even what is computed from it, a block of rows at a time, has.
+    """
+    N, D = vectors.shape
+    matrix, graphs = 4 * N * N, N * N // 4
+    need = N * D * (vectors.element_size() + 4) + 12 * N * min(N, HEIGHT) + graphs
+    if need > budget_gb * 1e9:
+        raise UserError(
+            f"{sphere}: distances between {N:,} tokens of {D:,} dimensions need {need / 1e9:,.2f} GB of memory (and "
+            f"{matrix / 1e9:,.2f} GB of disk); expected up to memory_budget_gb ({budget_gb:g}): a smaller box, or more"
+        )
+    return need + matrix <= budget_gb * 1e9
+
+
+def _components(graph: Tensor, degrees: Tensor, labels: Tensor, equal: Tensor) -> dict[str, Tensor]:
+    """Of components of two and more tokens, the largest first: label, population, edges, tokens in holes, diameter."""
+    N = len(labels)
+    sizes = torch.bincount(labels, minlength=N)
+    edges = torch.bincount(labels, weights=degrees.double(), minlength=N).long() // 2
+    hole_tokens = torch.bincount(labels[_in_hole(equal)], minlength=N)
+    first = (sizes > 1).nonzero()[:, 0]
+    first = first[sizes[first].argsort(descending=True, stable=True)]
+    members = labels.argsort(stable=True).split(sizes[sizes > 0].tolist())  # by label, which ascends
+    place = dict(zip(labels.unique().tolist(), members, strict=True))
+    diameters = [bit_graphs.diameter(graph, place[label]) for label in first.tolist()]
+    return {
+        "labels": first,
+        "populations": sizes[first],
+        "edges": edges[first],
+        "hole_tokens": hole_tokens[first],
+        "diameters": torch.tensor(diameters, dtype=torch.int64).view(-1, 2),
+    }
+
+
+def _in_hole(equal: Int64[Tensor, "N"]) -> Tensor:
+    return torch.bincount(equal, minlength=len(equal))[equal] > 1
+
+
+def _cluster(labels: Int64[Tensor, "N"], equal: Int64[Tensor, "N"]) -> int:
+    """Label of the component with most tokens in holes."""
+    sizes = torch.bincount(labels).tolist()
+    holes = torch.bincount(labels[_in_hole(equal)], minlength=len(sizes)).tolist()
+    return max(labels.unique().tolist(), key=lambda label: (holes[label], sizes[label], -label))
+
+
+def _in_cells(vectors: Tensor, equal: Tensor, members: Tensor) -> dict[str, Tensor]:
+    """Of a cluster's different vectors: first token, population, and what `describe` lists."""
+    first, populations = equal[members].unique(return_counts=True)
+    order = populations.argsort(descending=True, stable=True)
+    first, populations = first[order], populations[order]
+    different = vectors[first.to(vectors.device)].cpu()
+    low, high = None, None
+    for piece in different.split(HEIGHT):
+        places = cells.ordinals(piece)
+        low = places.amin(0) if low is None else torch.minimum(low, places.amin(0))
+        high = places.amax(0) if high is None else torch.maximum(high, places.amax(0))
+    extent = high - low
+    drawn = different[:DRAWN]
+    varying = extent > 0
+    varying[0] |= not varying.any()  # at least one dimension to compare
+    places = cells.ordinals(different[:, varying])
+    touching = ((start, (~rows).float()) for start, rows in cells.near(places, 1))
+    distances = euclidean_matrix(drawn)
+    tree = minimum_spanning_tree(distances.double().numpy()).tocoo()
+    return {
+        "first": first,
+        "populations": populations,
+        "vectors": different,
+        "varies": extent > 0,
+        "extent": extent,
+        "distances": distances,
+        "cells": cells.chebyshev(places[:DRAWN]),
+        "touching": bit_graphs.components(bit_graphs.adjacency(touching, 0)),
+        "tree": torch.from_numpy(np.sort(np.stack([tree.row, tree.col], 1), 1)).long(),
+    }
+
+
+def _words(diameter: Int64[Tensor, "2"]) -> int | str:
+    least, most = diameter.tolist()
+    return least if least == most else f"{least} to {most}"

@@ -1,0 +1,1 @@
+"""The configuration: pydantic models, the single source of defaults, ranges and documentation."""

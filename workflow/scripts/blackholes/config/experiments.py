@@ -1,0 +1,194 @@
+"""The configuration of experiments: what is trained."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import AfterValidator, BeforeValidator, model_validator
+
+from blackholes.config.corpus import Corpus
+from blackholes.config.fields import Integer, Number, Section, no_bool, refuse, setting
+from blackholes.limits import LARGE
+from blackholes.training.settings import run_settings
+
+
+class Model(Section):
+    """GPT-2 without dropout, input and output embeddings tied, initialised as `transformers` does."""
+
+    vocabulary_size: Integer | None = setting(
+        None, "V, rows of the embedding; null: the size of the corpus' vocabulary", "null, or that size", ge=2, le=65536
+    )
+    context: Integer = setting(128, "tokens in a training window", ge=2, le=65536)
+    width: Integer = setting(
+        64, "D, dimensions of an embedding", "integer from 1 up to 65536, a multiple of heads", ge=1, le=65536
+    )
+    layers: Integer = setting(2, "transformer blocks", ge=1, le=256)
+    heads: Integer = setting(
+        2, "attention heads of a block", "integer from 1 up to 1024, a divisor of width", ge=1, le=1024
+    )
+
+    @model_validator(mode="after")
+    def _heads_fit(self):
+        if self.width % self.heads:
+            refuse("width", self.width, f"a multiple of heads ({self.heads})")
+        return self
+
+
+class Init(Section):
+    """The embedding before training. A word alone is short for a mode: `init: normal` is `init: {mode: normal}`.
+
+    In `qwen` and `noise` all tokens start at or around one point, drawn from N(0, I) for each run.
+    """
+
+    WORD: ClassVar = "mode"
+    UNUSED: ClassVar = {
+        ("mode", "normal"): ["unit_norm", "sigma", "drawn_in"],
+        ("mode", "qwen"): ["sigma", "drawn_in"],
+    }
+
+    mode: Literal["normal", "qwen", "noise"] = setting(
+        "qwen",
+        "`qwen`: every token at the point; `noise`: the point plus N(0, sigma²) in each token and dimension, "
+        "rounded to bfloat16; `normal`: every token apart, N(0, 0.02²), as transformers does",
+    )
+    unit_norm: bool = setting(False, "whether the point is divided by its norm", "true or false; true not with normal")
+    sigma: Number | None = setting(
+        None, "σ of the noise", "number above 0 up to 1000, with mode: noise; else null", gt=0, le=1000
+    )
+    drawn_in: Literal["float32", "bfloat16"] | None = setting(
+        None,
+        "`float32` (what null means in mode noise): point and noise are added in float32 and their sum is rounded; "
+        "`bfloat16`, the control: both are rounded before they are added in bfloat16",
+        "float32 or bfloat16, with mode: noise; else null",
+    )
+
+    @model_validator(mode="after")
+    def _noise_has_a_scale(self):
+        if self.mode == "noise":
+            if self.sigma is None:
+                refuse("sigma", None, "number above 0, since mode is noise")
+            self.drawn_in = self.drawn_in or "float32"
+        return self
+
+
+def _number(value):
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+
+def _betas(betas):
+    if not all(0 <= beta < 1 for beta in betas):
+        raise ValueError
+    return betas
+
+
+class Experiment(Section):
+    """What one experiment trains. A change of any key but `runs` trains every run of it again."""
+
+    UNUSED: ClassVar = {
+        ("optimizer", "adamw"): ["momentum"],
+        ("optimizer", "sgd"): ["betas", "epsilon"],
+        ("schedule", "constant"): ["schedule_steps"],
+    }
+
+    corpus: Corpus = setting(
+        Corpus(), "keys in which the text differs from `corpus`, or its tokens do; none: the same", "keys of `corpus`"
+    )
+    runs: Integer = setting(16, "how many models; run k has seed base_seed + k", ge=1, le=999)
+    steps: Integer = setting(10_000, "optimizer steps; the history has one snapshot more", ge=1, le=10_000_000)
+    base_seed: Integer = setting(42, "run k has seed base_seed + k", ge=0, le=2**31 - 1)
+    batch_size: Integer = setting(16, "windows in a step; the corpus must hold as many", ge=1, le=65536)
+    target_offset: Annotated[Literal[1, 2], BeforeValidator(no_bool), BeforeValidator(_number)] = setting(
+        1, "1: predict the next token; 2: the token after it, as the notebooks did by shifting twice"
+    )
+    precision: Literal["bf16", "mixed", "fp32"] = setting(
+        "bf16",
+        "what parameters, gradients and the optimizer's state are stored in. `bf16`: all in bfloat16, the regime "
+        "studied; `mixed`: in float32, and a bfloat16 copy of the parameters goes forward and backward; `fp32`: in "
+        "float32. Snapshots in the history are rounded to bfloat16 in all three",
+    )
+    init: Init = setting(Init(), "the embedding before training")
+    optimizer: Literal["adamw", "sgd"] = setting(
+        "adamw", "`adamw`, or `sgd`: gradient descent, with or without momentum"
+    )
+    learning_rate: Number = setting(1e-3, "the learning rate at the first step", gt=0, le=10)
+    weight_decay: Number = setting(
+        0.01, "decay of every weight but biases and LayerNorm; in sgd it is added to the gradient", ge=0, le=10
+    )
+    momentum: Number = setting(
+        0.0, "sgd's momentum", "number from 0 to below 1, with optimizer: sgd; else 0", ge=0, lt=1
+    )
+    betas: Annotated[tuple[Number, Number], AfterValidator(_betas)] = setting(
+        (0.9, 0.999), "AdamW's decay of its two moments", "two numbers, each from 0 to below 1, with optimizer: adamw"
+    )
+    epsilon: Number = setting(1e-8, "AdamW's epsilon", "number above 0 up to 1, with optimizer: adamw", gt=0, le=1)
+    clip: Number = setting(1.0, "largest norm of the gradient; what is longer is scaled down to it", gt=0)
+    schedule: Literal["linear", "constant", "cosine"] = setting(
+        "linear",
+        "how the learning rate goes on, without warm-up: `linear` and `cosine` (half a wave) fall to 0 at the end of "
+        "schedule_steps, `constant` stays",
+    )
+    schedule_steps: Integer | None = setting(
+        None,
+        "step at which the learning rate would reach 0; null: steps; more: training stops on the way there",
+        "null, or an integer from steps up to 1000000000, with schedule: linear or cosine",
+        ge=1,
+        le=1_000_000_000,
+    )
+    model: Model = setting(Model(), "the model trained")
+    history: Literal["auto", "safetensors", "hdf5"] = setting(
+        "auto",
+        "how the history is written, `embedding_evolution.safetensors` or `.h5`; `auto`: HDF5 where the vocabulary "
+        f"has more than {LARGE:,} tokens",
+    )
+
+    def seed(self, run: int) -> int:
+        """Seed of run `run`, which counts from 1."""
+        return self.base_seed + run
+
+    def run_names(self) -> list[str]:
+        """`run_001`, `run_002`, …: the folders of the runs."""
+        return [f"run_{run:03d}" for run in range(1, self.runs + 1)]
+
+    def shared_settings(self) -> dict:
+        """All that enters the bytes of its runs: not their number, so one more run reruns none."""
+        return self.model_dump(exclude={"runs", "corpus", "history"}, mode="json")
+
+    def run_settings(self, run: int) -> dict:
+        """All that enters the bytes of run `run`."""
+        return run_settings(self.shared_settings(), run)
+
+    @property
+    def is_large(self) -> bool:
+        """Whether the vocabulary is too large for matrices of all pairs at every step."""
+        return self.model.vocabulary_size > LARGE
+
+    @property
+    def history_file(self) -> str:
+        """Name of a run's history."""
+        kind = self.history if self.history != "auto" else "hdf5" if self.is_large else "safetensors"
+        return f"embedding_evolution.{'h5' if kind == 'hdf5' else kind}"
+
+    @model_validator(mode="after")
+    def _vocabulary_fits(self):
+        size = self.corpus.size
+        if self.model.vocabulary_size not in (None, size):
+            refuse("model.vocabulary_size", self.model.vocabulary_size, f"null, or {size}, the size of the vocabulary")
+        self.model = self.model.model_copy(update={"vocabulary_size": size})
+        return self
+
+    @model_validator(mode="after")
+    def _schedule_fits(self):
+        if self.schedule_steps is not None and self.schedule_steps < self.steps:
+            refuse("schedule_steps", self.schedule_steps, f"null, or an integer from steps ({self.steps}) up")
+        return self
+
+
+EXPERIMENTS = {  # the default ones, name → what differs from experiment_defaults
+    "qwen": {},
+    "normal": {"init": "normal", "runs": 4},
+    "thimble": {
+        "corpus": {"vocabulary": "bpe", "vocabulary_size": 2000, "training_part": 0.08},
+        "init": "normal",
+        "weight_decay": 0,
+        "steps": 6000,
+        "runs": 1,
+    },
+}

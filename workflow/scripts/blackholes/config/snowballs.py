@@ -1,0 +1,173 @@
+"""The configuration of snowballs (row D)."""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, ValidationError, create_model, model_validator
+
+from blackholes.config.fields import Integer, Number, Section, no_bool, refuse, setting
+
+LARGEST = 1000  # σ
+WORDS = ("within", "global")
+
+
+class Point(Section):
+    """A centroid of a random direction."""
+
+    dim: Integer = setting(..., "D", ge=1, le=65536)
+    norm: Number = setting(..., "its length", ge=0, le=1e6)
+    seed: Integer = setting(0, "of its direction", ge=0, le=2**31 - 1)
+
+
+# a class cannot have a key named `from`, its models can
+Range = create_model(
+    "Range",
+    __base__=Section,
+    **{
+        "from": (Number, setting(..., "the first σ", ge=0, le=LARGEST)),
+        "to": (Number, setting(..., "the last σ", ge=0, le=LARGEST)),
+        "num": (Integer, setting(..., "how many", ge=1, le=1000)),
+        "scale": (Literal["log", "linear"], setting("log", "equal ratios, or equal steps")),
+    },
+)
+
+
+def _checked(model: type[Section], value: Mapping) -> dict:
+    """A mapping that is one of several things a key may be: refused as a whole, in the key's words."""
+    try:
+        return model.model_validate(value).model_dump()
+    except ValidationError:
+        raise ValueError from None
+
+
+def _centroid(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return _checked(Point, value)
+    if not (isinstance(value, str) and value):
+        raise ValueError
+    return value
+
+
+def _sigma(value: Any) -> Any:
+    """A σ, a word, a range or a list of these, checked and in one form: what is configured stays as it is written."""
+    if isinstance(value, list):
+        if not value or any(isinstance(item, list) for item in value):
+            raise ValueError
+        return [_sigma(item) for item in value]
+    if value in WORDS:
+        return value
+    if isinstance(value, Mapping):
+        found = _checked(Range, value)
+        if found["scale"] == "log" and not (found["from"] > 0 and found["to"] > 0):
+            raise ValueError
+        return found
+    if not isinstance(value, int | float | str):
+        raise ValueError
+    number = float(no_bool(value)) + 0.0  # no -0
+    if not 0 <= number <= LARGEST:  # NaN neither
+        raise ValueError
+    return number
+
+
+Auto = Literal["auto"]
+
+
+class Snowball(Section):
+    """Synthetic tokens around one point, centroid + N(0, σ²) rounded to bfloat16, n_trials times for every σ. A trial
+    depends on its seed, its σ and its number alone."""
+
+    centroid: Annotated[str | dict, BeforeValidator(_centroid)] = setting(
+        "trained",
+        "the point: that of a checkpoint's holes, the tensor `centroid` (D,) of a file, or a random direction",
+        "the name of a checkpoint, a .safetensors file, or {dim, norm, seed}",
+    )
+    sigma: Annotated[float | str | dict | list, BeforeValidator(_sigma)] = setting(
+        ["within", "global", {"from": 1e-6, "to": 1.0, "num": 7, "scale": "log"}],
+        "the noise in every dimension, each σ a job of its own. `within` is the spread of the checkpoint's hole "
+        "members about their centroid, `global` that of all their elements about one mean (the notebook's)",
+        f"a number from 0 up to {LARGEST}, `within`, `global`, "
+        "{from, to, num, scale: log or linear} (above 0 where log), or a list of these",
+    )
+    n_trials: Integer = setting(100, "trials for every σ", ge=1, le=10_000_000)
+    n_tokens: Auto | Annotated[Integer, Field(ge=1, le=16384)] = setting(
+        "auto", "tokens in a trial; `auto`: as many as the checkpoint's", "`auto`, or an integer from 1 up to 16384"
+    )
+    epsilon: Auto | Annotated[Number, Field(gt=0, le=LARGEST)] = setting(
+        "auto",
+        "unit of the Chebyshev distances; pairs touch up to 2 of it. `auto`: the checkpoint's, which is the bfloat16 "
+        "ULP of the centroid's largest coordinate",
+        f"`auto`, or a number above 0 up to {LARGEST}",
+    )
+    seed: Integer = setting(42, "of the noise", ge=0, le=2**31 - 1)
+
+    @model_validator(mode="after")
+    def _known_where_it_matters(self):
+        if isinstance(self.centroid, dict):
+            given = self.sigma if isinstance(self.sigma, list) else [self.sigma]
+            for word in WORDS:
+                if word in given:
+                    refuse("sigma", word, "numbers where centroid is {dim, norm, seed}, which has no spread of its own")
+            if self.n_tokens == "auto":
+                refuse("n_tokens", "auto", "an integer where centroid is {dim, norm, seed}")
+        return self
+
+    def sigmas(self) -> dict[str, float | str]:
+        """Label of every job → its σ, or the word for it. A label is the number as text, or the word."""
+        found: dict[str, float | str] = {}
+        for item in self.sigma if isinstance(self.sigma, list) else [self.sigma]:
+            for value in _spread_out(item) if isinstance(item, dict) else [item]:
+                found[value if isinstance(value, str) else _text(value)] = value
+        return found
+
+    def settings(self) -> dict:
+        """What enters a trial besides its σ and its number."""
+        return self.model_dump(include={"centroid", "n_tokens", "epsilon", "seed"})
+
+    def shown(self) -> str:
+        """Label of the σ whose elements are shown beside the checkpoint's: `global`, else the largest."""
+        found = self.sigmas()
+        return "global" if "global" in found else max(found, key=lambda label: (label != "within", found[label]))
+
+
+def _spread_out(limits: Mapping) -> list[float]:
+    """The numbers of a range. Those between its ends are rounded to six digits, for labels that can be read."""
+    first, last, num = limits["from"], limits["to"], limits["num"]
+    if num == 1:
+        return [first]
+    found = []
+    for k in range(num):
+        share = k / (num - 1)
+        if limits["scale"] == "log":
+            value = math.exp((1 - share) * math.log(first) + share * math.log(last))
+        else:
+            value = (1 - share) * first + share * last
+        found.append(float(f"{value:.6g}"))
+    return [first, *found[1:-1], last]
+
+
+def _text(value: float) -> str:
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value)
+
+
+def snowball_name(name: str) -> str:
+    if not re.fullmatch(r"[a-z][a-z0-9_-]*", name):
+        raise ValueError("a name that starts with a lower-case letter and goes on with a-z, 0-9, _ or -")
+    return name
+
+
+def refuse_unknown_centroids(snowballs: Mapping[str, Snowball], checkpoints: Mapping) -> None:
+    """Raise, in a validator of the whole configuration, for a centroid that is neither a checkpoint nor a file."""
+    for name, snowball in snowballs.items():
+        centroid = snowball.centroid
+        if isinstance(centroid, str) and centroid not in checkpoints and not centroid.endswith(".safetensors"):
+            known = f"a checkpoint ({', '.join(checkpoints)})" if checkpoints else "a checkpoint (there is none)"
+            out = f"`snowballs: {{{name}: false}}` leaves it out"
+            refuse(
+                f"snowballs.{name}.centroid", centroid, f"{known}, a .safetensors file or {{dim, norm, seed}}; {out}"
+            )
+
+
+SNOWBALLS = {"trained": Snowball()}

@@ -1,0 +1,131 @@
+"""Distances in a checkpoint's overdensity: of all pairs, and of every token to its nearest neighbour."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, NullFormatter
+
+from blackholes.figures import style
+from blackholes.figures.checkpoints import checkpoint_data
+
+_BARS = 160  # of a histogram at most
+_FINEST = np.log10(129 / 128)  # widest bin of the file, which has 128 to every power of two
+_LINES = {"lower median": (0, (5, 2)), "mean": (0, (1, 1.2))}
+
+
+def from_files(inputs, options: Mapping) -> Figure:
+    """inputs: statistics (distance_statistics.safetensors), table (overdensity.csv). options: checkpoint."""
+    found = checkpoint_data.tensors(inputs.statistics, "histogram", "edges", "nearest")
+    facts = checkpoint_data.read_statistics(inputs.table)
+    return draw(found["histogram"], found["edges"], found["nearest"], facts, options.get("checkpoint"))
+
+
+@style.styled
+def draw(
+    histogram: np.ndarray,
+    edges: np.ndarray,
+    nearest: np.ndarray,
+    facts: Mapping[str, float],
+    checkpoint: str | None = None,
+) -> Figure:
+    """histogram (B,) of the pairs that are not at 0, edges (B + 1,); nearest (N,), NaN without another token.
+
+    facts: pairs, zeros, threshold, and lower median, mean, max where there are pairs.
+    """
+    tokens = f"{len(nearest):,} tokens in the box, {facts['pairs']:,.0f} pairs"
+    title = f"{checkpoint}, {tokens}" if checkpoint else tokens
+    figure, grid = style.panels(2, 1, (7.2, 5.8), title)
+    nearest = nearest[~np.isnan(nearest)]
+    inside = nearest[nearest > 0]
+    limits = _limits(histogram, edges, facts["threshold"])
+    bars, borders = evened(histogram, edges)
+    _panel(grid[0, 0], bars, borders, limits, facts["zeros"], "pairs", facts, _LINES)
+    bars = np.histogram(np.log10(inside).clip(borders[0], borders[-1]), borders)[0]
+    _panel(grid[1, 0], bars, borders, limits, (nearest == 0).sum(), "tokens", facts, ())
+    grid[0, 0].set_title("all pairs", fontweight="bold")
+    grid[1, 0].set_title("each token and its nearest neighbour", fontweight="bold")
+    entries = [
+        (style.patch(style.COLOURS["distances"]), "distance above 0"),
+        (style.patch(style.COLOURS["holes"]), "distance 0: in one hole"),
+        (Line2D([], [], color=style.COLOURS["box"], linewidth=1), "adjacent up to here"),
+        *(
+            (Line2D([], [], color=style.INK, linewidth=0.9, linestyle=line), name)
+            for name, line in _LINES.items()
+            if facts.get(name, 0) > 0
+        ),
+    ]
+    style.legend(figure, entries)
+    return figure
+
+
+def _limits(histogram: np.ndarray, edges: np.ndarray, threshold: float) -> tuple[float, float]:
+    """The distances shown: all there are, and the threshold, as logarithms to 10 with room at the left for 0."""
+    shown = [*(edges[[0, -1]] if histogram.any() else []), *([threshold] if threshold > 0 else [])]
+    low, high = (np.log10(min(shown)), np.log10(max(shown))) if shown else (-1.0, 0.0)
+    margin = 0.04 * max(high - low, 0.1)
+    return low - margin, high + margin
+
+
+def _panel(
+    axes: Axes,
+    bars: np.ndarray,
+    borders: np.ndarray,
+    limits: tuple[float, float],
+    zeros: float,
+    things: str,
+    facts: Mapping[str, float],
+    lines: Sequence[str],
+) -> None:
+    width = limits[1] - limits[0]
+    place = limits[0] - 0.05 * width
+    if bars.any():  # nothing but 0 cannot be drawn on a logarithmic axis
+        axes.stairs(bars, borders, fill=True, color=style.COLOURS["distances"])
+    top = max(bars.max(initial=0), zeros, 1)
+    if zeros:
+        axes.bar(place, zeros, 0.05 * width, color=style.COLOURS["holes"])
+        axes.annotate(
+            f"{zeros:,.0f} {things} at 0",
+            (place + 0.025 * width, zeros),
+            (3, -1),
+            textcoords="offset points",
+            va="top",
+            fontsize=7,
+            color=style.COLOURS["holes"],
+            bbox={"boxstyle": "round,pad=0.1", "facecolor": "white", "alpha": 0.8, "linewidth": 0},
+        )
+    if not bars.any() and not zeros:
+        style.say(axes, f"no {things}: a token alone has no distance")
+    if facts["threshold"] > 0:
+        axes.axvline(np.log10(facts["threshold"]), color=style.COLOURS["box"], linewidth=1)
+    for name in lines:
+        if facts.get(name, 0) > 0:
+            axes.axvline(np.log10(facts[name]), color=style.INK, linewidth=0.9, linestyle=lines[name])
+    axes.set_yscale("log")
+    axes.set_ylim(0.7, 3 * top)
+    axes.yaxis.set_major_formatter(FuncFormatter(style.number))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlim(limits[0] - 0.1 * width, limits[1])
+    ticks = style.log_ticks(*limits)
+    axes.set_xticks([place, *np.log10(ticks)], ["0", *(f"{tick:g}" for tick in ticks)])
+    axes.set_xlabel("Euclidean distance (embedding units, logarithmic; 0 apart)")
+    axes.set_ylabel(f"{things} (number, logarithmic)")
+
+
+def evened(histogram: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Counts in bins that are equally wide on a logarithmic axis, and their borders as logarithms to 10.
+
+    The file's bins are equally wide between powers of two, so their counts would jump there. One that a border cuts
+    is divided in proportion, to whole numbers.
+    """
+    if not histogram.any():
+        return np.zeros(1, int), np.array([-1.0, 0.0])
+    places = np.log10(edges.astype(float))
+    width = places[-1] - places[0]
+    borders = np.linspace(places[0], places[-1], int(np.clip(width / (2 * _FINEST), 1, _BARS)) + 1)
+    below = np.append(0, np.cumsum(histogram))
+    return np.diff(np.round(np.interp(borders, places, below)).astype(np.int64)), borders

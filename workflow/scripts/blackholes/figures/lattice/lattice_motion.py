@@ -1,0 +1,45 @@
+"""When tokens move for the first time, and when for the last."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from blackholes.figures import style
+from blackholes.figures.lattice import lattice_data
+
+
+def from_files(inputs, options: Mapping) -> Figure:
+    """inputs: lifecycle, raster. options: lattice (name)."""
+    steps = len(lattice_data.read_raster(inputs.raster).displacement)
+    return draw(lattice_data.read_lifecycle(inputs.lifecycle), steps, options)
+
+
+@style.styled
+def draw(groups: Mapping[str, pd.DataFrame], steps: int, options: Mapping) -> Figure:
+    """groups: name → lifecycle of its tokens. Cumulative, over all tokens of the group."""
+    figure, grid = style.panels(1, 3, (9.6, 3.5), lattice_data.title(options, "first and last motion"), sharey=True)
+    x = np.arange(steps + 1)
+    last = "have moved for the last time"
+    panels = [("first_motion", "have moved by this step", True), ("late", last, True), ("late", last, False)]
+    for axes, (column, words, log) in zip(grid[0], panels, strict=True):
+        for group, table in groups.items():
+            moves = np.sort(table[column].to_numpy()[table[column].to_numpy() > 0])
+            share = 100 * np.searchsorted(moves, x, side="right") / len(table)
+            style.curve(axes, x, share, log=log, color=lattice_data.colour(group), linewidth=1.6)
+        (style.step_axis if log else style.linear_step_axis)(axes, steps)
+        axes.set_title(words)
+        axes.set_ylim(-3, 103)
+    grid[0, 0].set_ylabel("tokens (%)")
+    entries = []
+    for group, table in groups.items():
+        line = Line2D([], [], color=lattice_data.colour(group), linewidth=1.6)
+        never, moving = (table["first_motion"] == 0).sum(), (table["late"] == steps).sum()
+        words = f"{never:,} never move, {moving:,} still move in the last step"
+        entries.append((line, f"{len(table):,} {lattice_data.GROUPS[group]}:\n{words}"))
+    style.legend(figure, entries)
+    return figure

@@ -1,0 +1,1 @@
+"""The figure of published values beside ours."""

@@ -1,0 +1,1 @@
+"""Row E: the motion of a history in steps of the bfloat16 lattice."""

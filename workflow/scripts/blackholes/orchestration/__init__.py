@@ -1,0 +1,1 @@
+"""What rules may import: digests of code, packing, locks. Imports no torch."""

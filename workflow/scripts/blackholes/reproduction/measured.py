@@ -1,0 +1,147 @@
+"""What our runs say on each published quantity, read from their files."""
+
+import csv
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+
+from blackholes.artifacts.tensors import open_tensors
+from blackholes.errors import UserError
+from blackholes.runs.black_holes import increases
+
+DISTINCT = "distinct vectors among dead tokens"
+
+
+@dataclass
+class Corpus:
+    """What we trained on: how many tokens, and which of the vocabulary are dead."""
+
+    tokens: int
+    dead: Bool[np.ndarray, "V"]
+
+    @classmethod
+    def read(cls, path: str) -> "Corpus":
+        """From tokens.safetensors."""
+        with open_tensors(path) as file:
+            (size,) = file.expect("token_counts", torch.int64, ("V",))
+            file.expect("dead_mask", torch.bool, (size,))
+            return cls(int(file.rows("token_counts").sum()), file.rows("dead_mask").numpy())
+
+
+class Runs:
+    """Our runs of one experiment.
+
+    Args:
+        files: kind (models, logs, counts, graphs, geometry) → that file of every run.
+
+    Raises:
+        UserError: from here and every method: naming the file that is not what it should be.
+    """
+
+    def __init__(self, files: Mapping[str, Sequence[str]]):
+        self.files = files
+        self.settings: dict = _parameter(files["models"][0], "settings")  # all runs share them, but for the seed
+        self.devices = sorted({_metadata(path, "device") for path in files["models"]})
+
+    def __len__(self) -> int:
+        return len(self.files["models"])
+
+    @property
+    def touching(self) -> dict:
+        """Which pairs of tokens touch in our graphs."""
+        return _parameter(self.files["graphs"][0], "adjacency")["touching"]
+
+    def at(self, kind: str, key: str, step: int) -> Float[np.ndarray, "R"]:
+        """A series (S,) of every run at one step."""
+        return np.array([float(rows[0]) for rows in self.rows(kind, key, step, step)])
+
+    def rows(self, kind: str, key: str, first: int, last: int) -> list[np.ndarray]:
+        """Steps `first` to `last` of a tensor (S, …) of every run."""
+        found = []
+        for path in self.files[kind]:
+            with open_tensors(path) as file:
+                length = file.shape(key)[0] if key in file.keys() else 0  # noqa: SIM118 - a reader, not a dict
+                if length <= last:
+                    have = f"{key} ends at step {length - 1}" if length else f"no tensor '{key}'"
+                    raise UserError(f"{path}: {have}, expected {key} up to step {last}")
+                found.append(file.rows(key, first, last + 1).numpy())
+        return found
+
+    def losses(self, first: int, last: int) -> Float[np.ndarray, "R steps"]:
+        """Training losses of the steps `first` to `last` of every run."""
+        return np.array([_losses(path, last)[first - 1 :] for path in self.files["logs"]])
+
+
+def _at(kind: str, key: str) -> Callable:
+    return lambda runs, step, corpus: runs.at(kind, key, step)
+
+
+def _loss_of_the_trainer(runs: Runs, step: int, corpus: Corpus) -> np.ndarray:
+    """Mean over 100 steps of the loss as the Trainer logs it.
+
+    Labels that are shifted twice leave a window of T tokens T − 1 targets. The Trainer divides the sum of their losses
+    by the T labels it was given (huggingface/transformers, pull request 46204), so that equal logits are logged as
+    127/128 ln 128; our logs have the mean over the targets.
+    """
+    context = runs.settings["model"]["context"]
+    return runs.losses(step - 99, step).mean(1) * (context - 1) / context
+
+
+def _tokens_a_hole(runs: Runs, step: int, corpus: Corpus) -> np.ndarray:
+    holes, population = (runs.at("counts", key, step) for key in ("counts", "populations"))
+    return population[holes > 0] / holes[holes > 0]  # a run without a hole has no such number
+
+
+def _increases(runs: Runs, step: int, corpus: Corpus) -> np.ndarray:
+    return np.array([float(len(increases(holes))) for holes in runs.rows("counts", "counts", 0, step)])
+
+
+def _distinct(runs: Runs, step: int, corpus: Corpus) -> np.ndarray:
+    labels = runs.rows("counts", "labels", step, step)
+    return np.array([float(len(np.unique(rows[0][corpus.dead]))) for rows in labels])
+
+
+# published quantity → (runs, step, corpus) → its value in every run
+MEASURES: dict[str, Callable[[Runs, int, Corpus], Float[np.ndarray, "R"]]] = {
+    "mean loss of 100 steps": _loss_of_the_trainer,
+    "token norm": _at("geometry", "token_norm_mean"),
+    "touching clusters": _at("graphs", "touching.n_components"),
+    "largest touching cluster": _at("graphs", "touching.largest_component_size"),
+    "isolated tokens": _at("graphs", "touching.n_isolated"),
+    "duplicates": lambda runs, step, corpus: len(corpus.dead) - runs.at("counts", "n_unique", step),
+    "holes": _at("counts", "counts"),
+    "population": _at("counts", "populations"),
+    "tokens a hole": _tokens_a_hole,
+    "largest hole": _at("counts", "largest_bh_size"),
+    "increases a run": _increases,
+    DISTINCT: _distinct,
+}
+
+
+def _metadata(path: str, key: str) -> str:
+    with open_tensors(path) as file:
+        if key not in file.metadata:
+            raise UserError(f"{path}: no '{key}' in its metadata, expected a file that this workflow made")
+        return file.metadata[key]
+
+
+def _parameter(path: str, name: str) -> dict:
+    """What the rule that made a file was told under this name."""
+    return json.loads(_metadata(path, "config"))[name]
+
+
+def _losses(path: str, last: int) -> Float[np.ndarray, "steps"]:
+    """Losses of the steps 1 to `last` of a training log."""
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            table = [(int(row["step"]), float(row["loss"])) for row in islice(csv.DictReader(file), last)]
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error}), expected columns step and loss") from error
+    if [step for step, _ in table] != list(range(1, last + 1)):
+        raise UserError(f"{path}: steps are missing, expected a row for each of 1 to {last}")
+    return np.array([loss for _, loss in table])

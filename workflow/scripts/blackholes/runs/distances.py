@@ -1,0 +1,78 @@
+"""Chebyshev matrices of a run (row B): streamed from its history to disk, or to whoever asks for them."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+from torch import Tensor
+
+from blackholes.artifacts.histories import History, chunk_length, open_history
+from blackholes.artifacts.tensors import TensorWriter, open_tensors
+from blackholes.errors import about
+from blackholes.kernels.backends import empty
+from blackholes.kernels.chebyshev import chebyshev_matrices
+
+KEY = "chebyshev_distances"
+
+
+def write_chebyshev(
+    history: str,
+    out: str,
+    metadata: dict[str, str] | None = None,
+    device: torch.device | str = "cpu",
+    budget_gb: float = 1.0,
+    progress: Callable[..., None] = lambda done, total: None,
+) -> None:
+    """Write `chebyshev_distances` float32 (S, V, V) of a history (S, V, D).
+
+    One piece is computed while the one before is written, each in its own buffer.
+
+    Raises:
+        UserError: naming the history and what is wrong with it, or the disk that has no room.
+    """
+    with open_history(history) as source:
+        shape = (source.steps, source.tokens, source.tokens)
+        length = chunk_length(4 * source.tokens**2, budget_gb, buffers=2)
+        buffers = [empty((min(length, source.steps), *shape[1:]), torch.float32, torch.device("cpu")) for _ in "ab"]
+        with (
+            TensorWriter(out, {KEY: (torch.float32, shape)}, metadata) as writer,
+            ThreadPoolExecutor(1) as background,
+        ):
+            waiting = None
+            for number, (start, snapshots) in enumerate(source.chunks(length)):
+                with about(history):
+                    ready = _matrices(snapshots, start, buffers[number % 2], device)
+                if waiting:
+                    waiting.result()
+                waiting = background.submit(writer.append, KEY, ready)
+                progress(start + len(snapshots), source.steps)
+            waiting.result()
+
+
+def matrices(
+    source: History, stored: str | None, length: int, device: torch.device | str = "cpu"
+) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """(first step, snapshots, Chebyshev matrices), a piece at a time: read from `stored` if given, else computed.
+
+    Raises:
+        UserError: naming the history and what is wrong with it, or `stored`, if it is no file of its matrices.
+    """
+    if not stored:
+        buffer = empty((min(length, source.steps), source.tokens, source.tokens), torch.float32, torch.device(device))
+        for start, snapshots in source.chunks(length):
+            snapshots = snapshots.to(device)
+            with about(source.path):
+                found = chebyshev_matrices(snapshots, out=buffer[: len(snapshots)], first_step=start)
+            yield start, snapshots, found
+        return
+    with open_tensors(stored) as file:
+        file.expect(KEY, torch.float32, (source.steps, source.tokens, source.tokens))
+        for start, snapshots in source.chunks(length):
+            yield start, snapshots.to(device), file.rows(KEY, start, start + len(snapshots)).to(device)
+
+
+def _matrices(snapshots: Tensor, start: int, buffer: Tensor, device: torch.device | str) -> Tensor:
+    out = buffer[: len(snapshots)]
+    if torch.device(device).type == "cpu":
+        return chebyshev_matrices(snapshots, out=out, first_step=start)
+    return out.copy_(chebyshev_matrices(snapshots.to(device), first_step=start))

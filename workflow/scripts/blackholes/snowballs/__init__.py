@@ -1,0 +1,1 @@
+"""Row D: synthetic tokens around one point, and their statistics."""
