@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from blackholes.artifacts.tensors import open_tensors
-from blackholes.config.model import model as config
+from blackholes.config import model as config
 from blackholes.errors import UserError
 from blackholes.training import bpe, corpus, tokens, vocabulary
 from hypothesis import given

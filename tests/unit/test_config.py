@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from blackholes.config.model import model as config
-from blackholes.config.model import reference as config_reference
+from blackholes.config import model as config
+from blackholes.config import reference as config_reference
 from blackholes.errors import UserError
 from hypothesis import given
 from hypothesis import strategies as st

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from blackholes.config.model import model as config
+from blackholes.config import model as config
 from blackholes.errors import UserError
 from blackholes.training.settings import run_settings
 from snakemake.utils import update_config

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from blackholes.config.model import model as config
+from blackholes.config import model as config
 from blackholes.config.snowballs import Snowball
 from blackholes.errors import UserError
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from blackholes.artifacts.tensors import open_tensors, write_tensors
-from blackholes.config.model import model as config
+from blackholes.config import model as config
 from blackholes.errors import UserError
 from blackholes.training import corpus, tokens
 from blackholes.training.vocabulary import character

@@ -155,7 +155,7 @@ def test_the_analysis_of_a_large_vocabulary(tmp_path, monkeypatch):
 
 MEASURED = """
 import sys
-from blackholes.analysis import graphs
+from blackholes.runs import graphs
 from helpers import ADJACENCY
 
 def peak():  # of this process alone, from torch, numpy and compiled loops alike

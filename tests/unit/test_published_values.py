@@ -14,7 +14,7 @@ import torch
 import yaml
 from blackholes.artifacts.files import write_table
 from blackholes.artifacts.tensors import write_tensors
-from blackholes.config.model import model as config
+from blackholes.config import model as config
 from blackholes.errors import UserError
 from blackholes.figures import style
 from blackholes.figures.reproduction.reproduction import reproduction as figure

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 from blackholes.artifacts.provenance import code_digest, forget_code
-from blackholes.config.model import model as config
+from blackholes.config import model as config
 from blackholes.orchestration.recipes import Recipes
 
 STAGES = ("corpus", "train", "distances", "holes", "summary")

@@ -4,8 +4,8 @@ import json
 
 from pydantic import BaseModel
 
+from blackholes.config import model as config
 from blackholes.config.fields import allowed_words, type_words
-from blackholes.config.model import model as config
 
 INTRO = """\
 # Configuration
