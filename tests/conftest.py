@@ -4,6 +4,9 @@ import os
 from importlib.util import find_spec
 from pathlib import Path
 
+# NumPy's products here are tiny; on a busy machine its threads wait for each other (a layout took 25 s, not 0.3 s).
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before anything imports NumPy
+
 import hypothesis
 import pytest
 from jaxtyping import config, install_import_hook

@@ -1,4 +1,7 @@
-"""Figures of a checkpoint, from planted and degenerate ones: drawn, named, legible, and the same bytes twice."""
+"""Figures of a checkpoint, from planted and degenerate ones: drawn, named, legible, and the same bytes twice.
+
+What is drawn: test_plotted_data.py.
+"""
 
 import importlib
 import warnings
@@ -93,8 +96,9 @@ def test_what_is_said(made):
 
 @pytest.mark.parametrize("module", MODULES)
 def test_same_figure_same_bytes(module, made, tmp_path):
-    for file in ("first.svg", "second.svg"):
-        style.save(draw(module, made["planted"]), tmp_path / file)
+    style.save(draw(module, made["planted"]), tmp_path / "first.svg", tmp_path / "first.png", dpi=50)
+    style.save(draw(module, made["planted"]), tmp_path / "second.svg", dpi=50)
+    assert (tmp_path / "first.png").read_bytes().startswith(b"\x89PNG")
     first = (tmp_path / "first.svg").read_bytes()
     assert first == (tmp_path / "second.svg").read_bytes()
     assert len(first) < 1_000_000

@@ -3,6 +3,7 @@
 import math
 from contextlib import contextmanager
 from fractions import Fraction
+from functools import cache
 
 import numba
 import numpy as np
@@ -22,6 +23,7 @@ INTEGERS = [torch.int8, torch.int16, torch.int32, torch.int64]
 # --- oracles: integers and fractions
 
 
+@cache
 def exact(pattern: int) -> Fraction:
     """Value of a bfloat16 bit pattern, from the definition of the format."""
     exponent, mantissa = pattern >> 7 & 0xFF, pattern & 0x7F
@@ -36,6 +38,7 @@ def spacing(pattern: int) -> Fraction:
     return Fraction(1, 2**126) if value == 0 else exact((pattern & 0x7F80) + 1) - exact(pattern & 0x7F80)
 
 
+@cache
 def as_float32(value: Fraction) -> float:
     """The nearest float32, ties to even: in whole numbers of the spacing there."""
     if value == 0:

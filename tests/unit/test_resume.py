@@ -3,10 +3,14 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from pathlib import Path
 
 import numpy as np
@@ -22,54 +26,65 @@ CODE = """
 import json, sys, pathlib
 from blackholes.training import engine
 job = json.loads(sys.argv[1])
-folders = [pathlib.Path(folder) for folder in job["folders"]]
-names = ("embedding_evolution.safetensors", "training_log.csv", "model/config.json", "model/model.safetensors")
-runs = [engine.RunFiles(*(folder / name for name in names)) for folder in folders]
+runs = [engine.RunFiles(*map(pathlib.Path, files)) for files in job.pop("files")]
 def progress(k):
     return lambda done, total, more: print("at", k, done, flush=True)
-engine.write_runs(job["corpus"], runs, job["settings"], threads=job["threads"], workers=job["workers"],
-    metadata={"code_digest": job["code"]}, checkpoint_seconds=job["seconds"], progress=progress,
-    say=lambda text: print(text, flush=True))
+engine.write_runs(runs=runs, **job, progress=progress, say=lambda text: print(text, flush=True))
 """
+FILES = ("embedding_evolution.safetensors", "training_log.csv", "model/config.json", "model/model.safetensors")
 
 
 class Job:
-    """A training job in a process of its own, as a script starts it."""
+    """A training job: in a process of its own, as a script starts it, or in this one."""
 
-    def __init__(self, folder, seeds=(43,), seconds=0.05, code="c", workers=1, threads=1, **changes):
+    def __init__(self, folder, seeds=(43,), code="c", workers=1, threads=1, **changes):
         changes = {"steps": 700, "batch_size": 3, "model": SHAPE} | changes
         self.folders = [folder / f"run_{seed - 42:03d}" for seed in seeds]
         corpus = folder.parent / "tokens.safetensors"
         ids = np.random.default_rng(0).integers(0, 20, 900).astype(np.uint8)
         counts = np.bincount(ids, minlength=20)
         write_tensors(corpus, {"token_ids": ids, "token_counts": counts, "dead_mask": counts == 0})
-        self.argument = json.dumps(
-            {
-                "folders": [str(path) for path in self.folders],
-                "corpus": str(corpus),
-                "settings": [make_settings(**changes) | {"seed": seed} for seed in seeds],
-                "seconds": seconds,
-                "code": code,
-                "workers": workers,
-                "threads": threads,
-            }
-        )
+        self.arguments = {
+            "corpus": str(corpus),
+            "settings": [make_settings(**changes) | {"seed": seed} for seed in seeds],
+            "metadata": {"code_digest": code},
+            "checkpoint_seconds": 0.05,
+            "workers": workers,
+            "threads": threads,
+        }
+
+    def files(self):
+        return [[str(folder / name) for name in FILES] for folder in self.folders]
 
     def start(self):
         path = ":".join(part for part in sys.path if part)
         return subprocess.Popen(
-            [sys.executable, "-c", CODE, self.argument],
+            [sys.executable, "-c", CODE, json.dumps(self.arguments | {"files": self.files()})],
             env=os.environ | {"PYTHONPATH": path},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
 
-    def finish(self):
-        process = self.start()
-        said, _ = process.communicate(timeout=300)
-        assert process.returncode == 0, said
-        return said
+    def finish(self, tick: Callable[[], None] = lambda: None):
+        """Here, and not in a process of its own: what it says. tick: called after every block."""
+        said = []
+
+        def progress(k):
+            return lambda done, total, more: (said.append(f"at {k} {done}"), tick())
+
+        runs = [engine.RunFiles(*map(Path, files)) for files in self.files()]
+        engine.write_runs(runs=runs, **self.arguments, progress=progress, say=said.append)
+        return "\n".join(said)
+
+    def copied(self, folder):
+        """The same job, and all that it has written so far, in another folder."""
+        other = copy(self)
+        other.folders = [folder / path.name for path in self.folders]
+        for path, place in zip(self.folders, other.folders, strict=True):
+            if path.exists():
+                shutil.copytree(path, place)
+        return other
 
     def killed_after_saving(self):
         """Kill it as soon as it has saved a state that it did not start from."""
@@ -91,6 +106,13 @@ class Job:
         }
 
 
+def end(process):
+    """Wait for the process of a job: what it said."""
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    return said
+
+
 def went_on(said):
     """The step that a job says it went on from, or 0."""
     lines = [line for line in said.splitlines() if line.startswith("goes on after step ")]
@@ -104,6 +126,25 @@ def undisturbed(tmp_path_factory):
     return job.bytes()
 
 
+VARIANTS = {
+    "bf16": {},
+    "mixed": {"precision": "mixed"},
+    "fp32-sgd-0.9": {"precision": "fp32", "optimizer": "sgd", "momentum": 0.9},
+    "2 threads": {"threads": 2},
+    "three runs": {"seeds": (43, 44, 45), "workers": 2},
+}
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    """Jobs whose processes were killed after they had saved a state. For tests to copy."""
+    jobs = {name: Job(tmp_path_factory.mktemp("killed") / "runs", **changes) for name, changes in VARIANTS.items()}
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(Job.killed_after_saving, jobs.values()))
+    return jobs
+
+
+@pytest.mark.slow
 def test_ten_kills_at_random_moments(tmp_path, undisturbed):
     """A run of some seconds, killed ten times with SIGKILL wherever it happens to be: in its start-up too."""
     job, seed = Job(tmp_path / "runs"), int(os.environ.get("KILL_SEED", random.randrange(2**32)))
@@ -128,44 +169,38 @@ def test_ten_kills_at_random_moments(tmp_path, undisturbed):
         steps.append(went_on(said))
         visible = {name: data for name, data in job.bytes().items() if not Path(name).name.startswith(".")}
         assert visible.items() <= undisturbed.items()  # what has its final name by now is whole
-    last = went_on(job.finish())
+    last = went_on(end(job.start()))
     print("it went on after steps", steps, last)
     assert job.bytes() == undisturbed
     assert any(steps) or last  # resumed, and not only begun again
 
 
-def test_a_killed_job_goes_on_where_it_was(tmp_path, undisturbed):
-    job = Job(tmp_path / "runs")
-    job.killed_after_saving()
+def test_a_killed_job_goes_on_where_it_was(tmp_path, killed, undisturbed):
+    """Killed twice, then left alone: three processes."""
+    job = killed["bf16"].copied(tmp_path)
     assert job.bytes().keys() & undisturbed.keys() == set()
     with open_tensors(job.folders[0] / STATE) as file:
         saved = int(file.rows("step"))
     assert 0 < saved < 700
     assert went_on(job.killed_after_saving()) == saved
-    said = job.finish()
+    said = end(job.start())
     assert went_on(said) > saved
     done = [int(line.split()[2]) for line in said.splitlines() if line.startswith("at")]
     assert done[0] > went_on(said)
     assert job.bytes() == undisturbed
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [{"precision": "mixed"}, {"precision": "fp32", "optimizer": "sgd", "momentum": 0.9}, {"threads": 2}],
-    ids=lambda changes: "-".join(map(str, changes.values())),
-)
-def test_every_state_is_kept(tmp_path, changes):
-    one, other = Job(tmp_path / "one", **changes), Job(tmp_path / "other", **changes)
-    one.killed_after_saving()
+@pytest.mark.parametrize("variant", ["mixed", "fp32-sgd-0.9", "2 threads"])
+def test_every_state_is_kept(tmp_path, killed, variant):
+    one, other = killed[variant].copied(tmp_path / "one"), Job(tmp_path / "other", **VARIANTS[variant])
     assert went_on(one.finish())
     other.finish()
     assert one.bytes() == other.bytes()
 
 
-def test_runs_that_share_a_job_go_on_each_from_its_own(tmp_path):
-    seeds = (43, 44, 45)
-    together, alone = Job(tmp_path / "together", seeds, workers=2), Job(tmp_path / "alone", seeds, workers=1)
-    together.killed_after_saving()
+def test_runs_that_share_a_job_go_on_each_from_its_own(tmp_path, killed):
+    seeds = VARIANTS["three runs"]["seeds"]
+    together, alone = killed["three runs"].copied(tmp_path / "together"), Job(tmp_path / "alone", seeds, workers=1)
     said = together.finish()
     assert went_on(said)
     alone.finish()
@@ -179,8 +214,8 @@ def test_runs_that_share_a_job_go_on_each_from_its_own(tmp_path):
     ("changes", "named"),
     [({"code": "edited"}, "code_digest"), ({"learning_rate": 2e-3}, "settings")],
 )
-def test_a_state_of_another_recipe_is_refused(tmp_path, changes, named):
-    Job(tmp_path / "runs").killed_after_saving()
+def test_a_state_of_another_recipe_is_refused(tmp_path, killed, changes, named):
+    killed["bf16"].copied(tmp_path / "runs")
     job, other = Job(tmp_path / "runs", **changes), Job(tmp_path / "other", **changes)
     said = job.finish()
     assert f"{STATE} is of another recipe ({named} differ); training starts from step 0" in said
@@ -190,42 +225,40 @@ def test_a_state_of_another_recipe_is_refused(tmp_path, changes, named):
 
 
 @pytest.mark.parametrize("harm", ["truncated", "empty", "foreign"])
-def test_a_state_that_cannot_be_read_is_refused(tmp_path, undisturbed, harm):
-    job = Job(tmp_path / "runs")
-    job.killed_after_saving()
+def test_a_state_that_cannot_be_read_is_refused(tmp_path, killed, undisturbed, harm):
+    job = killed["bf16"].copied(tmp_path)
     state = job.folders[0] / STATE
     state.write_bytes({"truncated": state.read_bytes()[:-1], "empty": b"", "foreign": b"x" * 5000}[harm])
     said = job.finish()
     assert f"refused: {state}: not a complete safetensors file" in said
+    assert not went_on(said)
     assert job.bytes() == undisturbed
 
 
-def test_a_history_that_is_gone_or_short_begins_anew(tmp_path, undisturbed):
-    for harm in (lambda path: path.unlink(), lambda path: os.truncate(path, 900)):
-        job = Job(tmp_path / "runs")
-        job.killed_after_saving()
-        (part,) = job.folders[0].glob(".embedding_evolution.safetensors.*.part")
-        harm(part)
-        assert not went_on(job.finish())
-        assert job.bytes() == undisturbed
+@pytest.mark.parametrize("harm", [Path.unlink, lambda path: os.truncate(path, 900)], ids=["gone", "short"])
+def test_a_history_that_is_gone_or_short_begins_anew(tmp_path, killed, undisturbed, harm):
+    job = killed["bf16"].copied(tmp_path)
+    (part,) = job.folders[0].glob(".embedding_evolution.safetensors.*.part")
+    harm(part)
+    assert not went_on(job.finish())
+    assert job.bytes() == undisturbed
 
 
 def test_two_jobs_that_write_the_same_run_at_once(tmp_path, undisturbed):
-    """A job that outlives its workflow, and the one that the next call starts."""
+    """A job that outlives its workflow, and the one that the next call starts: it goes on from the other's state."""
     job = Job(tmp_path / "runs")
     one = job.start()
     while not (job.folders[0] / STATE).exists():
         time.sleep(0.001)
-    other = job.start()
-    for process in (one, other):
-        said, _ = process.communicate(timeout=300)
-        assert process.returncode == 0, said
+    one.send_signal(signal.SIGSTOP)  # until the other is at work
+    assert went_on(job.finish(tick=lambda: one.send_signal(signal.SIGCONT)))
+    end(one)
     assert {name: data for name, data in job.bytes().items() if "/." not in name} == undisturbed
 
 
 def test_a_job_whose_history_another_recipe_has_taken_stops(tmp_path):
     """Nothing of the old recipe gets a final name."""
-    old, new = Job(tmp_path / "runs", steps=2500), Job(tmp_path / "runs", learning_rate=2e-3)
+    old, new = Job(tmp_path / "runs", steps=1500), Job(tmp_path / "runs", learning_rate=2e-3)
     process = old.start()
     process.stdout.readline()
     new.finish()
@@ -239,8 +272,7 @@ def test_a_job_whose_history_another_recipe_has_taken_stops(tmp_path):
 def test_an_error_in_one_run_stops_the_others_of_its_job(tmp_path):
     corpus = tmp_path / "tokens.safetensors"
     Job(tmp_path / "runs")
-    names = ("embedding_evolution.safetensors", "training_log.csv", "model/config.json", "model/model.safetensors")
-    runs = [engine.RunFiles(*(tmp_path / f"run_00{k}" / name for name in names)) for k in (1, 2)]
+    runs = [engine.RunFiles(*(tmp_path / f"run_00{k}" / name for name in FILES)) for k in (1, 2)]
     Path(runs[1].history).mkdir(parents=True)  # a folder where the file is to be: it can never be renamed
     settings = [make_settings(steps=100_000, batch_size=3, model=SHAPE) | {"seed": seed} for seed in (1, 2)]
     settings[1]["steps"] = 50
@@ -272,9 +304,8 @@ def test_runs_that_go_forward_together_go_on_together(tmp_path, monkeypatch):
 
             return tick
 
-        files = ("embedding_evolution.safetensors", "training_log.csv", "model/config.json", "model/model.safetensors")
         job.folders = [folder / f"run_00{k}" for k in (1, 2, 3)]
-        runs = [engine.RunFiles(*(place / name for name in files)) for place in job.folders]
+        runs = [engine.RunFiles(*(place / name for name in FILES)) for place in job.folders]
         corpus, said = str(tmp_path / "tokens.safetensors"), []
         engine.write_runs(corpus, runs, settings, checkpoint_seconds=1e-4, progress=progress, say=said.append)
         return job.bytes(), "\n".join(said)

@@ -1,4 +1,7 @@
-"""Figures of snowballs, from small and degenerate sweeps: drawn, named, and the same bytes twice."""
+"""Figures of snowballs, from small and degenerate sweeps: drawn, named, and the same bytes twice.
+
+What is drawn: test_plotted_data.py.
+"""
 
 import importlib
 import subprocess
@@ -69,9 +72,9 @@ def words(figure):
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("module", MODULES)
-def test_draws(module, case, made, tmp_path):
+def test_draws(module, case, made):
     figure = draw(module, made[case])
-    style.save(figure, tmp_path / "figure.png", dpi=50)
+    figure.draw_without_rendering()
     assert all(text.get_fontsize() >= 5 for text in figure.findobj(Text) if text.get_text())
     assert "trained" in words(figure)
 

@@ -1,0 +1,874 @@
+"""Every figure shows the data that it was given: numbers read back from the axes, in their place, with their sign.
+
+The inputs are small enough that curves are neither thinned nor smoothed (up to step 10); what is expected is by hand.
+"""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from blackholes.figures import (
+    black_hole_counts,
+    black_hole_means,
+    centroid,
+    cluster_dynamics,
+    component_sizes,
+    distance_distribution,
+    experiments,
+    hole_members,
+    lattice_crossings,
+    lattice_motion,
+    lattice_percentiles,
+    lattice_phases,
+    lattice_raster,
+    loss_curves,
+    overdensity_graph,
+    reproduction,
+    sky_map,
+    snowball_elements,
+    snowball_sweep,
+    style,
+    token_ranking,
+    tokens_per_hole,
+    z_scores,
+)
+from matplotlib.colors import same_color, to_rgb, to_rgba
+from matplotlib.patches import Rectangle, StepPatch
+from safetensors.numpy import save_file
+
+C = style.COLOURS
+FIGURES = Path(style.__file__).parent
+READERS = {"style", "data", "checkpoint_data", "lattice_data"}  # no figures
+
+
+def test_no_figure_is_left_out():
+    figures = {path.stem for path in FIGURES.glob("[!_]*.py")} - READERS
+    assert {f"test_{name}" for name in figures} <= {name for name in globals() if name.startswith("test_")}
+
+
+# Reading a figure
+
+
+def titles(axes):
+    return [axes.get_title(loc=side) for side in ("left", "center", "right")]
+
+
+def panel(figure, words):
+    """The one panel with these words in its titles or at its axes."""
+    said = [" ".join([*titles(a), a.get_ylabel(), a.get_xlabel()]).replace("\n", " ") for a in figure.axes]
+    (found,) = [axes for axes, text in zip(figure.axes, said, strict=True) if words in text]
+    return found
+
+
+def lines(axes, colour, marker=None):
+    """Curves of this colour; those with this marker if there is one. Levels across the panel are no curves."""
+    found = [line for line in axes.lines if same_color(line.get_color(), colour) and len(line.get_xdata()) != 2]
+    return [line for line in found if marker in (None, line.get_marker())]
+
+
+def levels(axes, colour):
+    """Heights of the horizontal lines of this colour."""
+    across = [line for line in axes.lines if list(line.get_xdata()) == [0, 1] and same_color(line.get_color(), colour)]
+    return [line.get_ydata()[0] for line in across]
+
+
+def marks(axes, colour):
+    """Places of the vertical lines of this colour."""
+    across = [line for line in axes.lines if list(line.get_ydata()) == [0, 1] and same_color(line.get_color(), colour)]
+    return [line.get_xdata()[0] for line in across]
+
+
+def at(line, steps):
+    """The height of a drawn curve at these steps."""
+    x, y = line.get_data()
+    if line.get_drawstyle() == "steps-post":
+        return y[np.searchsorted(x, steps, side="right") - 1]
+    assert line.get_drawstyle() == "default"
+    return np.interp(steps, x, y)
+
+
+def shown(axes, colour, steps):
+    """The values of the one curve of this colour."""
+    (line,) = lines(axes, colour)
+    return at(line, steps)
+
+
+def filled(axes, colour, x, y):
+    """Whether an area of this colour covers (x, y)."""
+    areas = [area for area in axes.collections if same_color(area.get_facecolor()[0][:3], to_rgb(colour))]
+    return any(path.contains_point((x, y)) for area in areas for path in area.get_paths())
+
+
+def reaches(axes, colour, x, low, high):
+    """Whether an area of this colour goes from low to high at x, and no further."""
+    small = 1e-3 * (high - low)
+    inside, outside = (low + small, high - small), (low - small, high + small)
+    return all(filled(axes, colour, x, y) for y in inside) and not any(filled(axes, colour, x, y) for y in outside)
+
+
+def bars(axes, colour=None):
+    """(left, bottom, width, height) of the rectangles of this colour."""
+    found = [bar for bar in axes.patches if isinstance(bar, Rectangle)]
+    found = [bar for bar in found if colour is None or same_color(bar.get_facecolor(), colour)]
+    return [(*bar.get_xy(), bar.get_width(), bar.get_height()) for bar in found]
+
+
+def stairs(axes, colour):
+    """(values, edges) of the one histogram of this colour."""
+    steps = [patch for patch in axes.patches if isinstance(patch, StepPatch)]
+    (found,) = [patch for patch in steps if same_color(patch.get_facecolor()[:3], to_rgb(colour))]
+    return found.get_data()[:2]
+
+
+def texts(axes):
+    """(x, y) → text, of all texts in data coordinates."""
+    return {text.get_position(): text.get_text() for text in axes.texts}
+
+
+def drawn(module, inputs, **options):
+    return module.from_files(SimpleNamespace(**inputs), options)
+
+
+# Writing what they read
+
+
+def write_runs(folder, kind, **series):
+    """A file a run, `run_001/kind.safetensors`, … : key → (R, …), or a table where the kind is a log."""
+    files = []
+    for run in range(len(next(iter(series.values())))):
+        where = folder / f"run_{run + 1:03}"
+        where.mkdir(exist_ok=True, parents=True)
+        mine = {key: np.asarray(values[run]) for key, values in series.items()}
+        files.append(str(where / f"{kind}.{'csv' if kind == 'log' else 'safetensors'}"))
+        if kind == "log":
+            pd.DataFrame(mine).to_csv(files[-1], index=False)
+        else:
+            save_file(mine, files[-1])
+    return files
+
+
+def write_table(path, columns, *rows):
+    pd.DataFrame(rows, columns=columns).to_csv(path, index=False)
+    return str(path)
+
+
+def write_tokens(path, counts):
+    rows = [(token, chr(97 + token), n, "live" if n else "dead") for token, n in enumerate(counts)]
+    return write_table(path, ["token_id", "character", "count", "status"], *rows)
+
+
+# Of runs
+
+STEPS = np.arange(6)
+COUNTS = np.array([[3, 5, 5, 2, 4, 1], [1, 1, 0, 0, 0, 2]])
+POPULATIONS = np.array([[9, 20, 18, 7, 12, 6], [8, 4, 0, 0, 0, 5]])
+LARGEST = np.array([[5, 9, 8, 4, 6, 6], [8, 4, 0, 0, 0, 3]])
+
+
+def mean_of_two(values):
+    return (values[0] + values[1]) / 2
+
+
+def half_apart(values):
+    """The sample standard deviation of two."""
+    return np.abs(values[0] - values[1]) / np.sqrt(2)
+
+
+def test_black_hole_counts(tmp_path):
+    figure = drawn(black_hole_counts, {"counts": write_runs(tmp_path, "counts", counts=COUNTS)})
+    rises = {"run 001": [[1, 4], [5, 4]], "run 002": [[5], [2]]}  # steps with more than a step before, and how many
+    for (name, expected), counts in zip(rises.items(), COUNTS, strict=True):
+        axes = panel(figure, name)
+        assert np.array_equal(shown(axes, C["holes"], STEPS), counts)
+        (triangles,) = [line for line in axes.lines if line.get_marker() == "^"]
+        assert np.array_equal(triangles.get_data(), expected)
+        assert same_color(triangles.get_color(), C["increase"])
+    assert "2 increases" in titles(panel(figure, "run 001"))
+    assert "1 increase" in titles(panel(figure, "run 002"))
+
+
+def test_black_hole_means(tmp_path):
+    files = write_runs(tmp_path, "counts", counts=COUNTS, populations=POPULATIONS, largest_bh_size=LARGEST)
+    tokens = write_tokens(tmp_path / "tokens.csv", [0, 7, 0, 0, 2])
+    figure = drawn(black_hole_means, {"counts": files, "tokens": tokens})
+    panels = {
+        "black holes (number)": ("holes", COUNTS),
+        "population of all holes": ("population", POPULATIONS),
+        "largest hole": ("largest", LARGEST),
+    }
+    for words, (role, values) in panels.items():
+        axes = panel(figure, words)
+        mean, deviation = mean_of_two(values), half_apart(values)
+        assert np.array_equal(shown(axes, C[role], STEPS), mean)
+        assert np.array_equal([at(line, STEPS) for line in lines(axes, C["run"])], values)
+        for step in STEPS[:-1]:
+            assert reaches(axes, C[role], step + 0.5, mean[step] - deviation[step], mean[step] + deviation[step])
+        assert levels(axes, C["dead"]) == ([] if role == "holes" else [3])
+
+
+def test_tokens_per_hole(tmp_path):
+    files = write_runs(tmp_path, "counts", counts=COUNTS, populations=POPULATIONS)
+    figure = drawn(tokens_per_hole, {"counts": files})
+    above, below = panel(figure, "mean population of a hole"), panel(figure, "runs with holes")
+    alone = [18 / 5, 7 / 2, 12 / 4]  # at steps 2, 3, 4 the second run has no hole
+    expected = [(9 / 3 + 8) / 2, (20 / 5 + 4) / 2, *alone, (6 / 1 + 5 / 2) / 2]
+    assert np.allclose(shown(above, C["tokens_per_hole"], STEPS), expected, rtol=1e-12)
+    assert np.array_equal(shown(below, C["run"], STEPS), [2, 2, 1, 1, 1, 2])
+
+
+def test_cluster_dynamics(tmp_path):
+    unique = np.array([[4, 5, 6, 7, 7, 8], [2, 2, 3, 4, 6, 6]])
+    keys = ("n_components", "largest_component_size", "n_isolated")
+    rng = np.random.default_rng(0)
+    values = {f"{name}.{key}": rng.integers(0, 9, (2, 6)) for name in ("touching", "identical") for key in keys}
+    labels = np.zeros((2, 6, 10), np.int32)  # a vocabulary of 10
+    counts = write_runs(tmp_path, "counts", n_unique=unique, labels=labels)
+    figure = drawn(cluster_dynamics, {"counts": counts, "graphs": write_runs(tmp_path, "graphs", **values)})
+    grid = np.array(figure.axes).reshape(4, 2)
+    assert np.array_equal(shown(grid[0, 0], C["duplicates"], STEPS), 10 - mean_of_two(unique))
+    assert [axes.get_ylabel().replace("\n", " ") for axes in grid[:, 0]] == [
+        "duplicates (tokens − distinct vectors)",
+        "components (number)",
+        "largest component (tokens)",
+        "isolated tokens (number)",
+    ]
+    for column, name in zip(grid.T, ("touching", "identical"), strict=True):
+        assert f"adjacency: {name}" in titles(column[1])
+        for axes, role, key in zip(column[1:], ("components", "largest", "isolated"), keys, strict=True):
+            assert np.array_equal(shown(axes, C[role], STEPS), mean_of_two(values[f"{name}.{key}"]))
+
+
+def test_component_sizes(tmp_path):
+    first = [[0, 1, 2, 3, 4, 5, 6, 7], [0, 0, 0, 0, 0, 5, 6, 7]]  # all alone; five together, three alone
+    second = [[0, 1, 2, 3, 4, 5, 6, 7], [0, 0, 2, 2, 4, 4, 4, 4]]  # then two, two and four
+    labels = np.array([first, second])
+    files = write_runs(
+        tmp_path, "graphs", **{"touching.labels": labels, "identical.labels": labels[:, :1].repeat(2, 1)}
+    )
+    figure = drawn(component_sizes, {"graphs": files}, key_steps=[0, 1])
+    (early, _), (late, equal) = np.array(figure.axes).reshape(2, 2)
+    tokens, components = [1.5, 2, 2, 2.5], ["1.5", "1", "0.5", "0.5"]  # means of (3, 0), (0, 4), (0, 4), (5, 0)
+    assert [text.get_text() for text in late.get_xticklabels()] == ["1", "2", "3–4", "5–8"]
+    assert np.allclose([(x + width / 2, height) for x, _, width, height in bars(late)], [*enumerate(tokens)])
+    assert [same_color(bar.get_facecolor(), C["isolated"]) for bar in late.patches] == [True, False, False, False]
+    ends = {k: (tokens[k] - far / np.sqrt(2), tokens[k] + far / np.sqrt(2)) for k, far in enumerate([3, 4, 4, 5])}
+    assert np.allclose([s[:, 1] for s in late.collections[0].get_segments()], list(ends.values()))
+    above = [(text.xy[0], text.xy[1], text.get_text()) for text in late.texts]
+    assert above == [(k, pytest.approx(ends[k][1]), word) for k, word in enumerate(components)]
+    for axes in (early, equal):
+        assert [height for *_, height in bars(axes)] == [8, 0, 0, 0]
+    assert [titles(axes)[0] for axes in (early, late)] == ["step 0", "step 1"]
+    assert [titles(axes)[2] for axes in figure.axes[:2]] == ["adjacency: touching", "adjacency: identical"]
+
+
+def test_hole_members(tmp_path):
+    files = write_runs(tmp_path, "counts", labels=[[[0, 1, 2, 0, 1, 5, 6, 0], [0, 1, 2, 3, 4, 5, 6, 7]]])
+    tokens = write_tokens(tmp_path / "tokens.csv", [5, 5, 0, 5, 5, 5, 0, 0])
+    figure = drawn(hole_members, {"counts": files, "tokens": tokens}, key_steps=[0, 1])
+    big, small = style.HOLES[:2]
+    fills = {0: big, 3: big, 7: big, 1: small, 4: small}  # a hole of three and one of two
+    for axes, fill in zip(figure.axes, (fills, {}), strict=True):
+        living, dead = axes.collections[:2]
+        for boxes, ids in ((living, [t for t in (0, 1, 3, 4, 5) if t in fill]), (dead, [2, 6, 7])):
+            middles = [path.get_extents() for path in boxes.get_paths()]
+            assert [(m.x0 + m.x1) / 2 for m in middles] == pytest.approx(ids)  # the first row: the column is the token
+            assert [(m.y0 + m.y1) / 2 for m in middles] == pytest.approx([0] * len(ids))
+            for token, face in zip(ids, boxes.get_facecolors(), strict=True):
+                assert same_color(face, fill[token]) if token in fill else face[3] == 0
+        assert all(same_color(edge, C["dead"]) for edge in dead.get_edgecolors())
+        assert not len(living.get_edgecolors())
+        names = {
+            place: (text.get_text(), text.get_color()) for place, text in zip(texts(axes), axes.texts, strict=True)
+        }
+        for token in range(8):
+            assert names[token, 0] == ("abcdefgh"[token], style.INK if token in fill else style.PALE)
+    said = [[text.get_text() for text in axes.texts[8:]] for axes in figure.axes]
+    assert said == [["2 holes, 3 singletons", "2", "3"], ["0 holes, 8 singletons"]]
+
+
+def test_hole_members_of_a_large_vocabulary():
+    """600 tokens, every sixth dead: a row of 30 squares, the 100 dead in four rows, a gap, the 500 live in 17."""
+    labels = np.arange(600)
+    labels[[6, 12, 595]] = 6  # two dead, one live
+    dead = np.arange(600) % 6 == 0
+    axes = hole_members.draw([3], labels[None], ["a"] * 600, dead).axes[0]
+    image = np.ones((22, 30, 3))
+    pale = {kind: 0.3 * np.array(to_rgb(C[kind])) + 0.7 for kind in ("dead", "live")}
+    for place, token in enumerate(np.flatnonzero(dead)):
+        image[place // 30, place % 30] = to_rgb(style.HOLES[0]) if token in (6, 12) else pale["dead"]
+    for place, token in enumerate(np.flatnonzero(~dead)):
+        image[5 + place // 30, place % 30] = to_rgb(style.HOLES[0]) if token == 595 else pale["live"]
+    assert np.allclose(axes.images[0].get_array(), image)
+    assert axes.images[0].origin == "upper"
+
+
+def test_centroid(tmp_path):
+    rng = np.random.default_rng(0)
+    keys = ("centroid_norm", "centroid_distance", "centroid_displacement", "cloud_radius")
+    values = {key: rng.uniform(k + 1, k + 2, (2, 6)).astype(np.float32) for k, key in enumerate(keys)}
+    values["centroid_displacement"][:, 0] = 0
+    values["centroid_displacement"][1, 3] = 0
+    figure = drawn(centroid, {"geometry": write_runs(tmp_path, "geometry", **values)})
+    words = ("norm of the centroid", "distance from step 0", "centroid's displacement", "radius of the cloud")
+    for key, said in zip(keys, words, strict=True):
+        axes, steps = panel(figure, said), STEPS
+        if key == "centroid_displacement":
+            steps = STEPS[1:]
+            assert lines(axes, C[key])[0].get_xdata()[0] == 1
+            assert axes.get_yscale() == "log"
+            assert "1 of 10 updates moved it by exactly 0" in titles(axes)
+        given = values[key][:, steps].astype(float)
+        assert np.allclose(shown(axes, C[key], steps), mean_of_two(given), rtol=1e-12)
+        assert np.allclose([at(line, steps) for line in lines(axes, C["run"])], given, rtol=1e-12)
+    given = values["centroid_displacement"]
+    for step in STEPS[1:]:
+        assert reaches(panel(figure, words[2]), style.RULE, step - 1e-9 * (step == 5), *np.sort(given[:, step]))
+
+
+def test_loss_curves(tmp_path):
+    steps, losses = np.arange(1, 6), np.array([[3.0, 2.5, 2.75, 2.0, 1.5], [4.0, 2.0, 1.0, 1.25, 0.5]])
+    logs = write_runs(tmp_path, "log", step=[steps, steps], loss=losses)
+    tokens = write_tokens(tmp_path / "tokens.csv", [1, 0, 2, 1])
+    figure = drawn(loss_curves, {"logs": logs, "tokens": tokens})
+    (axes,) = figure.axes
+    assert np.allclose(shown(axes, C["loss"], steps), [3.5, 2.25, 1.875, 1.625, 1.0], rtol=1e-12)
+    assert np.allclose([at(line, steps) for line in lines(axes, C["run"])], losses, rtol=1e-12)
+    assert all(reaches(axes, style.RULE, step + 1e-9, *np.sort(losses[:, step - 1])) for step in steps[:-1])
+    equally, entropy = np.log(4), 1.5 * np.log(2)  # of 1/2, 1/4, 1/4: 1.5 bits
+    assert levels(axes, C["reference"]) == pytest.approx([equally, entropy], rel=1e-12)
+    names = dict(
+        zip([text.get_text() for text in figure.legends[0].texts], figure.legends[0].legend_handles, strict=True)
+    )
+    assert names["token frequencies alone (entropy of the corpus)"].get_linestyle() == ":"
+    assert [line.get_linestyle() for line in axes.lines[-2:]] == ["--", ":"]
+    alone = loss_curves.draw(steps, losses[:1], log_steps=False).axes[0]
+    assert np.allclose(shown(alone, C["loss"], steps), losses[0], rtol=1e-12)
+    assert (alone.get_xscale(), levels(alone, C["reference"])) == ("linear", [])
+
+
+def test_experiments(tmp_path):
+    steps = {"one": 6, "two": 4}  # snapshots
+    keys = ["populations", "counts", "largest_bh_size", "touching.largest_component_size", "touching.n_components"]
+    rng = np.random.default_rng(0)
+    inputs, given = {"logs": [], "counts": [], "graphs": []}, {}
+    for name, length in steps.items():
+        series = {key: rng.integers(0, 50, (2, length)) for key in keys}
+        losses = rng.uniform(1, 5, (2, length - 1))
+        given[name] = series | {"loss": losses}
+        folder, graphs = tmp_path / name, {key: series[key] for key in keys if "." in key}
+        inputs["logs"] += write_runs(folder, "log", step=[np.arange(1, length)] * 2, loss=losses)
+        inputs["counts"] += write_runs(folder, "counts", **{key: series[key] for key in keys[:3]})
+        inputs["graphs"] += write_runs(folder, "graphs", **graphs)
+    inputs["tokens"] = write_tokens(tmp_path / "tokens.csv", [0, 3, 0])
+    figure = drawn(experiments, inputs, experiments=["one", "one", "two", "two"])
+    panels = {
+        "loss": "cross-entropy",
+        "counts": "black holes (number)",
+        "populations": "population of all holes",
+        "largest_bh_size": "population of the largest hole",
+        "touching.n_components": "touching components (number)",
+        "touching.largest_component_size": "largest touching component",
+    }
+    for key, words in panels.items():
+        axes = panel(figure, words)
+        assert levels(axes, C["dead"]) == ([2] if key in ("populations", "largest_bh_size") else [])
+        for index, name in enumerate(steps):
+            values, colour = given[name][key], style.EXPERIMENTS[index]
+            mean, far = mean_of_two(values), half_apart(values)
+            first = int(key == "loss")
+            x = np.arange(len(mean)) + first
+            assert np.allclose(shown(axes, colour, x), mean, rtol=1e-12)
+            assert lines(axes, colour)[0].get_xdata()[[0, -1]].tolist() == x[[0, -1]].tolist()
+            place = np.float64(1 + 1e-9 if first else 0.5)
+            assert far[0] == 0 or reaches(axes, colour, place, mean[0] - far[0], mean[0] + far[0])
+    names = [text.get_text() for text in figure.legends[0].texts]
+    assert names == [f"{name}: mean of 2 runs ± one standard deviation" for name in steps]
+
+
+# Of a history's motion
+
+DEAD = C["dead"]
+
+
+def write_raster(folder, moves, token=3):
+    path = str(folder / "raster.safetensors")
+    save_file({"displacement": np.asarray(moves, np.float32)}, path, {"raster_token": str(token)})
+    return path
+
+
+LIFE = ["token_id", "status", "first_motion", "early", "midlife", "late"]
+LIVES = [  # four dead tokens and a live one, over five steps
+    (0, "dead", 1, 1, 2, 4),
+    (1, "dead", 3, 0, 3, 3),
+    (2, "dead", 0, 0, 0, 0),
+    (3, "dead", 2, 2, 4, 5),
+    (4, "live", 2, 2, 2, 2),
+]
+
+
+def write_lives(folder):
+    return {
+        "lifecycle": write_table(folder / "lifecycle.csv", LIFE, *LIVES),
+        "raster": write_raster(folder, np.ones((5, 2))),
+    }
+
+
+def write_displacements(folder):
+    """Steps 1 to 3; tokens have two dimensions."""
+    columns = ["step", "tokens", "number", "percentile_50", "percentile_99", "exponent_crossings"]
+    dead, live = [(2, 9, 4), (0, 1, 0), (3, 5, 1)], [(7, 8, 10), (6, 6, 6), (1, 2, 0)]
+    rows = [
+        (t, name, n, *values[t - 1]) for t in (1, 2, 3) for name, n, values in (("live", 5, live), ("dead", 4, dead))
+    ]
+    table = write_table(folder / "displacement_per_step.csv", columns, *rows)
+    return {"steps": table, "raster": write_raster(folder, np.ones((3, 2)))}
+
+
+def test_lattice_motion(tmp_path):
+    figure = drawn(lattice_motion, write_lives(tmp_path))
+    moved = {"dead": [0, 25, 50, 75, 75, 75], "live": [0, 0, 100, 100, 100, 100]}
+    rested = {"dead": [0, 0, 0, 25, 50, 75], "live": [0, 0, 100, 100, 100, 100]}
+    assert [titles(axes)[0] for axes in figure.axes] == [
+        "have moved by this step",
+        *["have moved for the last time"] * 2,
+    ]
+    for axes, expected in zip(figure.axes, (moved, rested, rested), strict=True):
+        for group, shares in expected.items():
+            assert np.array_equal(shown(axes, C[group], STEPS), shares)
+    said = [text.get_text() for text in figure.legends[0].texts]
+    assert said[0] == "4 dead tokens:\n1 never move, 1 still move in the last step"
+
+
+def test_lattice_phases(tmp_path):
+    figure = drawn(lattice_phases, write_lives(tmp_path))
+    expected = [  # of the dead after each step: frozen, late, midlife, early, from below
+        ("frozen", "midlife", "early", "early"),  # token 2, token 1, tokens 0 and 3
+        ("frozen", "midlife", "midlife", "early"),
+        ("frozen", "late", "midlife", "midlife"),
+        ("frozen", "frozen", "late", "midlife"),
+        ("frozen", "frozen", "frozen", "late"),
+    ]
+    for axes in figure.axes[::2]:  # of the dead, on a logarithmic axis, on a linear one
+        for step, phases in enumerate(expected):
+            for quarter, phase in enumerate(phases):
+                place = step + 0.5, 25 * quarter + 12
+                assert [name for name in ("early", "midlife", "late", "frozen") if filled(axes, C[name], *place)] == [
+                    phase
+                ]
+    assert "4 dead tokens" in titles(figure.axes[0])
+    assert filled(figure.axes[1], C["early"], 1.5, 50)
+    assert filled(figure.axes[1], C["frozen"], 2.5, 50)
+
+
+def test_lattice_percentiles(tmp_path):
+    figure = drawn(lattice_percentiles, write_displacements(tmp_path))
+    (legend,) = figure.legends
+    shade = {text.get_text(): h.get_color() for text, h in zip(legend.texts, legend.legend_handles, strict=True)}
+    given = {"4 dead tokens": ([2, 0, 3], [9, 1, 5]), "5 live tokens": ([7, 6, 1], [8, 6, 2])}
+    for words, (medians, highest) in given.items():
+        axes = panel(figure, words)
+        assert np.array_equal(shown(axes, shade["50 % (median)"], [1, 2, 3]), medians)
+        assert np.array_equal(shown(axes, shade["99 %"], [1, 2, 3]), highest)
+        assert levels(axes, C["reference"]) == [np.sqrt(2)]
+
+
+def test_lattice_crossings(tmp_path):
+    figure = drawn(lattice_crossings, write_displacements(tmp_path))
+    given = {"4 dead tokens": ("dead", [50, 0, 12.5]), "5 live tokens": ("live", [100, 60, 0])}  # % of 8 and of 10
+    for words, (group, shares) in given.items():
+        axes = panel(figure, words)
+        assert np.allclose(shown(axes, C[group], [1, 2, 3]), shares, rtol=1e-12)
+        assert np.allclose(shown(axes, C["run"], [1, 2, 3]), shares, rtol=1e-12)
+    assert "5 in all" in titles(panel(figure, "4 dead tokens"))
+    assert "16 in all" in titles(panel(figure, "5 live tokens"))
+
+
+def test_lattice_raster(tmp_path):
+    moves = np.array([[5, -1, 0], [-3, 0, 2], [0, 0, -8], [1, 0, 0], [0, 0, 0]], np.float32)
+    files = write_lives(tmp_path) | {"raster": write_raster(tmp_path, moves, token=0)}
+    axes, bar = drawn(lattice_raster, files).axes
+    (image,) = [found for found in axes.collections if hasattr(found, "get_coordinates")]
+    assert np.array_equal(image.get_array(), moves.T)  # a row a dimension, a column a step
+    corners = image.get_coordinates()
+    assert corners[0, :, 0].tolist() == [0.5, 1.5, 2.5, 3.5, 4.5, 5.5]
+    assert corners[:, 0, 1].tolist() == [-0.5, 0.5, 1.5, 2.5]
+    assert axes.get_ylim()[0] > axes.get_ylim()[1]  # the first dimension above
+    forward, back = (image.cmap(image.norm(value))[:3] for value in (5, -5))
+    assert forward[0] > forward[2]
+    assert back[2] > back[0]
+    assert bar.get_ylim()[0] < 0 < bar.get_ylim()[1]
+    assert marks(axes, style.INK) == [1.5, 2.5, 4.5]  # token 0 ends early at 1, midlife at 2, late at 4
+    assert [text.get_text().strip() for text in axes.texts] == [
+        "early until step 1",
+        "midlife until step 2",
+        "late until step 4",
+    ]
+
+
+# Of a checkpoint
+
+
+def write_statistics(folder, facts, **tensors):
+    save_file({key: np.asarray(value) for key, value in tensors.items()}, folder / "statistics.safetensors")
+    return {
+        "statistics": str(folder / "statistics.safetensors"),
+        "table": write_table(folder / "overdensity.csv", ["statistic", "value"], *facts.items()),
+    }
+
+
+def test_distance_distribution(tmp_path):
+    edges = (np.arange(0x3C00, 0x3C00 + 4 * 128 + 1, dtype=np.uint32) << 16).view(np.float32)  # 2⁻⁷ to 2⁻³
+    histogram = np.zeros(512, np.int64)
+    histogram[[3, 300, 301]] = [40, 1000, 500]
+    nearest = np.array([0, 0, 0, 0, edges[3], edges[300], edges[300], np.nan], np.float32) * 1.001
+    facts = {"pairs": 1543, "zeros": 2, "threshold": 0.01, "lower median": 0.04, "mean": 0.05, "max": 0.1}
+    figure = drawn(
+        distance_distribution, write_statistics(tmp_path, facts, histogram=histogram, edges=edges, nearest=nearest)
+    )
+    for axes, zeros, at_left, at_right in (
+        (panel(figure, "all pairs"), 2, 40, 1500),
+        (panel(figure, "each token"), 4, 1, 2),
+    ):
+        values, borders = stairs(axes, C["distances"])
+        assert values.sum() == at_left + at_right
+        for index, number in ((3, at_left), (300, at_right)):
+            low, high = np.log10(edges[[index, index + 2]])
+            there = (borders[1:] > low) & (borders[:-1] < high)
+            assert values[there].sum() == number
+        ((left, _, width, height),) = bars(axes, C["holes"])
+        assert height == zeros
+        zero = axes.get_xticks()[0]
+        assert left + width / 2 == pytest.approx(zero)
+        assert axes.get_xticklabels()[0].get_text() == "0"
+        assert zero < np.log10(edges[0])
+        assert marks(axes, C["box"]) == pytest.approx([-2])
+    assert marks(panel(figure, "all pairs"), style.INK) == pytest.approx(np.log10([0.04, 0.05]))
+    ((dashes, _),) = [
+        (line.get_linestyle(), 0) for line in panel(figure, "all pairs").lines if line.get_xdata()[0] == np.log10(0.04)
+    ]
+    assert dashes == "--"
+
+
+def test_overdensity_graph(tmp_path):
+    distances = np.array([[0, 3, 4], [3, 0, 5], [4, 5, 0]], np.float32)
+    found = {
+        "component_populations": np.array([9, 7, 2]),
+        "component_hole_tokens": np.array([0, 6, 0]),
+        "component_diameters": np.array([[2, 2], [1, 3], [1, 1]]),
+        "cluster_populations": np.array([4, 2, 1]),
+        "cluster_distances": distances,
+        "cluster_cells": np.array([[0, 1, 3], [1, 0, 2], [3, 2, 0]]),
+        "cluster_tree": np.array([[0, 1], [0, 2]]),
+        "cluster_extent": np.array([0, 3, 0, 0, 1, 2]),
+    }
+    facts = {"edges": 30, "pairs": 153, "threshold": 0.002, "isolated": 5}
+    figure = drawn(overdensity_graph, write_statistics(tmp_path, facts, **found))
+    components, cluster, extent = (panel(figure, words) for words in ("components, the", "the cluster: 3", "in cells"))
+    assert [width for _, _, width, _ in bars(components)] == [9, 7, 2, 5]
+    middles = [(bottom + height / 2) for _, bottom, _, height in bars(components)]
+    assert middles == pytest.approx([0, 1, 2, 3])
+    assert [text.get_text() for text in components.get_yticklabels()] == ["1", "2", "3", "isolated"]
+    assert components.get_ylim()[0] > components.get_ylim()[1]  # the largest above
+    roles = ["components", "cluster", "components", "isolated"]  # the cluster is the one with most tokens in holes
+    assert [bar.get_facecolor() for bar in components.patches] == [to_rgba(C[role]) for role in roles]
+    links, near, holes, single = cluster.collections
+    places = np.concatenate([holes.get_offsets(), single.get_offsets()])
+    apart = np.linalg.norm(places[:, None] - places, axis=-1)
+    assert np.allclose(apart / apart[0, 1], distances / 3, atol=0.02)
+    assert np.ptp(holes.get_sizes() / [4, 2]) == pytest.approx(0)  # area as population
+    assert same_color(holes.get_facecolors()[0], C["holes"])
+    assert same_color(single.get_facecolors()[0], C["cluster"])
+    assert np.array_equal(near.get_segments(), [places[[0, 1]]])  # one cell apart
+    assert np.array_equal(links.get_segments(), [places[[0, 2]]])
+    assert {tuple(text.xy): text.get_text() for text in cluster.texts if hasattr(text, "xy")} == {
+        tuple(places[0]): "4",
+        tuple(places[1]): "2",
+    }
+    (points,) = extent.lines
+    assert np.array_equal(points.get_data(), [[1, 4, 5], [3, 1, 2]])
+    assert [segment[:, 1].tolist() for segment in extent.collections[0].get_segments()] == [[0, 3], [0, 1], [0, 2]]
+
+
+TOKENS = ["token_id", "text", "category", "norm", "hole", "in_box", "in_cluster", "rank", "centroid_distance"]
+TOKENS += ["cosine_unused"]
+
+
+def write_sky(folder, tokens, sky, box):
+    columns = dict(zip(("latitude", "longitude", "radius"), np.array(sky, np.float32).T.copy(), strict=True))
+    save_file(columns, folder / "sphere.safetensors", {"box": json.dumps(box)})
+    return {"tokens": write_table(folder / "tokens.csv", TOKENS, *tokens), "sphere": str(folder / "sphere.safetensors")}
+
+
+ROWS = [  # token 5 is the farthest from what is unused; holes 0 (tokens 0, 1, 2) and 1 (tokens 3, 4)
+    (0, "a", "byte", 1.0, 0, 1, 1, 2, 0.0, 0.9),
+    (1, "b", "byte", 1.0, 0, 1, 1, 3, 0.0, 0.9),
+    (2, "c", "ordinary", 1.0, 0, 1, 1, 1, 0.0, 0.9),
+    (3, "d", "special", 1.5, 1, 1, 0, 4, 0.25, 0.5),
+    (4, "e", "special", 1.5, 1, 1, 0, 5, 0.25, 0.5),
+    (5, "f", "ordinary", 2.0, "", 0, 0, 7, 2.0, -0.75),
+    (6, "g", "unreachable", 1.25, "", 1, 1, 6, 0.125, 0.25),
+]
+SKY = [(10, 20, 1)] * 3 + [(-5, 40, 1)] * 2 + [(-80, -150, 1), (12, 25, 1)]  # latitude, longitude, radius
+
+
+def test_sky_map(tmp_path):
+    box = {"lat": [-10, 30], "lon": [10, 50], "r": None}
+    figure = drawn(sky_map, write_sky(tmp_path, ROWS, SKY, box))
+    sky, zoom, norms = panel(figure, "the whole sky"), panel(figure, "the box: 6"), panel(figure, "norm of the")
+    (points,) = lines(sky, C["tokens"])
+    assert np.array_equal(points.get_data(), np.array(SKY)[:, [1, 0]].T)
+    assert bars(sky) == [(10, -10, 40, 40)]
+    for axes in (sky, zoom):
+        (holes,) = axes.collections
+        assert np.array_equal(holes.get_offsets(), [[20, 10], [40, -5]])
+        assert np.ptp(holes.get_sizes() / [3, 2]) == pytest.approx(0)  # area as population
+        assert bars(axes) == [(10, -10, 40, 40)]
+    (inside,) = [line for line in zoom.lines if same_color(line.get_color(), C["tokens"])]
+    assert np.array_equal(inside.get_data(), [[40, 40], [-5, -5]])
+    (cluster,) = lines(zoom, C["cluster"])
+    assert np.array_equal(cluster.get_data(), [[20, 20, 20, 25], [10, 10, 10, 12]])
+    expected = {"tokens": {1: 3, 1.5: 2, 2: 1, 1.25: 1}, "cluster": {1: 3, 1.5: 2, 1.25: 1}, "holes": {1: 3, 1.5: 2}}
+    for role, numbers in expected.items():
+        values, edges = stairs(norms, C[role])
+        found = {norm: values[np.searchsorted(edges, norm, side="right") - 1] for norm in numbers}
+        assert found == numbers
+        assert values.sum() == sum(numbers.values())
+
+
+def test_sky_map_over_180_degrees(tmp_path):
+    sky = [(10, 175, 1)] * 3 + [(-5, -175, 1)] * 2 + [(-80, 0, 1), (12, 179, 1)]
+    figure = drawn(sky_map, write_sky(tmp_path, ROWS, sky, {"lat": [-10, 30], "lon": [170, -170], "r": None}))
+    assert bars(panel(figure, "the whole sky")) == [(170, -10, 10, 40), (-180, -10, 10, 40)]
+    zoom = panel(figure, "the box: 6")
+    assert bars(zoom) == [(170, -10, 20, 40)]
+    assert np.array_equal(zoom.collections[0].get_offsets(), [[175, 10], [185, -5]])
+    assert [zoom.xaxis.get_major_formatter()(x, 0) for x in (175, 185)] == ["175", "-175"]
+
+
+def test_sky_map_of_many():
+    """More than 4,000 tokens are counted in cells of the sky."""
+    tokens = pd.DataFrame(dict.fromkeys(["norm", "hole", "in_box", "in_cluster"], [-1.0] * 4500))
+    tokens = tokens.assign(longitude=np.repeat([-90, 120], [4000, 500]), latitude=np.repeat([45, -60], [4000, 500]))
+    figure = sky_map.draw(tokens, {"lat": None, "lon": None, "r": None})
+    (cells,) = [
+        found
+        for axes in figure.axes
+        for found in axes.collections
+        if found.get_array() is not None and "longitude" in axes.get_xlabel()
+    ]
+    found = dict(zip(cells.get_array().tolist(), cells.get_offsets(), strict=True))
+    assert found.keys() == {4000, 500}
+    assert np.allclose(found[4000], (-90, 45), atol=9)  # a cell is 6° × 8°
+    assert np.allclose(found[500], (120, -60), atol=9)
+
+
+def test_token_ranking(tmp_path):
+    figure = drawn(token_ranking, write_sky(tmp_path, ROWS, SKY, {}))
+    shares, points = panel(figure, "what they are"), panel(figure, "indicators of every token")
+    colour = style.CATEGORIES
+    expected = {
+        "in holes": {"ordinary": 1 / 5, "special": 2 / 5, "byte": 2 / 5},
+        "in the cluster": {"ordinary": 1 / 4, "byte": 2 / 4, "unreachable": 1 / 4},
+        "in the box": {"ordinary": 1 / 6, "special": 2 / 6, "byte": 2 / 6, "unreachable": 1 / 6},
+        "first 100": {"ordinary": 2 / 7, "special": 2 / 7, "byte": 2 / 7, "unreachable": 1 / 7},
+        "all": {"ordinary": 2 / 7, "special": 2 / 7, "byte": 2 / 7, "unreachable": 1 / 7},
+    }
+    assert [text.get_text() for text in shares.get_yticklabels()] == list(expected)
+    for place, parts in enumerate(expected.values()):
+        for name, share in parts.items():
+            (width,) = [w for _, y, w, h in bars(shares, colour[name]) if y + h / 2 == pytest.approx(place)]
+            assert width == pytest.approx(share)
+    numbers = [text for (x, y), text in texts(shares).items() if x > 1 and y in range(5)]
+    assert numbers == ["5", "4", "6", "7", "7"]
+    zero = points.get_xticks()[0]
+    assert points.get_xticklabels()[0].get_text() == "0"
+    assert 0 < zero < 0.125
+    expected = {
+        "ordinary": [[zero, 2.0], [0.9, -0.75]],
+        "byte": [[zero, zero], [0.9, 0.9]],
+        "special": [[0.25, 0.25], [0.5, 0.5]],
+        "unreachable": [[0.125], [0.25]],
+    }
+    for name, places in expected.items():
+        (line,) = [line for line in points.lines if same_color(line.get_color(), colour[name])]
+        assert np.allclose(line.get_data(), places)
+    rows = {}
+    for (_, y), text in texts(figure.axes[2]).items():
+        rows.setdefault(y, []).append(text)
+    assert [rows[y] for y in sorted(rows) if y >= 0] == [
+        ["1", "3: c  a  b", "0", "0.900"],
+        ["4", "2: d  e", "0.25", "0.500"],
+        ["6", "g", "0.125", "0.250"],
+        ["7", "f", "2", "-0.750"],
+    ]
+
+
+# Of snowballs
+
+STATISTICS = ("n_unique", "n_singletons", "n_black_holes", "largest_bh")
+
+
+def test_snowball_sweep(tmp_path):
+    given = {0.001: [(7, 6, 1, 4), (9, 8, 3, 2)], 0.0: [(1, 0, 1, 9)] * 2, 0.1: [(10, 9, 0, 0), (10, 7, 2, 3)]}
+    rows = [(sigma, 10, *values) for sigma, trials in given.items() for values in trials]
+    own = dict(zip(STATISTICS, (5, 3, 2, 4), strict=True))
+    scores = [("within", 0.02, name, value) for name, value in own.items()]
+    files = {
+        "trials": write_table(tmp_path / "trials.csv", ["sigma", "n_tokens", *STATISTICS], *rows),
+        "scores": write_table(tmp_path / "z.csv", ["label", "sigma", "statistic", "checkpoint"], *scores),
+    }
+    figure = drawn(snowball_sweep, files)
+    panels = ("unique vectors", "singletons (tokens)", "black holes (number)", "population of the largest hole")
+    places = [-4, -3, -1]  # 0 a decade before the smallest
+    roles = ("duplicates", "isolated", "holes", "largest")
+    for k, (words, role) in enumerate(zip(panels, roles, strict=True)):
+        axes = panel(figure, words)
+        values = np.array([[trial[k] for trial in given[sigma]] for sigma in (0.0, 0.001, 0.1)])
+        curves = [line for line in lines(axes, C[role]) if line.get_marker() in ("None", "o")]
+        assert len(curves) == 2
+        for line in curves:  # the mean, as a line and as points
+            assert np.array_equal(line.get_data(), [places, values.mean(1)])
+        ranges, errors = axes.collections
+        assert np.array_equal([s[:, 1] for s in ranges.get_segments()], np.sort(values, 1))
+        assert np.array_equal([s[0, 0] for s in ranges.get_segments()], places)
+        far = np.abs(values[:, 0] - values[:, 1]) / np.sqrt(2)
+        assert np.allclose([np.ptp(s[:, 1]) / 2 for s in errors.get_segments()], far)
+        assert levels(axes, style.INK) == [own[STATISTICS[k]]]
+        assert marks(axes, style.PALE) == pytest.approx([np.log10(0.02)])
+        assert axes.xaxis.get_major_formatter()(-4, 0) == "0"
+        assert axes.xaxis.get_major_formatter()(-3, 0) == "$10^{-3}$"
+
+
+def test_snowball_elements(tmp_path):
+    tensors, parts = {}, {"global": (1.0, 2.0), "within": (-1.0, 0.5), "snowball": (0.0, 0.25)}  # mean, σ
+    for k, (name, (mean, std)) in enumerate(parts.items()):
+        tensors |= {
+            f"{name}.edges": mean + std * np.array([-2.0, -1.0, 0.0, 2.0]),
+            f"{name}.counts": np.array([10, 20 + k, 70]),
+            f"{name}.z": np.array([-1.0, 0.0, 1.0]),
+            f"{name}.quantiles": mean + std * np.array([-1.5, 0.25 * k, 1.0]),
+            f"{name}.moments": np.array([mean, std, 0.5, -0.25]),
+        }
+    path = str(tmp_path / "elements.safetensors")
+    save_file(tensors, path, {"label": "0.25", "sigma": "0.25"})
+    figure = drawn(snowball_elements, {"elements": path})
+    titled = {"global": "about one mean", "within": "(σ within)", "snowball": "snowball, σ = 0.25 about the centroid"}
+    roles = {"global": "population", "within": "holes", "snowball": "duplicates"}
+    for k, (name, words) in enumerate(titled.items()):
+        top = panel(figure, words)
+        bottom = figure.axes[figure.axes.index(top) + 3]
+        values, edges = stairs(top, C[roles[name]])
+        total = 100 + k
+        assert np.allclose(edges, [-2, -1, 0, 2])
+        assert np.allclose(values, [10 / total, (20 + k) / total, 70 / total / 2])
+        (normal,) = lines(top, style.INK)
+        x, y = normal.get_data()
+        assert np.allclose(np.interp([-1, 0, 1], x, y), [0.241971, 0.398942, 0.241971], atol=1e-4)
+        (dots,) = lines(bottom, C[roles[name]])
+        assert np.allclose(dots.get_data(), [[-1, 0, 1], [-1.5, 0.25 * k, 1]])
+        (diagonal,) = lines(bottom, style.INK)
+        assert np.array_equal(*diagonal.get_data())
+        assert "skewness 0.5\nexcess kurtosis −0.25" in bottom.texts[0].get_text()
+
+
+def scores(checkpoint=True):
+    """Two statistics at three σ, not in their order."""
+    z = {("n_unique", 0.1): 12.0, ("n_unique", 1e-8): -3.5, ("n_unique", 0.001): 0.5}
+    z |= {("mean_distance", 0.1): -20.0, ("mean_distance", 1e-8): 1.0, ("mean_distance", 0.001): -1.25}
+    own = {"n_unique": 7, "mean_distance": 0.5}
+    rows = [(str(sigma), sigma, name, own[name], 100 * value, value) for (name, sigma), value in z.items()]
+    table = pd.DataFrame(rows, columns=z_scores.COLUMNS)
+    return table if checkpoint else table.assign(checkpoint=np.nan, z=np.nan)
+
+
+def test_z_scores(tmp_path):
+    scores().to_csv(tmp_path / "z.csv", index=False)
+    (axes,) = drawn(z_scores, {"scores": str(tmp_path / "z.csv")}).axes
+    expected = np.array([[-3.5, 0.5, 12.0], [1.0, -1.25, -20.0]])  # columns by σ, rows as they come
+    (image,) = axes.images
+    assert np.array_equal(image.get_array(), expected.clip(-10, 10))
+    assert image.origin == "upper"
+    high, low = (image.cmap(image.norm(z))[:3] for z in (10, -10))
+    assert high[0] > high[2]
+    assert low[2] > low[0]
+    said = {place: text.replace("−", "-") for place, text in texts(axes).items()}
+    assert said == {(x, y): f"{value:g}" for (y, x), value in np.ndenumerate(expected)}
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["1e-08", "0.001", "0.1"]
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["n_unique   7", "mean_distance   0.5"]
+
+
+def test_z_scores_without_a_checkpoint():
+    (axes,) = z_scores.draw(scores(checkpoint=False)).axes
+    assert not axes.images[0].get_array().any()
+    expected = np.array([[-350, 50, 1200], [100, -125, -2000]])
+    assert texts(axes) == {(x, y): f"{v:,}".replace("-", "−") for (y, x), v in np.ndenumerate(expected)}
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["n_unique", "mean_distance"]
+
+
+# Published values beside ours
+
+
+def test_reproduction(tmp_path):
+    loss, distinct = "mean loss of 100 steps", "distinct vectors among dead tokens"
+    rows = [  # quantity, experiment, step, published, its σ, ours, its σ, standard errors, verdict
+        (loss, "one", 100, 4.0, None, 4.5, 0.1, 1.0, "agrees"),
+        (loss, "one", 200, 3.0, None, 3.25, 0.1, 2.0, "agrees"),
+        (loss, "one", 300, 2.5, None, 2.0, 0.2, -5.0, "differs"),
+        ("holes", "one", 1, 4.0, 0.5, 3.0, 0.25, -2.5, "agrees"),
+        ("holes", "one", 10, 2.0, 0.5, None, None, None, "not run"),
+        ("population", "one", 10, 51.0, 1.0, 90.0, 2.0, 30.0, "differs"),
+        ("tokens a hole", "one", 10, 25.0, 1.0, 24.0, 2.0, -40.0, "differs"),
+        (distinct, "noise_a", 0, 42.0, 8.0, 43.0, 7.0, 0.5, "agrees"),
+        (distinct, "noise_b", 9, 21.0, 6.0, 20.0, 5.0, -0.25, "not comparable"),
+    ]
+    columns = ["quantity", "experiment", "step", "published", "published_std", "ours", "ours_std"]
+    table = pd.DataFrame(rows, columns=[*columns, "standard_errors", "verdict"])
+    table = table.assign(unit="", reason="other data", published_conditions="p", our_conditions="o")
+    table.to_csv(tmp_path / "reproduction.csv", index=False)
+    figure = drawn(reproduction, {"table": str(tmp_path / "reproduction.csv")})
+    panels = {
+        "loss as the Trainer": ("loss", [[200, 300], [3.25, 2.0], [0.1, 0.2]], [[200, 300], [3.0, 2.5]]),
+        "black holes": ("holes", [[1], [3.0], [0.25]], [[1, 10], [4.0, 2.0]]),
+        "population of all holes": ("population", [[10], [90.0], [2.0]], [[10], [51.0]]),
+        "mean population of a": ("tokens_per_hole", [[10], [24.0], [2.0]], [[10], [25.0]]),
+        "distinct vectors": ("dead", [[0.12, 1.12], [43.0, 20.0], [7.0, 5.0]], [[-0.12, 0.88], [42.0, 21.0]]),
+    }
+    for words, (role, (x, mean, std), published) in panels.items():
+        axes = panel(figure, words)
+        ours = [line for line in axes.lines if same_color(line.get_color(), C[role]) and line.get_marker() == "o"]
+        theirs = [line for line in axes.lines if line.get_marker() == "x"]
+        assert np.allclose(ours[0].get_data(), [x, mean])
+        assert np.allclose(theirs[0].get_data(), published)
+        (error,) = [c for c in axes.collections if same_color(c.get_colors()[0], C[role])]
+        assert np.allclose(
+            [s[:, 1] for s in error.get_segments()], [(m - s, m + s) for m, s in zip(mean, std, strict=True)]
+        )
+    steps = [text.get_text() for text in panel(figure, "distinct vectors").get_xticklabels()]
+    assert steps == ["a,\nstep 0", "b,\nstep 9"]
+    axes = panel(figure, "ours − published (combined")
+    at_line = [
+        (line.get_xdata()[0], line.get_marker(), line.get_color()) for line in axes.lines if len(line.get_xdata()) == 1
+    ]
+    colour = {verdict: mark for verdict, (_, mark, _) in reproduction.VERDICTS.items()}
+    expected = [  # those without standard errors have no mark; what is beyond the axis is an arrow
+        (1.0, "o", "agrees"),
+        (2.0, "o", "agrees"),
+        (-5.0, "D", "differs"),
+        (-2.5, "o", "agrees"),
+        (6.75, ">", "differs"),
+        (-6.75, "<", "differs"),
+        (0.5, "o", "agrees"),
+        (-0.25, "o", "not comparable"),
+    ]
+    assert at_line == [(x, marker, colour[verdict]) for x, marker, verdict in expected]
+    heights = [line.get_ydata()[0] for line in axes.lines if len(line.get_xdata()) == 1]
+    (words,) = [each for each in figure.axes if any(text.get_text() == "ours ± σ" for text in each.texts)]
+    beside = {y: text for (x, y), text in texts(words).items() if x == 0.75}  # the published values
+    for (x, *_), height in zip(at_line, heights, strict=True):
+        (row,) = table[table.standard_errors.clip(-6.75, 6.75) == x].itertuples()
+        assert float(beside[height].split()[0]) == row.published
+    assert axes.get_ylim()[0] > axes.get_ylim()[1]
+    assert {"+30.0", "−40.0"} <= {text.get_text() for text in axes.texts}
