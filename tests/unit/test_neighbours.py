@@ -9,8 +9,8 @@ import torch
 from blackholes.artifacts.tensors import open_tensors
 from blackholes.errors import UserError
 from blackholes.kernels import backends, components, distances, neighbours
-from blackholes.runs import graphs
-from helpers import ADJACENCY, put, random_history, write_history
+from blackholes.runs import statistics
+from helpers import put, random_history, run_statistics, write_history
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -103,11 +103,11 @@ def test_neither_chunks_nor_threads_nor_strides_matter():
 def test_the_analysis_of_a_large_vocabulary(tmp_path, monkeypatch):
     """The same file as from matrices."""
     path = write_history(tmp_path / "h.safetensors", random_history(S=7, V=90, D=3))
-    graphs.write_graph_statistics(path, None, ADJACENCY, tmp_path / "matrices.safetensors", {"a": "b"})
-    monkeypatch.setattr(graphs, "LARGE", 80)
-    monkeypatch.setattr(graphs, "matrices", None)
-    graphs.write_graph_statistics(path, None, ADJACENCY, tmp_path / "vectors.safetensors", {"a": "b"})
-    assert (tmp_path / "matrices.safetensors").read_bytes() == (tmp_path / "vectors.safetensors").read_bytes()
+    by_matrices = run_statistics(path, tmp_path / "matrices")
+    monkeypatch.setattr(statistics, "LARGE", 80)
+    monkeypatch.setattr(statistics, "matrices", None)
+    by_vectors = run_statistics(path, tmp_path / "vectors")
+    assert by_matrices.graphs.read_bytes() == by_vectors.graphs.read_bytes()
 
 
 def test_a_vocabulary_whose_matrix_does_not_fit(tmp_path):
@@ -116,13 +116,13 @@ def test_a_vocabulary_whose_matrix_does_not_fit(tmp_path):
     history = torch.randn(1, 20_000, 8, generator=draw).bfloat16()
     history[0, 5_000:7_000] = history[0, :2_000]
     path = write_history(tmp_path / "h.safetensors", history)
-    graphs.write_graph_statistics(path, None, ADJACENCY, tmp_path / "warm.safetensors")
+    run_statistics(path, tmp_path / "warm")
     tracemalloc.start()
-    graphs.write_graph_statistics(path, None, ADJACENCY, tmp_path / "g.safetensors")
+    files = run_statistics(path, tmp_path / "out")
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 50e6
-    with open_tensors(tmp_path / "g.safetensors") as file:
+    with open_tensors(files.graphs) as file:
         assert file.rows("identical.n_components").item() == 18_000
         assert file.rows("identical.n_edges").item() == 2_000
         assert file.rows("identical.largest_component_size").item() == 2
