@@ -256,6 +256,7 @@ ALLOWED = {  # package → what of ours it may import
     "analysis": {"analysis", "kernels", "artifacts", "byte_level", "errors", "limits"},
     "figures": {"figures", "artifacts", "errors"},
     "errors": set(),
+    "show": {"artifacts"},
     "recipes": {"artifacts"},
     "config": {
         "config_checkpoints",

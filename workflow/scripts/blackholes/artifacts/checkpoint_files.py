@@ -14,6 +14,7 @@ from pathlib import Path
 
 from blackholes.artifacts.files import write_text
 from blackholes.artifacts.provenance import digest
+from blackholes.artifacts.safetensors_header import read_header
 from blackholes.errors import UserError
 
 INDEX, SINGLE, TOKENIZER = "model.safetensors.index.json", "model.safetensors", "tokenizer.json"
@@ -31,7 +32,6 @@ INPUTS = (
 OUTPUTS = ("lm_head.weight", "embed_out.weight", "predictions.decoder.weight", "output.weight")
 SIZES = {"BF16": 2, "F16": 2, "F32": 4}  # what can be read: safetensors' name → bytes
 _PIECE = 1 << 24
-_HEADER_LIMIT = 100_000_000  # the format's
 
 
 @dataclass(frozen=True)
@@ -148,24 +148,19 @@ def _files(path: Path) -> dict[str, Path]:
 
 def _header(file: Path) -> Mapping[str, Place]:
     """Every tensor of a safetensors file, which has to be complete."""
+    if not file.exists():
+        raise UserError(f"{file}: no such file; is a shard missing?")
+    header = read_header(file)
+    start = len(header.raw)
     try:
-        size = file.stat().st_size
-        with open(file, "rb") as handle:
-            length = int.from_bytes(handle.read(8), "little")
-            header = json.loads(handle.read(length)) if 0 < length <= min(size - 8, _HEADER_LIMIT) else None
         places = {
-            name: Place(file, name, at["dtype"], tuple(at["shape"]), *(8 + length + n for n in at["data_offsets"]))
-            for name, at in (header or {}).items()
-            if name != "__metadata__"
+            name: Place(file, name, at["dtype"], tuple(at["shape"]), *(start + offset for offset in at["data_offsets"]))
+            for name, at in header.tensors.items()
         }
-        whole = all(place.stop <= size and _fits(place) for place in places.values())
-    except FileNotFoundError as error:
-        raise UserError(f"{file}: no such file; is a shard missing?") from error
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, AttributeError):
-        places, whole = {}, False
-    if not places or not whole:
+        fit = all(_fits(place) for place in places.values())
+    except (KeyError, TypeError):
+        places, fit = {}, False
+    if not places or not fit:
         raise UserError(f"{file}: not a complete safetensors file")
     return places
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from safetensors import SafetensorError, safe_open
 
+from blackholes.artifacts import tables
 from blackholes.errors import UserError
 
 
@@ -49,22 +50,14 @@ def length(file: Path, key: str) -> int:
 
 def read_losses(files: Sequence[Path]) -> tuple[np.ndarray, np.ndarray]:
     """Training logs → steps (N,) and losses (R, N)."""
-    runs = [read_table(file, ["step", "loss"]) for file in files]
-    _same_length(files, [len(run) for run in runs], "step")
-    return runs[0]["step"].to_numpy(), np.stack([run["loss"].to_numpy(float) for run in runs])
+    runs = [tables.read_training_log(file, ["loss"]) for file in files]
+    _same_length(files, [len(run["step"]) for run in runs], "step")
+    return runs[0]["step"], np.stack([run["loss"] for run in runs])
 
 
 def read_tokens(file: Path) -> pd.DataFrame:
-    """tokens.csv: token_id, character, count, status; ordered by token_id. `NA` and `null` are characters here.
-
-    A token of several characters, whose column is `text`, is one of `character` too.
-    """
-    text = {"character": str, "text": str}
-    table = read_table(file, ["token_id", "count", "status"], dtype=text, keep_default_na=False, na_values=[])
-    table = table.rename(columns={"text": "character"})
-    if "character" not in table:
-        raise UserError(f"{file}: no column 'character'; expected columns token_id, character or text, count, status")
-    return table.sort_values("token_id", ignore_index=True)
+    """tokens.csv of a corpus, ordered by token_id: `character`, `count`, `status`."""
+    return pd.DataFrame(tables.read_tokens(file))
 
 
 def read_tensors(file: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:

@@ -1,15 +1,14 @@
 """What our runs say on each published quantity, read from their files."""
 
-import csv
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 
+from blackholes.artifacts.tables import read_training_log
 from blackholes.artifacts.tensors import open_tensors
 from blackholes.errors import UserError
 from blackholes.runs.black_holes import increases
@@ -74,7 +73,7 @@ class Runs:
 
     def losses(self, first: int, last: int) -> Float[np.ndarray, "R steps"]:
         """Training losses of the steps `first` to `last` of every run."""
-        return np.array([_losses(path, last)[first - 1 :] for path in self.files["logs"]])
+        return np.array([read_training_log(path, ["loss"], last)["loss"][first - 1 :] for path in self.files["logs"]])
 
 
 def _at(kind: str, key: str) -> Callable:
@@ -133,15 +132,3 @@ def _metadata(path: str, key: str) -> str:
 def _parameter(path: str, name: str) -> dict:
     """What the rule that made a file was told under this name."""
     return json.loads(_metadata(path, "config"))[name]
-
-
-def _losses(path: str, last: int) -> Float[np.ndarray, "steps"]:
-    """Losses of the steps 1 to `last` of a training log."""
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            table = [(int(row["step"]), float(row["loss"])) for row in islice(csv.DictReader(file), last)]
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error}), expected columns step and loss") from error
-    if [step for step, _ in table] != list(range(1, last + 1)):
-        raise UserError(f"{path}: steps are missing, expected a row for each of 1 to {last}")
-    return np.array([loss for _, loss in table])
