@@ -17,11 +17,11 @@ def read_columns(path: Path, columns: Mapping[str, Callable], rows: int | None =
     """Column → its values, of a CSV table with a header line; columns that are not asked for are not read.
 
     Args:
-        columns: name → what makes a value of a field's text: int, float, str, or a function that raises ValueError.
+        columns: name → a function that converts a field's text, as int, float, str; it raises ValueError for bad text.
         rows: how many to read at most.
 
     Raises:
-        UserError: naming the file and what was expected; the row, counted from 1, where a value is bad.
+        UserError: naming the file and what was expected; for a bad value also its row, counted from 1.
     """
     header, *lines = _lines(path, rows)
     for name in columns:
@@ -37,7 +37,7 @@ def read_training_log(path: Path, series: Sequence[str] = LOG, last: int | None 
     """Columns of training_log.csv by name, `step` (1, 2, …) and each of `series`, float64 (N,).
 
     Args:
-        last: the number of steps to read, all of which must be there; None: all of the file, at least one.
+        last: the number of steps to read, all of which must be there; None: all in the file, at least one.
 
     Raises:
         UserError: as `read_columns`; also where a step is missing.
@@ -89,7 +89,7 @@ def read_statistics(path: Path) -> dict[str, float]:
 
 
 def _lines(path: Path, rows: int | None) -> list[list[str]]:
-    """The fields of the header line, empty where there is none, and of `rows` lines, or all."""
+    """The fields of the header line (none in an empty file), then of up to `rows` lines (None: of all)."""
     try:
         with open(path, newline="", encoding="utf-8") as file:
             table = csv.reader(file)

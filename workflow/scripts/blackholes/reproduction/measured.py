@@ -1,4 +1,4 @@
-"""What our runs say on each published quantity, read from their files."""
+"""Our value of each published quantity, read from the files of our runs."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -39,7 +39,7 @@ class Runs:
         files: kind (models, logs, counts, graphs, geometry) → that file of every run.
 
     Raises:
-        UserError: from here and every method: naming the file that is not what it should be.
+        UserError: here and in every method: naming the file and what is wrong with it.
     """
 
     def __init__(self, files: Mapping[str, Sequence[str]]):
@@ -61,15 +61,15 @@ class Runs:
 
     def rows(self, kind: str, key: str, first: int, last: int) -> list[np.ndarray]:
         """Steps `first` to `last` of a tensor (S, …) of every run."""
-        found = []
+        of_runs = []
         for path in self.files[kind]:
             with open_tensors(path) as file:
                 length = file.shape(key)[0] if key in file.keys() else 0  # noqa: SIM118 - a reader, not a dict
                 if length <= last:
                     have = f"{key} ends at step {length - 1}" if length else f"no tensor '{key}'"
                     raise UserError(f"{path}: {have}, expected {key} up to step {last}")
-                found.append(file.rows(key, first, last + 1).numpy())
-        return found
+                of_runs.append(file.rows(key, first, last + 1).numpy())
+        return of_runs
 
     def losses(self, first: int, last: int) -> Float[np.ndarray, "R steps"]:
         """Training losses of the steps `first` to `last` of every run."""

@@ -60,7 +60,7 @@ def _cloud(snapshots: Tensor) -> dict[str, Tensor]:
         "token_norm_max": norms.amax(1),
         "token_norm_mean": norms.mean(1),
         "token_norm_median": norms.median(1).values,
-        # std has another algorithm for a single row, whose last bit would depend on the number of snapshots
+        # torch.std has another algorithm for a single row: the last bits would depend on the number of snapshots
         "token_norm_std": torch.std_mean(norms, dim=1, correction=0)[0],
         "cloud_radius": (vectors - centroid[:, None]).norm(dim=2).amax(1),
     }

@@ -1,6 +1,6 @@
 """Statistics of a run (row B): black holes, events, geometry and graphs of every step, from one pass over its history.
 
-What is computed of a piece of the history is said in black_holes.py, geometry.py and graphs.py.
+The formulas are in black_holes.py, geometry.py and graphs.py.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -60,7 +60,7 @@ def write(
             labels_before = np.empty((0, V), np.int32)
             first_centroid = centroid_before = None
             for start, snapshots, chebyshev in _pieces(source, distances, budget_gb, device):
-                with about(history):  # refuses values that are not finite, so that nothing below has to
+                with about(history):  # raises for NaN and infinity, so the functions below need not check
                     labels = duplicates.labels(snapshots, first_step=start).to("cpu", torch.int32)
                 _append(counts_file, black_holes.counts(labels) | {"labels": labels})
 
@@ -85,7 +85,7 @@ def write(
 def _pieces(
     source: History, distances: str | None, budget_gb: float, device: torch.device | str
 ) -> Iterator[tuple[int, Tensor, Tensor | None]]:
-    """(first step, snapshots, Chebyshev matrices), a piece at a time; no matrices where V is too large to make them."""
+    """(first step, snapshots, Chebyshev matrices), a piece at a time; None for the matrices where V is large."""
     snapshot, matrix = 2 * source.tokens * source.dimensions, 4 * source.tokens**2  # bytes
     if source.tokens > LARGE and not distances:
         for start, snapshots in source.chunks(chunk_length(snapshot, budget_gb)):
