@@ -24,16 +24,20 @@ SCRIPTS = Path(__file__).resolve().parent.parent / "workflow" / "scripts"
 JOBS = {  # run in the folder of the history
     "distances": "from blackholes.runs import distances; "
     "distances.write_chebyshev('history.safetensors', 'distances.safetensors')",
-    "black holes": "from blackholes.runs import black_holes; "
-    "black_holes.write('history.safetensors', 'counts.safetensors', 'events.csv')",
-    "graphs, three adjacencies": "from blackholes.runs import graphs; from blackholes.config import ADJACENCY; "
+    "black holes, geometry, graphs of three adjacencies": "from blackholes.runs.statistics import Outputs, write; "
+    "from blackholes.config import ADJACENCY; "
     "rules = {name: rule.model_dump() for name, rule in ADJACENCY.items()}; "
-    "graphs.write_graph_statistics('history.safetensors', 'distances.safetensors', rules, 'graphs.safetensors')",
+    "files = Outputs('counts.safetensors', 'events.csv', 'geometry.safetensors', 'graphs.safetensors'); "
+    "write('history.safetensors', 'distances.safetensors', rules, files)",
 }
 OUTPUTS = {
     "distances": ["distances.safetensors"],
-    "black holes": ["counts.safetensors", "events.csv"],
-    "graphs, three adjacencies": ["graphs.safetensors"],
+    "black holes, geometry, graphs of three adjacencies": [
+        "counts.safetensors",
+        "events.csv",
+        "geometry.safetensors",
+        "graphs.safetensors",
+    ],
 }
 
 

@@ -64,23 +64,21 @@ def made_up(path, steps):
 
 
 def analyse(history, steps):
-    """Wall time of each analysis of the whole history, and the memory that it took at most."""
+    """Wall time of the statistics of the whole history, and the memory that it took at most."""
     import torch
     from blackholes.artifacts import histories
     from blackholes.config.model import ADJACENCY
-    from blackholes.runs import black_holes, geometry, graphs
+    from blackholes.runs import statistics
 
     with tempfile.TemporaryDirectory() as folder:
         path = history or str(made_up(Path(folder, "embedding_evolution.h5"), steps))
         with histories.open_history(path) as source:
             S, V, D = source.steps, source.tokens, source.dimensions
-        out = str(Path(folder, "out"))
+        outputs = statistics.Outputs(*(str(Path(folder, name)) for name in statistics.Outputs.__annotations__))
         rules = {name: rule.model_dump() for name, rule in ADJACENCY.items()}
         work = {
             "read once": lambda: read(path),
-            "black holes and events": lambda: black_holes.write(path, out, out + ".csv"),
-            "geometry": lambda: geometry.write(path, out),
-            "three graphs": lambda: graphs.write_graph_statistics(path, None, rules, out),
+            "black holes, events, geometry, three graphs": lambda: statistics.write(path, None, rules, outputs),
         }
         print(f"\nHistory ({S:,}, {V:,}, {D})\n\n{machine()}\n\n| work | s | ms a step | peak memory so far, GB |")
         print("|---|---:|---:|---:|")

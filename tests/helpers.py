@@ -4,6 +4,7 @@ import pytest
 import torch
 from blackholes.artifacts.tensors import write_tensors
 from blackholes.errors import UserError
+from blackholes.runs import statistics
 
 KEY = "embedding_history"
 ADJACENCY = {  # as the default configuration has it
@@ -71,6 +72,17 @@ def refuses_bad_histories(folder, wrong, analyse):
     assert str(caught.value).startswith(message)
     assert "\n" not in str(caught.value)
     assert names(out) == []
+
+
+def run_statistics(history, out, distances=None, adjacency=ADJACENCY, **options):
+    """Statistics of a history as files in the folder `out`, which are returned."""
+    files = statistics.Outputs(*(out / name for name in ("counts", "events.csv", "geometry", "graphs")))
+    progress = []
+    statistics.write(
+        history, distances, adjacency, files, {"made": "here"}, progress=lambda *call: progress.append(call), **options
+    )
+    assert reported(progress)
+    return files
 
 
 def reported(progress):

@@ -9,7 +9,7 @@ import torch
 from blackholes.artifacts.tensors import open_tensors
 from blackholes.kernels import duplicates
 from blackholes.runs import black_holes
-from helpers import BAD_HISTORIES, random_history, refuses_bad_histories, reported, write_history
+from helpers import random_history, run_statistics, write_history
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -189,25 +189,10 @@ def test_events_account_for_every_token_that_enters_or_leaves(sequence):
 # --- files
 
 
-def written(history, folder, **options):
-    folder.mkdir(exist_ok=True)
-    progress = []
-    black_holes.write(
-        history,
-        folder / "counts.safetensors",
-        folder / "events.csv",
-        {"made": "here"},
-        progress=lambda *call: progress.append(call),
-        **options,
-    )
-    assert reported(progress)
-    return (folder / "counts.safetensors").read_bytes(), (folder / "events.csv").read_bytes()
-
-
 def test_the_files(tmp_path):
     history = random_history(12, 9, 1)
-    written(write_history(tmp_path / "h", history), tmp_path / "out")
-    with open_tensors(tmp_path / "out" / "counts.safetensors") as file:
+    files = run_statistics(write_history(tmp_path / "h", history), tmp_path / "out")
+    with open_tensors(files.counts) as file:
         assert sorted(file.keys()) == sorted((*SERIES, "labels"))
         assert file.metadata == {"made": "here"}
         assert file.expect("labels", torch.int32, ("S", "V")) == (12, 9)
@@ -220,7 +205,7 @@ def test_the_files(tmp_path):
     for snapshot, found in zip(history.tolist(), labels.tolist(), strict=True):
         assert found == [snapshot.index(vector) for vector in snapshot]  # the smallest token with this vector
 
-    with open(tmp_path / "out" / "events.csv", newline="", encoding="utf-8") as file:
+    with open(files.events, newline="", encoding="utf-8") as file:
         rows = list(csv.reader(file))
     assert rows[0] == ["step", "kind", "parents", "children", "tokens"]
     read = [(int(step), kind, *([int(i) for i in ids.split()] for ids in lists)) for step, kind, *lists in rows[1:]]
@@ -230,26 +215,11 @@ def test_the_files(tmp_path):
 
 def test_both_zeros_are_equal(tmp_path):
     history = torch.tensor([[[0.0, 1.0], [-0.0, 1.0], [0.0, -0.0]], [[2.0, -0.0], [1.0, 0.0], [2.0, 0.0]]]).bfloat16()
-    written(write_history(tmp_path / "h", history), tmp_path / "out")
-    with open_tensors(tmp_path / "out" / "counts.safetensors") as file:
+    files = run_statistics(write_history(tmp_path / "h", history), tmp_path / "out")
+    with open_tensors(files.counts) as file:
         assert file.rows("labels").tolist() == [[0, 0, 2], [0, 1, 0]]
 
 
-def test_the_budget_changes_no_byte(tmp_path):
-    history = write_history(tmp_path / "h", random_history(40, 9, 1))
-    a_step = 2 * 9 * 1  # bytes
-    whole = written(history, tmp_path / "a", budget_gb=1.0)
-    assert written(history, tmp_path / "b", budget_gb=1e-12) == whole  # a step at a time
-    assert written(history, tmp_path / "c", budget_gb=4 * 7 * a_step / 1e9) == whole  # seven
-
-
 def test_one_step(tmp_path):
-    _, table = written(write_history(tmp_path / "h", random_history(1)), tmp_path / "out")
-    assert table == b"step,kind,parents,children,tokens\n"
-
-
-@pytest.mark.parametrize("wrong", BAD_HISTORIES)
-def test_bad_histories(tmp_path, wrong):
-    refuses_bad_histories(
-        tmp_path, wrong, lambda history, out: black_holes.write(history, out / "c", out / "e", budget_gb=1e-12)
-    )
+    files = run_statistics(write_history(tmp_path / "h", random_history(1)), tmp_path / "out")
+    assert files.events.read_bytes() == b"step,kind,parents,children,tokens\n"

@@ -1,4 +1,4 @@
-"""Graphs of a run against networkx; stored distances and computed ones give the same bytes."""
+"""Graphs of a run against networkx; distances that are stored and that are not any more."""
 
 import networkx as nx
 import pytest
@@ -6,9 +6,8 @@ import torch
 from blackholes.artifacts.tensors import open_tensors, write_tensors
 from blackholes.errors import UserError
 from blackholes.kernels import bf16
-from blackholes.runs import black_holes, graphs
 from blackholes.runs.distances import write_chebyshev
-from helpers import ADJACENCY, BAD_HISTORIES, names, put, random_history, refuses_bad_histories, reported, write_history
+from helpers import ADJACENCY, names, put, random_history, run_statistics, write_history
 
 INTEGERS = ("n_components", "largest_component_size", "n_isolated", "n_edges")
 DENSITIES = ("global_density", "largest_component_density")
@@ -27,15 +26,6 @@ def run(tmp_path):
     stored = str(tmp_path / "pairwise_distances.safetensors")
     write_chebyshev(history, stored)
     return history, stored
-
-
-def write(history, stored, out, adjacency=ADJACENCY, **options):
-    progress = []
-    graphs.write_graph_statistics(
-        history, stored, adjacency, out, {"made": "here"}, progress=lambda *call: progress.append(call), **options
-    )
-    assert reported(progress)
-    return out.read_bytes()
 
 
 def apart(u, v, measure):
@@ -68,10 +58,10 @@ def by_networkx(snapshot, measure, operator, threshold):
 
 def test_against_networkx(tmp_path, run):
     adjacency = ADJACENCY | MORE
-    write(*run, tmp_path / "g", adjacency)
+    files = run_statistics(run[0], tmp_path / "out", run[1], adjacency)
     with open_tensors(run[0]) as file:
         history = file.rows("embedding_history")
-    with open_tensors(tmp_path / "g") as file:
+    with open_tensors(files.graphs) as file:
         assert file.metadata == {"made": "here"}
         assert len(file.keys()) == 7 * len(adjacency)
         for name, rule in adjacency.items():
@@ -96,38 +86,18 @@ def test_components_of_identical_tokens_are_the_black_holes(tmp_path, seed):
     history = random_history(30, 12, 1 + seed % 2, seed)
     history[::2] *= torch.tensor([1, -1]).repeat(6)[:, None] * (torch.rand(12, 1) > 0.3)  # with zeros of both signs
     path = write_history(tmp_path / "h", history)
-    write(path, None, tmp_path / "g")
-    black_holes.write(path, tmp_path / "c", tmp_path / "e")
-    with open_tensors(tmp_path / "g") as graph, open_tensors(tmp_path / "c") as counts:
+    files = run_statistics(path, tmp_path / "out")
+    with open_tensors(files.graphs) as graph, open_tensors(files.counts) as counts:
         assert torch.equal(graph.rows("identical.labels"), counts.rows("labels"))
         assert torch.equal(graph.rows("identical.n_components"), counts.rows("n_unique"))
         assert torch.equal(graph.rows("identical.n_isolated"), counts.rows("n_singletons"))
 
 
-def test_stored_or_not_and_any_budget_give_the_same_bytes(tmp_path, run):
-    history, stored = run
-    whole = write(history, stored, tmp_path / "a")
-    assert write(history, None, tmp_path / "b") == whole
-    assert write(history, [], tmp_path / "c") == whole
-    for number, budget in enumerate([1e-12, 4 * 2 * 4 * 81 * 7 / 1e9]):  # one step at a time, and seven
-        assert write(history, stored, tmp_path / f"d{number}", budget_gb=budget) == whole
-        assert write(history, None, tmp_path / f"e{number}", budget_gb=budget) == whole
-
-
 def test_one_token(tmp_path):
-    write(write_history(tmp_path / "h", random_history(2, 1)), None, tmp_path / "g")
-    with open_tensors(tmp_path / "g") as file:
+    files = run_statistics(write_history(tmp_path / "h", random_history(2, 1)), tmp_path / "out")
+    with open_tensors(files.graphs) as file:
         assert file.rows("touching.n_isolated").tolist() == [1, 1]
         assert file.rows("touching.global_density").tolist() == [0, 0]
-
-
-@pytest.mark.parametrize("wrong", BAD_HISTORIES)
-def test_bad_histories(tmp_path, wrong):
-    refuses_bad_histories(
-        tmp_path,
-        wrong,
-        lambda history, out: graphs.write_graph_statistics(history, None, ADJACENCY, out / "g", budget_gb=1e-12),
-    )
 
 
 # --- a bad distances file: it is the one to name, and not the history
@@ -135,7 +105,7 @@ def test_bad_histories(tmp_path, wrong):
 
 def refused(run, out, **options):
     with pytest.raises(UserError) as caught:
-        graphs.write_graph_statistics(*run, ADJACENCY, out / "g", **options)
+        run_statistics(run[0], out, run[1], **options)
     assert names(out) == []
     assert "\n" not in str(caught.value)
     return str(caught.value)

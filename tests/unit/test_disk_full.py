@@ -13,8 +13,8 @@ from blackholes.artifacts.files import atomic, write_table, write_text
 from blackholes.artifacts.tensors import TensorWriter, write_tensors
 from blackholes.errors import UserError
 from blackholes.lattice import displacements as lattice
-from blackholes.runs import black_holes, distances, geometry, graphs, summary
-from helpers import ADJACENCY, names, random_history, write_history
+from blackholes.runs import distances, statistics, summary
+from helpers import ADJACENCY, names, random_history, run_statistics, write_history
 
 FLOATS = torch.float32
 
@@ -148,11 +148,18 @@ def run(tmp_path):
 
 ANALYSES = {
     "chebyshev": lambda history, matrices, out: distances.write_chebyshev(history, out / "x", budget_gb=1e-9),
-    "graphs": lambda history, matrices, out: graphs.write_graph_statistics(history, matrices, ADJACENCY, out / "x"),
-    "geometry": lambda history, matrices, out: geometry.write(history, out / "x"),
-    "black holes": lambda history, matrices, out: black_holes.write(history, out / "x", out / "events.csv"),
     "lattice": lambda history, matrices, out: lattice.write(history, motion_in(out)),
 }
+for _file in statistics.Outputs.__annotations__:
+    ANALYSES[_file] = lambda history, matrices, out, file=_file: statistics.write(
+        history, matrices, ADJACENCY, statistics_in(out, file)
+    )
+
+
+def statistics_in(out, x):
+    """The files of a run's statistics, one of them named x."""
+    files = statistics.Outputs.__annotations__
+    return statistics.Outputs(*(str(out / ("x" if name == x else name)) for name in files))
 
 
 def motion_in(out):
@@ -172,7 +179,8 @@ def test_the_output_is_blamed(tmp_path, run, analysis):
     assert names(out) == []
     with file_limit(2048), pytest.raises(UserError) as caught:
         ANALYSES[analysis](*run, out)
-    blamed = {"black holes": "events.csv", "lattice": "norms"}.get(analysis, "x")  # the one that is too large first
+    # the file that is too large first; of a run's statistics, the one that is closed first
+    blamed = {"lattice": "norms", "counts": "events", "geometry": "events", "graphs": "events"}.get(analysis, "x")
     assert one_line(caught).startswith(f"{out / blamed}: File too large")
     assert names(out) == []
 
@@ -186,13 +194,12 @@ def test_matrices_that_the_disk_has_no_room_for(small_disk, tmp_path):
 
 
 def test_a_summary(tmp_path, run):
-    black_holes.write(run[0], tmp_path / "counts", tmp_path / "events.csv")
+    counts = [run_statistics(run[0], tmp_path).counts]
     log = tmp_path / "log.csv"
     write_table(log, ["step", "loss", "grad_norm", "learning_rate"], [(step, 1, 1, 1) for step in range(1, 30)])
     out = tmp_path / "out"
     out.mkdir()
     lead_to_dev_full(out / "summary.csv")
-    counts = [tmp_path / "counts"]
     with pytest.raises(UserError, match=r"out/summary\.csv: No space left"):
         summary.write([log], [counts], counts, ["run_001"], [0, 29], out / "summary.csv", out / "increases.csv")
     assert names(out) == []

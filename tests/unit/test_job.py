@@ -232,14 +232,14 @@ def test_graphs_of_unstored_distances(tmp_path):
     snakemake = fake(
         tmp_path,
         {"history": history, "distances": []},
-        {"graphs": str(tmp_path / "graphs.safetensors")},
+        {name: str(tmp_path / f"{name}.safetensors") for name in ("counts", "events", "geometry", "graphs")},
         {"adjacency": ADJACENCY, "code": "c0de", "upstream": "up"},
         {"experiment": "qwen", "run": "003"},
-        rule="run_graphs",
+        rule="run_black_holes",
         distances={"device": "cpu", "memory_budget_gb": 0.5},
     )
-    status, said = run_script(tmp_path, "graphs.py", snakemake)
-    assert (status, said) == (0, "run_graphs qwen/run_003: step 5/5\n")
+    status, said = run_script(tmp_path, "black_holes.py", snakemake)
+    assert (status, said) == (0, "run_black_holes qwen/run_003: step 5/5\n")
     with open_tensors(tmp_path / "graphs.safetensors") as file:
         assert file.expect("cells.labels", torch.int32, ("S", "V")) == (5, 9)
         assert (file.metadata["code_digest"], file.metadata["device"][:3]) == ("c0de", "cpu")

@@ -12,8 +12,8 @@ import torch
 from blackholes.artifacts.tensors import open_tensors
 from blackholes.errors import UserError
 from blackholes.kernels import backends, neighbours
-from blackholes.runs import graphs
-from helpers import ADJACENCY, put, random_history, write_history
+from blackholes.runs import statistics
+from helpers import put, random_history, run_statistics, write_history
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse.csgraph import connected_components
@@ -146,26 +146,26 @@ def test_neither_chunks_nor_threads_nor_strides_matter():
 def test_the_analysis_of_a_large_vocabulary(tmp_path, monkeypatch):
     """The same file as from matrices."""
     path = write_history(tmp_path / "h.safetensors", random_history(S=7, V=90, D=3))
-    graphs.write_graph_statistics(path, None, ADJACENCY, tmp_path / "matrices.safetensors", {"a": "b"})
-    monkeypatch.setattr(graphs, "LARGE", 80)
-    monkeypatch.setattr(graphs, "matrices", None)
-    graphs.write_graph_statistics(path, None, ADJACENCY, tmp_path / "vectors.safetensors", {"a": "b"})
-    assert (tmp_path / "matrices.safetensors").read_bytes() == (tmp_path / "vectors.safetensors").read_bytes()
+    by_matrices = run_statistics(path, tmp_path / "matrices")
+    monkeypatch.setattr(statistics, "LARGE", 80)
+    monkeypatch.setattr(statistics, "matrices", None)
+    by_vectors = run_statistics(path, tmp_path / "vectors")
+    assert by_matrices.graphs.read_bytes() == by_vectors.graphs.read_bytes()
 
 
 MEASURED = """
 import sys
-from blackholes.runs import graphs
-from helpers import ADJACENCY
+from pathlib import Path
+from helpers import run_statistics
 
 def peak():  # of this process alone, from torch, numpy and compiled loops alike
     with open("/proc/self/status") as lines:
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 
 small, large, out = sys.argv[1:]
-graphs.write_graph_statistics(small, None, ADJACENCY, out)  # imports and compiles
+run_statistics(small, Path(out) / "warm")  # imports and compiles
 before = peak()
-graphs.write_graph_statistics(large, None, ADJACENCY, out)
+run_statistics(large, Path(out))
 print(peak() - before)
 """
 
@@ -176,12 +176,12 @@ def test_a_vocabulary_whose_matrix_does_not_fit(tmp_path):
     history = torch.randn(1, 20_000, 8, generator=draw).bfloat16()
     history[0, 5_000:7_000] = history[0, :2_000]
     paths = [write_history(tmp_path / name, piece) for name, piece in (("s", history[:, :1_100]), ("h", history))]
-    folders = [str(Path(graphs.__file__).parents[2]), str(Path(__file__).parents[1])]
+    folders = [str(Path(statistics.__file__).parents[2]), str(Path(__file__).parents[1])]
     command = [sys.executable, "-c", f"import sys; sys.path[:0] = {folders}\n" + MEASURED]
-    done = subprocess.run([*command, *paths, tmp_path / "g.safetensors"], capture_output=True, text=True)
+    done = subprocess.run([*command, *paths, tmp_path / "out"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) < 50e6
-    with open_tensors(tmp_path / "g.safetensors") as file:
+    with open_tensors(tmp_path / "out" / "graphs") as file:
         assert file.rows("identical.n_components").item() == 18_000
         assert file.rows("identical.n_edges").item() == 2_000
         assert file.rows("identical.largest_component_size").item() == 2

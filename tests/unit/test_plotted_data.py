@@ -10,12 +10,28 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from blackholes.figures.runs import black_hole_counts, black_hole_means, centroid, cluster_dynamics, component_sizes, experiments, hole_members, loss_curves, tokens_per_hole
-from blackholes.figures.checkpoints import distance_distribution, overdensity_graph, sky_map, token_ranking
-from blackholes.figures.lattice import lattice_crossings, lattice_motion, lattice_percentiles, lattice_phases, lattice_raster
-from blackholes.figures.reproduction import reproduction
-from blackholes.figures.snowballs import snowball_elements, snowball_sweep, z_scores
 from blackholes.figures import style
+from blackholes.figures.checkpoints import distance_distribution, overdensity_graph, sky_map, token_ranking
+from blackholes.figures.lattice import (
+    lattice_crossings,
+    lattice_motion,
+    lattice_percentiles,
+    lattice_phases,
+    lattice_raster,
+)
+from blackholes.figures.reproduction import reproduction
+from blackholes.figures.runs import (
+    black_hole_counts,
+    black_hole_means,
+    centroid,
+    cluster_dynamics,
+    component_sizes,
+    experiments,
+    hole_members,
+    loss_curves,
+    tokens_per_hole,
+)
+from blackholes.figures.snowballs import snowball_elements, snowball_sweep, z_scores
 from matplotlib.colors import same_color, to_rgb, to_rgba
 from matplotlib.patches import Rectangle, StepPatch
 from safetensors.numpy import save_file

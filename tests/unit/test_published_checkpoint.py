@@ -107,7 +107,7 @@ def test_another_matrix_is_not_comparable(tmp_path):
     [
         ("census", "{}", "census.json: cannot be read"),
         ("census", "none", "census.json: cannot be read"),
-        ("overdensity", "statistic,value\nedges,3\n", "o.csv: cannot be read ('threshold')"),
+        ("overdensity", "statistic,value\nedges,3\n", "o.csv: no 'threshold'; expected"),
         ("overdensity", "statistic,value\nthreshold,0.002\n", "o.csv: no 'tokens'; expected"),
         ("sphere", "none", "s.safetensors: not a complete safetensors file"),
     ],

@@ -465,9 +465,9 @@ def refused(folder, corpus, runs):
         ("counts", lambda path: path.write_bytes(b"none"), "not a complete safetensors file"),
         ("counts", lambda path: write_tensors(path, {"n": np.zeros(9)}), "no tensor 'n_unique', expected n_unique"),
         ("geometry", lambda path: path.unlink(), "no such file"),
-        ("logs", lambda path: path.write_text("step,loss\n2,3.0\n"), "steps are missing, expected a row for each"),
-        ("logs", lambda path: path.write_text("step,loss\n1,high\n"), "cannot be read"),
-        ("logs", lambda path: path.write_text("step\n1\n"), "cannot be read ('loss'), expected columns step and loss"),
+        ("logs", lambda path: path.write_text("step,loss\n2,3.0\n"), "no step 1 in row 1; expected a row for each"),
+        ("logs", lambda path: path.write_text("step,loss\n1,high\n"), "row 1: loss is 'high'; expected a number"),
+        ("logs", lambda path: path.write_text("step\n1\n"), "no column 'loss'; expected columns step, loss"),
     ],
 )
 def test_bad_files_are_named(made, tmp_path, kind, spoil, message):

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from blackholes.artifacts.tables import read_tokens
+
 COLUMNS = {
     "counts": "holes",
     "populations": "population",
@@ -30,7 +32,7 @@ def table(results: Path) -> str:
                   f"{risen} steps on which the number of holes increased, all runs together",
                   shown.to_string(float_format=lambda value: f"{value:.2f}", na_rep="-"), ""]  # fmt: skip
     for tokens in sorted(results.glob("corpus/*/tokens.csv")):
-        status = pd.read_csv(tokens, keep_default_na=False)["status"]
+        status = read_tokens(tokens)["status"]
         lines.append(f"corpus {tokens.parent.name}: {(status == 'dead').sum()} of {len(status)} tokens are dead")
     for census in sorted(results.glob("checkpoints/*/census.json")):
         found = json.loads(census.read_text(encoding="utf-8"))

@@ -1,6 +1,6 @@
-"""Where a checkpoint keeps its embedding: a folder, a safetensors file or a sharded index → the bytes of one tensor.
+"""Finds the embedding of a checkpoint: a folder, a safetensors file or a sharded index → the bytes of one tensor.
 
-Only headers are read, so the size of the rest does not matter. Imports no torch, since rules ask.
+Only headers are read, whatever the size of the files. Imports no torch, since rules import it.
 """
 
 import hashlib
@@ -14,11 +14,12 @@ from pathlib import Path
 
 from blackholes.artifacts.files import write_text
 from blackholes.artifacts.provenance import digest
+from blackholes.artifacts.safetensors_header import read_header
 from blackholes.errors import UserError
 
 INDEX, SINGLE, TOKENIZER = "model.safetensors.index.json", "model.safetensors", "tokenizer.json"
-# The embedding's usual names, by their ends: `bert.embeddings.word_embeddings.weight` ends with one. Those of the input
-# come first; the output's serve where a file has none of them. Of several the first is taken, if all are equal.
+# Usual names of the embedding, to which a prefix may be added, as in `bert.embeddings.word_embeddings.weight`. Names of
+# the output are used only if none of the input matches. If several tensors match, they must be equal.
 INPUTS = (
     "wte.weight",  # GPT-2
     "embed_tokens.weight",  # Llama, Qwen, Mistral, Gemma, and the language model inside a multimodal one
@@ -29,9 +30,8 @@ INPUTS = (
     "backbone.embeddings.weight",  # Mamba
 )
 OUTPUTS = ("lm_head.weight", "embed_out.weight", "predictions.decoder.weight", "output.weight")
-SIZES = {"BF16": 2, "F16": 2, "F32": 4}  # what can be read: safetensors' name → bytes
+SIZES = {"BF16": 2, "F16": 2, "F32": 4}  # dtypes that can be read, by safetensors' name → bytes
 _PIECE = 1 << 24
-_HEADER_LIMIT = 100_000_000  # the format's
 
 
 @dataclass(frozen=True)
@@ -77,12 +77,12 @@ def locate(path: str | os.PathLike, tensor: str = "auto") -> Place:
 
 
 def usual(names: Iterable[str]) -> list[str]:
-    """Those of the `names` that an embedding usually has, the likeliest first."""
+    """Those of the `names` that are usual for an embedding, the likeliest first."""
     names = list(names)
     for ends in (INPUTS, OUTPUTS):
-        found = [name for end in ends for name in sorted(names) if name == end or name.endswith(f".{end}")]
-        if found:
-            return found
+        matches = [name for end in ends for name in sorted(names) if name == end or name.endswith(f".{end}")]
+        if matches:
+            return matches
     return []
 
 
@@ -93,9 +93,9 @@ def shards(index: str | os.PathLike) -> dict[str, str]:
         UserError: not such an index.
     """
     try:
-        found = json.loads(Path(index).read_text(encoding="utf-8"))["weight_map"]
-        if all(isinstance(file, str) for file in found.values()):
-            return found
+        weight_map = json.loads(Path(index).read_text(encoding="utf-8"))["weight_map"]
+        if all(isinstance(file, str) for file in weight_map.values()):
+            return weight_map
     except OSError as error:
         raise UserError(f"{index}: cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -114,7 +114,8 @@ def content(place: Place, known: str | os.PathLike | None = None) -> str:
     """16 hexadecimal digits that identify a tensor: dtype, shape and every byte.
 
     Args:
-        known: a file of digests by path, size and time, so that gigabytes are not read at every call of Snakemake.
+        known: a file that caches digests by path, size and time of change, so that not every call of Snakemake reads
+            gigabytes.
     """
     status = place.file.stat()
     key = f"{place.file.resolve()}|{place.tensor}|{status.st_size}|{status.st_mtime_ns}"
@@ -125,7 +126,7 @@ def content(place: Place, known: str | os.PathLike | None = None) -> str:
     if key not in digests:
         digests[key] = digest([place.dtype, place.shape, _sha256(place)])
         if known is not None:
-            with suppress(OSError, UserError):  # a read-only folder: it is read again next time
+            with suppress(OSError, UserError):  # a read-only folder: the tensor is read again next time
                 write_text(known, json.dumps(digests, indent=0))
     return digests[key]
 
@@ -134,38 +135,33 @@ def _files(path: Path) -> dict[str, Path]:
     """Tensor → its file."""
     if path.is_dir():
         index, single = path / INDEX, path / SINGLE
-        found = [index] if index.is_file() else [single] if single.is_file() else sorted(path.glob("*.safetensors"))
-        if not found:
+        files = [index] if index.is_file() else [single] if single.is_file() else sorted(path.glob("*.safetensors"))
+        if not files:
             raise UserError(f"{path}: no {SINGLE}, {INDEX} or other safetensors file in this folder")
     elif path.is_file():
-        found = [path]
+        files = [path]
     else:
         raise UserError(f"{path}: no such file or folder")
-    if found[0].suffix == ".json":
-        return {name: found[0].parent / file for name, file in shards(found[0]).items()}
-    return {name: file for file in found for name in _header(file)}
+    if files[0].suffix == ".json":
+        return {name: files[0].parent / file for name, file in shards(files[0]).items()}
+    return {name: file for file in files for name in _header(file)}
 
 
 def _header(file: Path) -> Mapping[str, Place]:
     """Every tensor of a safetensors file, which has to be complete."""
+    if not file.exists():
+        raise UserError(f"{file}: no such file; is a shard missing?")
+    header = read_header(file)
+    start = len(header.raw)
     try:
-        size = file.stat().st_size
-        with open(file, "rb") as handle:
-            length = int.from_bytes(handle.read(8), "little")
-            header = json.loads(handle.read(length)) if 0 < length <= min(size - 8, _HEADER_LIMIT) else None
         places = {
-            name: Place(file, name, at["dtype"], tuple(at["shape"]), *(8 + length + n for n in at["data_offsets"]))
-            for name, at in (header or {}).items()
-            if name != "__metadata__"
+            name: Place(file, name, at["dtype"], tuple(at["shape"]), *(start + offset for offset in at["data_offsets"]))
+            for name, at in header.tensors.items()
         }
-        whole = all(place.stop <= size and _fits(place) for place in places.values())
-    except FileNotFoundError as error:
-        raise UserError(f"{file}: no such file; is a shard missing?") from error
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, AttributeError):
-        places, whole = {}, False
-    if not places or not whole:
+        fit = all(_fits(place) for place in places.values())
+    except (KeyError, TypeError):
+        places, fit = {}, False
+    if not places or not fit:
         raise UserError(f"{file}: not a complete safetensors file")
     return places
 
@@ -175,10 +171,10 @@ def _fits(place: Place) -> bool:
 
 
 def _candidates(files: Mapping[str, Path]) -> str:
-    """The matrices with most rows, for someone who has to name one."""
+    """The matrices with most rows, for an error that asks for a name."""
     places = {}
     for file in sorted(set(files.values())):
-        with suppress(UserError):  # a shard that is not here
+        with suppress(UserError):  # a missing shard
             places |= _header(file)
     matrices = [place for place in places.values() if len(place.shape) == 2 and place.dtype in SIZES]
     if not matrices:
@@ -201,7 +197,7 @@ def _pieces(place: Place):
 
 
 def _sha256(place: Place) -> str:
-    found = hashlib.sha256()
+    sha256 = hashlib.sha256()
     for piece in _pieces(place):
-        found.update(piece)
-    return found.hexdigest()
+        sha256.update(piece)
+    return sha256.hexdigest()

@@ -98,11 +98,21 @@ def flush(path: Path) -> None:
         os.close(handle)
 
 
-def write_table(path: str | os.PathLike, columns: list[str], rows: Iterable[Iterable]) -> None:
-    """Write a CSV table with a header line, atomically. Floats are written so that they read back to the bit."""
+@contextmanager
+def table_writer(path: str | os.PathLike, columns: list[str]) -> Iterator:
+    """A csv.writer of a table that appears, complete, when the context ends; the header line is written.
+
+    Floats are written so that they read back to the bit.
+    """
     with atomic(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(columns)
+        yield table
+
+
+def write_table(path: str | os.PathLike, columns: list[str], rows: Iterable[Iterable]) -> None:
+    """Write a CSV table with a header line, atomically (see table_writer)."""
+    with table_writer(path, columns) as table:
         table.writerows(rows)
 
 

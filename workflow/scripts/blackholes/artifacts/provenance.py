@@ -13,6 +13,9 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
+from blackholes.artifacts.safetensors_header import read_header
+from blackholes.errors import UserError
+
 _PACKAGES = ("torch", "numba", "numpy", "safetensors", "transformers", "matplotlib")
 
 
@@ -35,14 +38,12 @@ def file_digest(path: str | Path) -> str:
             facts = {name: str(value) for name, value in file.attrs.items()}
             if "code_digest" in facts:
                 return digest([facts, {key: [str(value.dtype), value.shape] for key, value in file.items()}])
+    if Path(path).suffix == ".safetensors":
+        with suppress(UserError):  # of a file that is none, every byte counts
+            header = read_header(path)
+            if "code_digest" in header.metadata:
+                return hashlib.sha256(header.raw).hexdigest()[:16]
     with open(path, "rb") as file:
-        if Path(path).suffix == ".safetensors":
-            head = file.read(8)
-            length = min(int.from_bytes(head, "little"), 100_000_000)  # the format's limit; more is no such file
-            header = head + file.read(length)
-            if b'"code_digest":' in header:
-                return hashlib.sha256(header).hexdigest()[:16]
-            file.seek(0)
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 

@@ -1,6 +1,5 @@
 """Black holes of a checkpoint: rows of its embedding that are equal, in the whole vocabulary (row C)."""
 
-import csv
 import json
 
 import numpy as np
@@ -11,7 +10,7 @@ from torch import Tensor
 from blackholes.artifacts.files import write_table, write_text
 from blackholes.checkpoints.embedding import read_embedding
 from blackholes.checkpoints.token_texts import texts
-from blackholes.errors import UserError, about
+from blackholes.errors import about
 from blackholes.kernels import duplicates
 
 COLUMNS = ["hole", "population", "token_ids", "text", "norm"]
@@ -75,17 +74,3 @@ def write(W: str, table: str, summary: str, tokenizer: str | None = None, device
     }
     write_text(summary, json.dumps(facts, indent=1) + "\n")
     return f"{len(found):,} holes, {inside:,} of {V:,} tokens in them, {facts['zero_pairs']:,} zero pairs"
-
-
-def read_holes(table: str) -> dict[int, Int[np.ndarray, "n"]]:
-    """Hole → its token ids, of black_holes.csv, in its order.
-
-    Raises:
-        UserError: not such a table.
-    """
-    try:
-        with open(table, newline="", encoding="utf-8") as file:
-            rows = [(int(row["hole"]), np.array(row["token_ids"].split(), np.int64)) for row in csv.DictReader(file)]
-    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{table}: cannot be read ({error}), expected columns {', '.join(COLUMNS)}") from error
-    return dict(rows)

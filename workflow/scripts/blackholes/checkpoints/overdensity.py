@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from blackholes.artifacts.tables import read_holes
 from blackholes.artifacts.tensors import write_tensors
 from blackholes.checkpoints import boxes
-from blackholes.checkpoints.census import read_holes
 from blackholes.checkpoints.embedding import read_embedding
 from blackholes.errors import UserError, about
 from blackholes.kernels import bf16, sphere

@@ -9,9 +9,9 @@ from jaxtyping import Bool, Int64
 from torch import Tensor
 
 from blackholes.artifacts.files import write_table
+from blackholes.artifacts.tables import read_holes
 from blackholes.artifacts.tensors import TensorReader, open_tensors
 from blackholes.checkpoints import token_texts
-from blackholes.checkpoints.census import read_holes
 from blackholes.checkpoints.embedding import read_embedding
 from blackholes.errors import UserError, about
 from blackholes.kernels import indicators

@@ -1,4 +1,4 @@
-"""Reads what the figures draw: safetensors and CSV into NumPy and pandas. No torch."""
+"""Readers for the figures: safetensors and CSV files into NumPy and pandas. Imports no torch."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from safetensors import SafetensorError, safe_open
 
+from blackholes.artifacts import tables
 from blackholes.errors import UserError
 
 
@@ -19,8 +20,8 @@ def paths(value: str | Path | Iterable[str | Path]) -> list[Path]:
 
 def optional(inputs: object, name: str) -> Path | None:
     """The first file of a named input, or None where the rule does not name it."""
-    found = paths(getattr(inputs, name, None) or [])
-    return found[0] if found else None
+    files = paths(getattr(inputs, name, None) or [])
+    return files[0] if files else None
 
 
 def run_names(files: Sequence[Path], options: Mapping) -> list[str]:
@@ -49,22 +50,14 @@ def length(file: Path, key: str) -> int:
 
 def read_losses(files: Sequence[Path]) -> tuple[np.ndarray, np.ndarray]:
     """Training logs → steps (N,) and losses (R, N)."""
-    runs = [read_table(file, ["step", "loss"]) for file in files]
-    _same_length(files, [len(run) for run in runs], "step")
-    return runs[0]["step"].to_numpy(), np.stack([run["loss"].to_numpy(float) for run in runs])
+    runs = [tables.read_training_log(file, ["loss"]) for file in files]
+    _same_length(files, [len(run["step"]) for run in runs], "step")
+    return runs[0]["step"], np.stack([run["loss"] for run in runs])
 
 
 def read_tokens(file: Path) -> pd.DataFrame:
-    """tokens.csv: token_id, character, count, status; ordered by token_id. `NA` and `null` are characters here.
-
-    A token of several characters, whose column is `text`, is one of `character` too.
-    """
-    text = {"character": str, "text": str}
-    table = read_table(file, ["token_id", "count", "status"], dtype=text, keep_default_na=False, na_values=[])
-    table = table.rename(columns={"text": "character"})
-    if "character" not in table:
-        raise UserError(f"{file}: no column 'character'; expected columns token_id, character or text, count, status")
-    return table.sort_values("token_id", ignore_index=True)
+    """tokens.csv of a corpus, ordered by token_id: `character`, `count`, `status`."""
+    return pd.DataFrame(tables.read_tokens(file))
 
 
 def read_tensors(file: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -93,16 +86,16 @@ def _require(file: Path, tensors, key: str) -> None:
 
 
 def _read(file: Path, keys: Sequence[str], rows: Sequence[int] | None = None) -> dict[str, np.ndarray]:
-    found = {}
+    values = {}
     with _open(file) as tensors:
         for key in keys:
             _require(file, tensors, key)
             if rows is None:
-                found[key] = tensors.get_tensor(key)
+                values[key] = tensors.get_tensor(key)
             else:
                 part = tensors.get_slice(key)
-                found[key] = np.concatenate([part[row : row + 1] for row in rows])
-    return found
+                values[key] = np.concatenate([part[row : row + 1] for row in rows])
+    return values
 
 
 def read_table(file: Path, columns: Sequence[str], **options) -> pd.DataFrame:
@@ -113,12 +106,12 @@ def read_table(file: Path, columns: Sequence[str], **options) -> pd.DataFrame:
         raise UserError(f"{file}: cannot be read as CSV ({error}); expected columns {', '.join(columns)}") from error
     missing = [column for column in columns if column not in table]
     if missing or table.empty:
-        what = f"no column {missing[0]!r}" if missing else "no rows"
-        raise UserError(f"{file}: {what}; expected columns {', '.join(columns)} and a row each step or token")
+        problem = f"no column {missing[0]!r}" if missing else "no rows"
+        raise UserError(f"{file}: {problem}; expected columns {', '.join(columns)} and a row each step or token")
     return table
 
 
 def _same_length(files: Sequence[Path], lengths: Sequence[int], key: str) -> None:
-    for file, found in zip(files, lengths, strict=True):
-        if found != lengths[0]:
-            raise UserError(f"{file}: {key} has {found} rows; expected {lengths[0]}, as in {files[0]}")
+    for file, rows in zip(files, lengths, strict=True):
+        if rows != lengths[0]:
+            raise UserError(f"{file}: {key} has {rows} rows; expected {lengths[0]}, as in {files[0]}")

@@ -6,11 +6,11 @@ in standard errors is given as 0, else as infinite. `not comparable` is another 
 be told without the published file; `not run` is what nobody here has had the file for.
 """
 
-import csv
 import json
 import math
 from collections.abc import Iterable, Mapping
 
+from blackholes.artifacts.tables import read_statistics
 from blackholes.artifacts.tensors import open_tensors
 from blackholes.errors import UserError
 from blackholes.reproduction import published
@@ -104,12 +104,10 @@ def _census(path: str) -> dict:
 
 
 def _overdensity(path: str) -> dict[str, float]:
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            values = {row["statistic"]: float(row["value"]) for row in csv.DictReader(file)}
-        return {"threshold": values["threshold"], **values}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: cannot be read ({error}), expected columns statistic and value") from error
+    values = {name: value for name, value in read_statistics(path).items() if not math.isnan(value)}
+    if "threshold" not in values:
+        raise UserError(f"{path}: no 'threshold'; expected the statistics of an overdensity")
+    return values
 
 
 def _box(path: str) -> dict[str, list[float]]:

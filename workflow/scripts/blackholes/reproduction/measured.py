@@ -1,15 +1,14 @@
-"""What our runs say on each published quantity, read from their files."""
+"""Our value of each published quantity, read from the files of our runs."""
 
-import csv
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 
+from blackholes.artifacts.tables import read_training_log
 from blackholes.artifacts.tensors import open_tensors
 from blackholes.errors import UserError
 from blackholes.runs.black_holes import increases
@@ -40,7 +39,7 @@ class Runs:
         files: kind (models, logs, counts, graphs, geometry) → that file of every run.
 
     Raises:
-        UserError: from here and every method: naming the file that is not what it should be.
+        UserError: here and in every method: naming the file and what is wrong with it.
     """
 
     def __init__(self, files: Mapping[str, Sequence[str]]):
@@ -62,19 +61,19 @@ class Runs:
 
     def rows(self, kind: str, key: str, first: int, last: int) -> list[np.ndarray]:
         """Steps `first` to `last` of a tensor (S, …) of every run."""
-        found = []
+        of_runs = []
         for path in self.files[kind]:
             with open_tensors(path) as file:
                 length = file.shape(key)[0] if key in file.keys() else 0  # noqa: SIM118 - a reader, not a dict
                 if length <= last:
                     have = f"{key} ends at step {length - 1}" if length else f"no tensor '{key}'"
                     raise UserError(f"{path}: {have}, expected {key} up to step {last}")
-                found.append(file.rows(key, first, last + 1).numpy())
-        return found
+                of_runs.append(file.rows(key, first, last + 1).numpy())
+        return of_runs
 
     def losses(self, first: int, last: int) -> Float[np.ndarray, "R steps"]:
         """Training losses of the steps `first` to `last` of every run."""
-        return np.array([_losses(path, last)[first - 1 :] for path in self.files["logs"]])
+        return np.array([read_training_log(path, ["loss"], last)["loss"][first - 1 :] for path in self.files["logs"]])
 
 
 def _at(kind: str, key: str) -> Callable:
@@ -133,15 +132,3 @@ def _metadata(path: str, key: str) -> str:
 def _parameter(path: str, name: str) -> dict:
     """What the rule that made a file was told under this name."""
     return json.loads(_metadata(path, "config"))[name]
-
-
-def _losses(path: str, last: int) -> Float[np.ndarray, "steps"]:
-    """Losses of the steps 1 to `last` of a training log."""
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            table = [(int(row["step"]), float(row["loss"])) for row in islice(csv.DictReader(file), last)]
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error}), expected columns step and loss") from error
-    if [step for step, _ in table] != list(range(1, last + 1)):
-        raise UserError(f"{path}: steps are missing, expected a row for each of 1 to {last}")
-    return np.array([loss for _, loss in table])

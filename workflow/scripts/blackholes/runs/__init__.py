@@ -1,1 +1,1 @@
-"""Row B: what is computed from one run's history, and over the runs of an experiment."""
+"""Row B: analyses of one run's history, and tables over the runs of an experiment."""

@@ -1,4 +1,4 @@
-"""Chebyshev matrices of a run (row B): streamed from its history to disk, or to whoever asks for them."""
+"""Chebyshev matrices of a run (row B): computed in pieces from its history, or read where they are stored."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,10 +25,10 @@ def write_chebyshev(
 ) -> None:
     """Write `chebyshev_distances` float32 (S, V, V) of a history (S, V, D).
 
-    One piece is computed while the one before is written, each in its own buffer.
+    A piece is computed while the one before is written; two buffers alternate.
 
     Raises:
-        UserError: naming the history and what is wrong with it, or the disk that has no room.
+        UserError: naming the history and what is wrong with it, or the output and that the disk is full.
     """
     with open_history(history) as source:
         shape = (source.steps, source.tokens, source.tokens)
@@ -38,32 +38,35 @@ def write_chebyshev(
             TensorWriter(out, {KEY: (torch.float32, shape)}, metadata) as writer,
             ThreadPoolExecutor(1) as background,
         ):
-            waiting = None
+            writing = None
             for number, (start, snapshots) in enumerate(source.chunks(length)):
                 with about(history):
-                    ready = _matrices(snapshots, start, buffers[number % 2], device)
-                if waiting:
-                    waiting.result()
-                waiting = background.submit(writer.append, KEY, ready)
+                    piece = _matrices(snapshots, start, buffers[number % 2], device)
+                if writing:
+                    writing.result()
+                writing = background.submit(writer.append, KEY, piece)
                 progress(start + len(snapshots), source.steps)
-            waiting.result()
+            writing.result()
 
 
 def matrices(
     source: History, stored: str | None, length: int, device: torch.device | str = "cpu"
 ) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """(first step, snapshots, Chebyshev matrices), a piece at a time: read from `stored` if given, else computed.
+    """(first step, snapshots, Chebyshev matrices), a piece at a time: read from `stored`, else computed.
+
+    Args:
+        stored: pairwise_distances.safetensors of the same run, or nothing.
 
     Raises:
-        UserError: naming the history and what is wrong with it, or `stored`, if it is no file of its matrices.
+        UserError: naming the history and what is wrong with it, or `stored` where it is not of this history.
     """
     if not stored:
         buffer = empty((min(length, source.steps), source.tokens, source.tokens), torch.float32, torch.device(device))
         for start, snapshots in source.chunks(length):
             snapshots = snapshots.to(device)
             with about(source.path):
-                found = chebyshev_matrices(snapshots, out=buffer[: len(snapshots)], first_step=start)
-            yield start, snapshots, found
+                chebyshev = chebyshev_matrices(snapshots, out=buffer[: len(snapshots)], first_step=start)
+            yield start, snapshots, chebyshev
         return
     with open_tensors(stored) as file:
         file.expect(KEY, torch.float32, (source.steps, source.tokens, source.tokens))

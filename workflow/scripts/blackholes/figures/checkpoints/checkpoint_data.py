@@ -40,16 +40,6 @@ def read_tokens(file: str | Path) -> pd.DataFrame:
         raise UserError(f"{file}: {error}; expected a table of tokens") from error
 
 
-def read_statistics(file: str | Path) -> dict[str, float]:
-    """overdensity.csv: statistic → value; what has none, as a mean of no pairs, is NaN."""
-    try:
-        table = pd.read_csv(file)
-        values = pd.to_numeric(table["value"], errors="coerce")
-        return dict(zip(table["statistic"], values, strict=True))
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{file}: {error}; expected columns statistic, value") from error
-
-
 def box(sphere: str | Path) -> dict[str, tuple[float, float] | None]:
     """Limits of the box, by `lat`, `lon` and `r`; None where it has none."""
     limits = json.loads(facts(sphere).get("box") or "{}")

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
+from blackholes.artifacts.tables import read_statistics
 from blackholes.figures import style
 from blackholes.figures.checkpoints import checkpoint_data
 
@@ -21,7 +22,7 @@ _LINES = {"lower median": (0, (5, 2)), "mean": (0, (1, 1.2))}
 def from_files(inputs, options: Mapping) -> Figure:
     """inputs: statistics (distance_statistics.safetensors), table (overdensity.csv). options: checkpoint."""
     found = checkpoint_data.tensors(inputs.statistics, "histogram", "edges", "nearest")
-    facts = checkpoint_data.read_statistics(inputs.table)
+    facts = read_statistics(inputs.table)
     return draw(found["histogram"], found["edges"], found["nearest"], facts, options.get("checkpoint"))
 
 

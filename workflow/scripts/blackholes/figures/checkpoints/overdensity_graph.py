@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
+from blackholes.artifacts.tables import read_statistics
 from blackholes.figures import style
 from blackholes.figures.checkpoints import checkpoint_data
 
@@ -23,7 +24,7 @@ _CLUSTER = ("cluster_populations", "cluster_distances", "cluster_cells", "cluste
 def from_files(inputs, options: Mapping) -> Figure:
     """inputs: statistics (distance_statistics.safetensors), table (overdensity.csv). options: checkpoint."""
     found = checkpoint_data.tensors(inputs.statistics, *_COMPONENTS, *_CLUSTER)
-    return draw(found, checkpoint_data.read_statistics(inputs.table), options.get("checkpoint"))
+    return draw(found, read_statistics(inputs.table), options.get("checkpoint"))
 
 
 @style.styled
