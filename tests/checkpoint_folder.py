@@ -12,7 +12,7 @@ AUTOMATIC = {"lat": None, "lon": None, "r": None}
 
 
 def make(folder: Path, W: torch.Tensor, tokenizer: str | None = None, box=AUTOMATIC, threshold=0.002):
-    """Paths by what figures call them; `said` is what the token table says of itself."""
+    """Paths by what figures call them; `summary` is the one-line summary of the token table."""
     folder.mkdir(parents=True, exist_ok=True)
     made = SimpleNamespace(
         W=folder / "W.safetensors",
@@ -30,7 +30,7 @@ def make(folder: Path, W: torch.Tensor, tokenizer: str | None = None, box=AUTOMA
     settings = {"basis": BASIS, "box": box, "disk_budget_gb": 1.0}
     overdensity.write(made.W, made.holes, made.sphere, made.centroid, settings)
     overdensity_distances.write(made.W, made.sphere, made.distances, made.table, made.statistics, threshold)
-    made.said = write_tokens(made, tokenizer)
+    made.summary = write_tokens(made, tokenizer)
     return made
 
 

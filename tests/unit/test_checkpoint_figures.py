@@ -71,21 +71,21 @@ def test_draws(module, case, made):
 
 
 def test_what_is_said(made):
-    said = words(draw("sky_map", made["planted"]))
-    assert any(text.startswith("the box: ") for text in said)
-    assert "holes of 814, 704, 306 … (13 in all)" in said
+    texts = words(draw("sky_map", made["planted"]))
+    assert any(text.startswith("the box: ") for text in texts)
+    assert "holes of 814, 704, 306 … (13 in all)" in texts
     assert "a hole of 40" in words(draw("sky_map", made["one hole"]))
-    said = words(draw("distance_distribution", made["one hole"]))
-    assert "780 pairs at 0" in said
-    assert "40 tokens at 0" in said
-    said = words(draw("overdensity_graph", made["one hole"]))
-    assert any(text.startswith("40, 40 in holes; diameter 1") for text in said)
-    assert "the cluster: 1 vector" in said
-    assert "one vector: no dimension varies" in said
+    texts = words(draw("distance_distribution", made["one hole"]))
+    assert "780 pairs at 0" in texts
+    assert "40 tokens at 0" in texts
+    texts = words(draw("overdensity_graph", made["one hole"]))
+    assert any(text.startswith("40, 40 in holes; diameter 1") for text in texts)
+    assert "the cluster: 1 vector" in texts
+    assert "one vector: no dimension varies" in texts
     assert "no two tokens of the box are adjacent" in words(draw("overdensity_graph", made["no hole"]))
     assert any("a token alone" in text for text in words(draw("distance_distribution", made["one token in the box"])))
-    said = words(draw("token_ranking", made["one hole"]))
-    assert any(text.startswith(r"40: \u0000") for text in said)
+    texts = words(draw("token_ranking", made["one hole"]))
+    assert any(text.startswith(r"40: \u0000") for text in texts)
     assert any(
         text.startswith("40: token 0") for text in words(draw("token_ranking", made["no tokenizer, threshold 0"]))
     )

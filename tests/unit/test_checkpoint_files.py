@@ -112,7 +112,7 @@ def test_no_such_tensor_lists_the_matrices_with_most_rows(tmp_path):
     tensors = {"small": E[:2], "large": E, "bias": E[0], "cube": E.view(2, 5, 4), "numbers": E.long()}
     file = write(tmp_path / "m.safetensors", **tensors)
     candidates = "set tensor to one of large BF16 (10, 4), small BF16 (2, 4)"
-    assert refusal(file) == f"{file}: no tensor of a usual name; {candidates}"
+    assert refusal(file) == f"{file}: no tensor with a usual name; {candidates}"
     assert refusal(file, "wte.weight") == f"{file}: no tensor 'wte.weight'; {candidates}"
     assert refusal(write(tmp_path / "n.safetensors", bias=E[0])).endswith("and no matrix in BF16, F16 or F32")
 
@@ -121,7 +121,7 @@ def test_no_such_tensor_in_a_folder_with_shards_missing(tmp_path):
     folder = write_sharded(tmp_path / "sharded", E, name="strange")
     (folder / "model-00003-of-00003.safetensors").unlink()
     found = "strange BF16 (10, 4), model.layers.0.mlp.weight BF16 (8, 4), model.layers.1.mlp.weight BF16 (8, 4)"
-    assert refusal(folder) == f"{folder}: no tensor of a usual name; set tensor to one of {found}"
+    assert refusal(folder) == f"{folder}: no tensor with a usual name; set tensor to one of {found}"
 
 
 def test_several_candidates_that_differ(tmp_path):

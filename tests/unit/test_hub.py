@@ -1,4 +1,4 @@
-"""Checkpoints from the hub: which files are asked for, at which revision, and what is said when they do not come."""
+"""Checkpoints from the hub: which files are requested at which revision, and the messages of failed downloads."""
 
 import pytest
 import torch
@@ -88,21 +88,21 @@ def test_the_tokenizer(served, tmp_path):
 def test_no_tokenizer(served, tmp_path):
     folder, _ = served
     (folder / "tokenizer.json").unlink()
-    said = refusal(MODEL, COMMIT, str(tmp_path / "out" / "tokenizer.json"), fetch=hub.fetch_tokenizer)
-    assert said == f"{MODEL} at {COMMIT}: no tokenizer.json; with `tokenizer: null`, tokens have no text"
+    message = refusal(MODEL, COMMIT, str(tmp_path / "out" / "tokenizer.json"), fetch=hub.fetch_tokenizer)
+    assert message == f"{MODEL} at {COMMIT}: no tokenizer.json; set `tokenizer: null` to go without token texts"
     assert names(tmp_path / "out") == []
 
 
 def test_no_such_tensor(served):
-    said = refusal(MODEL, COMMIT, "wte.weight")
-    assert said == f"{MODEL} at {COMMIT}: no tensor 'wte.weight'; set tensor to one of {NAME}"
+    message = refusal(MODEL, COMMIT, "wte.weight")
+    assert message == f"{MODEL} at {COMMIT}: no tensor 'wte.weight'; set tensor to one of {NAME}"
 
 
 def test_no_usual_name(served):
     folder, _ = served
     write_sharded(folder, E, name="strange")
     listed = ", ".join([f"model.layers.{k}.mlp.weight" for k in (0, 1)] + ["strange", "model.layers.2.mlp.weight"])
-    assert refusal(MODEL, COMMIT) == f"{MODEL} at {COMMIT}: no tensor of a usual name; set tensor to one of {listed}"
+    assert refusal(MODEL, COMMIT) == f"{MODEL} at {COMMIT}: no tensor with a usual name; set tensor to one of {listed}"
 
 
 def test_no_such_repository_revision_or_file(served):
@@ -111,9 +111,9 @@ def test_no_such_repository_revision_or_file(served):
     assert "cannot be fetched: RepositoryNotFoundError" in refusal("nobody/model", COMMIT)
     assert "cannot be fetched: RevisionNotFoundError" in refusal(MODEL, "v2")
     (folder / SHARD).unlink()
-    said = refusal(MODEL, COMMIT)
+    message = refusal(MODEL, COMMIT)
     words = "expected model.safetensors or model.safetensors.index.json"
-    assert said == f"{MODEL} at {COMMIT}: it has no {SHARD}; {words}"
+    assert message == f"{MODEL} at {COMMIT}: it has no {SHARD}; {words}"
     (folder / checkpoint_files.INDEX).unlink()
     assert "it has no model.safetensors; expected" in refusal(MODEL, "v1")
 
@@ -131,8 +131,8 @@ def test_without_a_network(cache, monkeypatch, offline):
     use(monkeypatch, address)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
     monkeypatch.setattr(_http.time, "sleep", lambda seconds: None)  # between attempts
-    said = refusal(MODEL, COMMIT)
+    message = refusal(MODEL, COMMIT)
     start = f"{MODEL} at {COMMIT}: model.safetensors.index.json: the hub cannot be reached ("
-    assert said.startswith(start)
-    assert said.endswith(") and it is not in the cache")
-    assert len(said) < 400
+    assert message.startswith(start)
+    assert message.endswith(") and the file is not in the cache")
+    assert len(message) < 400

@@ -33,15 +33,15 @@ def results(tmp_path):
 
 
 def test_everything_that_was_made(results):
-    said = show.table(results).splitlines()
-    assert said[0] == ("toy: means over 4 runs; 2 steps on which the number of holes increased, all runs together")
-    assert said[1].split() == list(show.COLUMNS.values())
-    assert [line.split() for line in said[3:6]] == [
+    lines = show.table(results).splitlines()
+    assert lines[0] == ("toy: means over 4 runs; 2 steps on which the number of holes increased, all runs together")
+    assert lines[1].split() == list(show.COLUMNS.values())
+    assert [line.split() for line in lines[3:6]] == [
         ["0", *["0.25"] * 5, "-"],
         ["1", *["1.25"] * 6],
         ["7", *["7.25"] * 6],
     ]
-    assert said[7:] == [
+    assert lines[7:] == [
         "corpus text: 2 of 3 tokens are dead",
         "checkpoint many: 6 holes of 814, 704, 306, 228, 11, … tokens among 151,936",
         "checkpoint none: no hole among 151,936",
