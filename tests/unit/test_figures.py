@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from blackholes.errors import UserError
-from blackholes.figures import data, style
+from blackholes.figures import curves, data, style
 from blackholes.training.vocabulary import character
 from matplotlib.text import Text
 from safetensors.numpy import save_file
@@ -214,7 +214,7 @@ def test_thinning_keeps_what_a_column_shows(log):
     values = rng.normal(size=5_000)
     values[1_000:1_500] = np.nan
     values[2_000:3_000] = 4.0
-    index = style.thin(steps, values, log=log, pixels=100)
+    index = curves.thin(steps, values, log=log, pixels=100)
     kept = values[index]
     assert len(index) < 600
     assert {0, 999, 1_500, 4_999} <= set(index)
@@ -230,14 +230,14 @@ def test_thinning_keeps_what_a_column_shows(log):
 
 def test_thinning_a_step_function_keeps_its_changes():
     values = np.repeat([1, 2, 5, 1], [10, 1, 200, 39])
-    index = style.thin(np.arange(250), values)
+    index = curves.thin(np.arange(250), values)
     held = values[index][np.searchsorted(index, np.arange(250), side="right") - 1]
     assert np.array_equal(held, values)
     assert len(index) < 12
 
 
 def test_mean_leaves_out_runs_without_a_value():
-    mean, deviation = style.mean_and_deviation(np.array([[1, np.nan, np.nan], [3, 2, np.nan]]))
+    mean, deviation = curves.mean_and_deviation(np.array([[1, np.nan, np.nan], [3, 2, np.nan]]))
     assert np.array_equal(mean, [2, 2, np.nan], equal_nan=True)
     assert np.allclose(deviation, [np.sqrt(2), 0, 0])
 
@@ -246,7 +246,7 @@ def test_smoothing_is_the_mean_of_the_neighbourhood():
     steps = np.arange(1, 200)
     values = np.random.default_rng(0).random((2, 199))
     expected = [values[:, (steps >= t / 1.1) & (steps <= 1.1 * t)].mean(1) for t in steps]
-    assert np.allclose(style.smoothed(steps, values), np.transpose(expected))
+    assert np.allclose(curves.smoothed(steps, values), np.transpose(expected))
 
 
 def test_distribution_adds_up():

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from blackholes.figures import style
+from blackholes.figures import scales, style
 from blackholes.figures.checkpoints import checkpoint_data
 
 _BARS = 160  # of a histogram at most
@@ -99,7 +99,7 @@ def _panel(
             bbox={"boxstyle": "round,pad=0.1", "facecolor": "white", "alpha": 0.8, "linewidth": 0},
         )
     if not bars.any() and not zeros:
-        style.say(axes, f"no {things}: a token alone has no distance")
+        style.note(axes, f"no {things}: a token alone has no distance")
     if facts["threshold"] > 0:
         axes.axvline(np.log10(facts["threshold"]), color=style.COLOURS["box"], linewidth=1)
     for name in lines:
@@ -107,10 +107,10 @@ def _panel(
             axes.axvline(np.log10(facts[name]), color=style.INK, linewidth=0.9, linestyle=lines[name])
     axes.set_yscale("log")
     axes.set_ylim(0.7, 3 * top)
-    axes.yaxis.set_major_formatter(FuncFormatter(style.number))
+    axes.yaxis.set_major_formatter(FuncFormatter(scales.number))
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_xlim(limits[0] - 0.1 * width, limits[1])
-    ticks = style.log_ticks(*limits)
+    ticks = scales.log_ticks(*limits)
     axes.set_xticks([place, *np.log10(ticks)], ["0", *(f"{tick:g}" for tick in ticks)])
     axes.set_xlabel("Euclidean distance (embedding units, logarithmic; 0 apart)")
     axes.set_ylabel(f"{things} (number, logarithmic)")

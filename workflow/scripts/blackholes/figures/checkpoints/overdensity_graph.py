@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-from blackholes.figures import style
+from blackholes.figures import scales, style
 from blackholes.figures.checkpoints import checkpoint_data
 
 _SHOWN = 8  # components that have a bar of their own
@@ -98,7 +98,7 @@ def _cluster(axes: Axes, found: Mapping[str, np.ndarray]) -> None:
     if len(populations) > drawn:
         axes.text(1, 1.01, f"{drawn:,} drawn", transform=axes.transAxes, ha="right", va="bottom", fontsize=7)
     if populations.sum() == 1:
-        style.say(axes, "no two tokens of the box are adjacent")
+        style.note(axes, "no two tokens of the box are adjacent")
         return
     places = layout(distances.astype(float))
     near = np.argwhere(np.triu(cells <= 1, 1))
@@ -178,7 +178,7 @@ def _extent(axes: Axes, found: Mapping[str, np.ndarray]) -> None:
     if not len(varies):
         axes.set_ylim(0, 1)
         axes.set_yticks([0, 1])
-        style.say(axes, "one vector: no dimension varies")
+        style.note(axes, "one vector: no dimension varies")
         return
     spread = top > 50
     low = 0.7 * extent[varies].min() if spread else 0
@@ -188,9 +188,9 @@ def _extent(axes: Axes, found: Mapping[str, np.ndarray]) -> None:
     if spread:
         axes.set_yscale("log")
         axes.set_ylim(low, 2 * top)
-        axes.yaxis.set_major_formatter(FuncFormatter(style.number))
+        axes.yaxis.set_major_formatter(FuncFormatter(scales.number))
         axes.yaxis.set_minor_formatter(NullFormatter())
         axes.set_ylabel("extent (cells,\nlogarithmic)")
     else:
-        style.count_axis(axes, "extent (cells)", top)
+        scales.count_axis(axes, "extent (cells)", top)
         axes.set_ylim(0, 1.12 * top)

@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
-from blackholes.figures import style
+from blackholes.figures import scales, style
 from blackholes.figures.checkpoints import checkpoint_data
 
 _LINES, _COLUMNS, _LETTERS = 22, 2, 31  # of the list; letters of a text
@@ -153,7 +153,7 @@ def _indicators(axes: Axes, tokens: pd.DataFrame) -> None:
     axes.set_xscale("log")
     axes.set_xlim(least / 1.25, 1.4 * max(distance.max(), 1.1 * least))
     zero = [least] if (distance == 0).any() else []
-    ticks = [tick for tick in style.log_ticks(*np.log10(axes.get_xlim()), most=6) if not zero or tick > 1.3 * least]
+    ticks = [tick for tick in scales.log_ticks(*np.log10(axes.get_xlim()), most=6) if not zero or tick > 1.3 * least]
     axes.set_xticks(zero + ticks, ["0"] * len(zero) + [f"{tick:g}" for tick in ticks])
     axes.set_xticks([], minor=True)
     axes.set_xlabel("distance to the centroid (embedding\nunits, logarithmic)")

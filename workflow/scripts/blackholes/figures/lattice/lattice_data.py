@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from blackholes.errors import UserError
-from blackholes.figures import data, style
+from blackholes.figures import curves, data, style
 
 GROUPS = {"dead": "dead tokens", "live": "live tokens", "all": "all tokens, not told apart"}
 PHASES = ("early", "midlife", "late")
@@ -52,7 +52,7 @@ def read_raster(file: str) -> Raster:
     return Raster(int(metadata["raster_token"]), tensors["displacement"])
 
 
-def running_median(steps: np.ndarray, values: np.ndarray, spread: float = style.SPREAD) -> np.ndarray:
+def running_median(steps: np.ndarray, values: np.ndarray, spread: float = curves.SPREAD) -> np.ndarray:
     """Median over the steps t / 1.1 to 1.1 t, for every step t: in a mean, a few steps that jump far would show."""
     first = np.searchsorted(steps, steps / spread, side="left")
     end = np.searchsorted(steps, steps * spread, side="right")

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from blackholes.figures import style
+from blackholes.figures import curves, scales, style
 from blackholes.figures.lattice import lattice_data
 
 _WORDS = {
@@ -45,12 +45,12 @@ def draw(groups: Mapping[str, pd.DataFrame], steps: int, options: Mapping) -> Fi
     for column, (group, table) in zip(grid.T, groups.items(), strict=True):
         edges = 100 * np.concatenate([np.zeros((1, steps + 1)), shares(table, steps)[::-1].cumsum(0)])
         for axes, log in zip(column, (True, False), strict=True):  # what happens early, and what happens late
-            index = style.thin(x, *edges[1:-1], log=log)
+            index = curves.thin(x, *edges[1:-1], log=log)
             for low, high, phase in zip(edges, edges[1:], reversed(_WORDS), strict=False):
                 axes.fill_between(
                     x[index], low[index], high[index], color=style.COLOURS[phase], linewidth=0, step="post"
                 )
-            (style.step_axis if log else style.linear_step_axis)(axes, steps)
+            (scales.step_axis if log else scales.linear_step_axis)(axes, steps)
             axes.set_ylim(0, 100)
             axes.grid(False)
         column[0].set_title(f"{len(table):,} {lattice_data.GROUPS[group]}", color=lattice_data.colour(group))

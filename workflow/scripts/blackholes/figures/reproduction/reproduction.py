@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
 from blackholes.errors import UserError
-from blackholes.figures import data, style
+from blackholes.figures import data, scales, style
 
 LIMIT, EDGE = 3.0, 7.0  # standard errors: up to which values agree, and where the axis ends
 VERDICTS = {  # verdict → marker and colour, and whether it is filled
@@ -78,14 +78,14 @@ def _panels(figure: SubFigure, table: pd.DataFrame) -> None:
     loss, *curves, distinct = figure.subplots(5, 1)
     rows = table[table.quantity == _LOSS]
     _points(loss, rows[rows.step > 100], "loss", "loss as the Trainer logs it,\n100 steps (nats per token)")
-    style.linear_step_axis(loss, rows.step.max())
+    scales.linear_step_axis(loss, rows.step.max())
     for row in rows[rows.step == 100].itertuples():  # so much higher that it would flatten the others
         ours = f", ours {_number(row.ours, row.ours_std, 4)}" if row.ours == row.ours else ""
         loss.set_title(f"steps 1–100: published {row.published:.4f}{ours}", fontsize=7)
     for axes, (quantity, (colour, label)) in zip(curves, _CURVES.items(), strict=True):
         rows = table[table.quantity == quantity]
-        style.step_axis(axes, rows.step.max(), label=axes is curves[-1])
-        style.count_axis(axes, top=_top(rows))
+        scales.step_axis(axes, rows.step.max(), label=axes is curves[-1])
+        scales.count_axis(axes, top=_top(rows))
         _points(axes, rows, colour, label)
     rows = table[table.quantity == _DISTINCT]
     place = np.arange(len(rows))
@@ -97,7 +97,7 @@ def _panels(figure: SubFigure, table: pd.DataFrame) -> None:
     distinct.set_xticks(place, [f"{name},\nstep {step:,.0f}" for name, step in zip(starts, rows.step, strict=True)])
     distinct.set_xlim(-0.5, len(rows) - 0.5)
     distinct.grid(axis="x", visible=False)
-    style.count_axis(distinct, "distinct vectors among\ndead tokens (number)", top=_top(rows))
+    scales.count_axis(distinct, "distinct vectors among\ndead tokens (number)", top=_top(rows))
 
 
 def _points(axes: Axes, rows: pd.DataFrame, colour: str, label: str) -> None:

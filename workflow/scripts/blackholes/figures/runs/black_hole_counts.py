@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from blackholes.figures import data, style
+from blackholes.figures import curves, data, scales, style
 
 
 def from_files(inputs, options: Mapping) -> Figure:
@@ -28,7 +28,7 @@ def draw(counts: np.ndarray, runs: Sequence[str], experiment: str | None = None)
     size = (max(2.25 * columns, 5.0), max(1.55 * rows + 0.9, 3.0))
     figure, grid = style.panels(rows, columns, size, style.heading(experiment, len(counts)), sharex=True, sharey=True)
     for axes, count, name in zip(grid.flat, counts, runs, strict=False):
-        style.curve(axes, steps, count, pixels=300, color=style.COLOURS["holes"], linewidth=0.9)
+        curves.curve(axes, steps, count, pixels=300, color=style.COLOURS["holes"], linewidth=0.9)
         rises = np.flatnonzero(np.diff(count) > 0) + 1
         shown = rises[_distinct(rises, count[rises])]
         axes.plot(shown, count[shown], "^", color=style.COLOURS["increase"], markersize=3, markeredgewidth=0, alpha=0.8)
@@ -39,9 +39,9 @@ def draw(counts: np.ndarray, runs: Sequence[str], experiment: str | None = None)
             fontsize=7,
             color=style.COLOURS["increase"],
         )
-        style.step_axis(axes, steps[-1], label=False)
+        scales.step_axis(axes, steps[-1], label=False)
         axes.tick_params(axis="x", labelsize=6.5)
-        style.count_axis(axes, top=counts.max())
+        scales.count_axis(axes, top=counts.max())
     for axes in list(grid.flat)[len(counts) :]:
         axes.set_visible(False)
     for column in range(columns):  # where the last row is not full, the panel above carries the labels

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.figure import Figure
 
-from blackholes.figures import data, style
+from blackholes.figures import curves, data, scales, style
 
 
 def from_files(inputs, options: Mapping) -> Figure:
@@ -35,12 +35,12 @@ def draw(
         (largest, "largest", "population of the\nlargest hole (tokens)"),
     ]
     for axes, (values, role, label) in zip(grid[:, 0], rows, strict=True):
-        style.runs_and_mean(axes, steps, values, style.COLOURS[role])
-        style.step_axis(axes, steps[-1], label=axes is grid[-1, 0])
-        style.count_axis(axes, label, top=max(values.max(), (dead or 0) * (role != "holes")))
+        curves.runs_and_mean(axes, steps, values, style.COLOURS[role])
+        scales.step_axis(axes, steps[-1], label=axes is grid[-1, 0])
+        scales.count_axis(axes, label, top=max(values.max(), (dead or 0) * (role != "holes")))
         if dead and role != "holes":
-            style.reference(axes, dead, f"{dead:,} dead tokens", style.COLOURS["dead"])
+            curves.reference(axes, dead, f"{dead:,} dead tokens", style.COLOURS["dead"])
         if not counts.any():
-            style.say(axes, "no black hole in any run at any step")
-    style.run_legend(figure, len(counts), [style.COLOURS[role] for _, role, _ in rows])
+            style.note(axes, "no black hole in any run at any step")
+    curves.run_legend(figure, len(counts), [style.COLOURS[role] for _, role, _ in rows])
     return figure

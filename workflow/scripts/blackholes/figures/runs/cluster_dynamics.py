@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.figure import Figure
 
-from blackholes.figures import data, style
+from blackholes.figures import curves, data, scales, style
 
 _ROWS = [
     ("components", "n_components", "components\n(number)"),
@@ -47,10 +47,10 @@ def draw(
     for row, (role, key, label) in enumerate(rows):
         panels = [duplicates] if key is None else [graphs[name][key] for name in names]
         for axes, values, name in zip(grid[row], panels, names, strict=False):
-            style.runs_and_mean(axes, steps, values, style.COLOURS[role], pixels=250)
-            style.step_axis(axes, steps[-1], label=row == 3)
+            curves.runs_and_mean(axes, steps, values, style.COLOURS[role], pixels=250)
+            scales.step_axis(axes, steps[-1], label=row == 3)
             first = axes is grid[row, 0]
-            style.count_axis(axes, label if first else "", top=max(panel.max() for panel in panels))
+            scales.count_axis(axes, label if first else "", top=max(panel.max() for panel in panels))
             if row == 1:
                 axes.set_title(f"adjacency: {name}", fontweight="bold")
     for axes in grid[0, 1:]:
@@ -62,5 +62,5 @@ def draw(
         grid[0, 1].text(
             0.02, 0.97, "\n".join(words), va="top", fontsize=7, linespacing=1.5, transform=grid[0, 1].transAxes
         )
-    style.run_legend(figure, len(duplicates), [style.COLOURS[role] for role, _, _ in rows])
+    curves.run_legend(figure, len(duplicates), [style.COLOURS[role] for role, _, _ in rows])
     return figure

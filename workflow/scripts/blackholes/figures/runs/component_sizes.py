@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from blackholes.figures import data, style
+from blackholes.figures import curves, data, scales, style
 
 
 def from_files(inputs, options: Mapping) -> Figure:
@@ -34,7 +34,7 @@ def draw(steps: Sequence[int], labels: Mapping[str, np.ndarray], experiment: str
         for row, step in enumerate(steps):
             axes = grid[row, column]
             tokens, components = distribution(labels[name][:, row], classes)
-            mean, deviation = style.mean_and_deviation(tokens)
+            mean, deviation = curves.mean_and_deviation(tokens)
             axes.bar(place, mean, 0.72, color=colours)
             if runs > 1:
                 some = deviation > 0
@@ -48,7 +48,7 @@ def draw(steps: Sequence[int], labels: Mapping[str, np.ndarray], experiment: str
             axes.set_title(f"step {step:,}", fontsize=8)
             axes.grid(axis="x", visible=False)
             axes.set_xticks(place, [f"{a:,}" if a == b else f"{a:,}–{b:,}" for a, b in classes])
-            style.count_axis(axes, top=vocabulary * 1.12)
+            scales.count_axis(axes, top=vocabulary * 1.12)
             axes.tick_params(axis="x", length=0, labelsize=6.5)  # 33–64 beside 65–128
             if len(classes) > 9:  # 1,025–2,048 beside 2,049–4,096
                 axes.tick_params(axis="x", rotation=90, pad=1)

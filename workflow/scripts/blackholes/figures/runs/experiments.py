@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from blackholes.errors import UserError
-from blackholes.figures import data, style
+from blackholes.figures import curves, data, scales, style
 
 _PANELS = [
     ("loss", "cross-entropy (nats per token), running mean"),
@@ -55,8 +55,8 @@ def draw(results: Mapping[str, Mapping[str, np.ndarray]], dead: int | None = Non
             steps = np.arange(values.shape[1])
             if key == "loss":
                 steps = steps + 1
-                values = style.smoothed(steps, values)
-            style.runs_and_mean(
+                values = curves.smoothed(steps, values)
+            curves.runs_and_mean(
                 axes,
                 steps,
                 values,
@@ -68,12 +68,12 @@ def draw(results: Mapping[str, Mapping[str, np.ndarray]], dead: int | None = Non
             )
             top = max(top, values.max())
         axes.set_title(label)
-        style.step_axis(axes, last, label=axes in grid[-1])
+        scales.step_axis(axes, last, label=axes in grid[-1])
         if dead and key in ("populations", "largest_bh_size"):
-            style.reference(axes, dead, f"{dead:,} dead tokens", style.COLOURS["dead"])
+            curves.reference(axes, dead, f"{dead:,} dead tokens", style.COLOURS["dead"])
             top = max(top, dead)
         if key != "loss":
-            style.count_axis(axes, top=top)
+            scales.count_axis(axes, top=top)
     style.legend(figure, _entries(results))
     return figure
 

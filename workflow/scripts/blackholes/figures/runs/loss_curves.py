@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.figure import Figure
 
-from blackholes.figures import data, style
+from blackholes.figures import curves, data, scales, style
 
 
 def from_files(inputs, options: Mapping) -> Figure:
@@ -29,11 +29,11 @@ def draw(
     """steps (N,) from 1, losses (R, N) in nats per token, token_counts (V,) of the corpus."""
     steps, losses = np.asarray(steps), np.asarray(losses, float)
     figure, ((axes,),) = style.panels(1, 1, (7.2, 3.9), style.heading(experiment, len(losses)))
-    style.noisy_runs(axes, steps, losses, style.COLOURS["loss"], log_steps)
+    curves.noisy_runs(axes, steps, losses, style.COLOURS["loss"], log_steps)
     more = []
     if token_counts is not None:
         counts = np.asarray(token_counts, float)
-        style.reference(axes, np.log(len(counts)), f"all {len(counts):,} tokens equally likely")
+        curves.reference(axes, np.log(len(counts)), f"all {len(counts):,} tokens equally likely")
         share = counts[counts > 0] / counts.sum()
         # named in the legend: the curves come down to this level, and may stay there
         level = axes.axhline(
@@ -42,8 +42,8 @@ def draw(
         more = [(level, "token frequencies alone (entropy of the corpus)")]
     axes.set_ylabel("cross-entropy (nats per token)")
     if log_steps:
-        style.log_axis(axes, steps[-1])
+        scales.log_axis(axes, steps[-1])
     else:
-        style.linear_step_axis(axes, steps[-1])
-    style.noisy_legend(figure, len(losses), [style.COLOURS["loss"]], more)
+        scales.linear_step_axis(axes, steps[-1])
+    curves.noisy_legend(figure, len(losses), [style.COLOURS["loss"]], more)
     return figure

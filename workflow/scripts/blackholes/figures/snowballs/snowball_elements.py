@@ -79,6 +79,6 @@ def _quantiles(axes: Axes, part: Mapping[str, np.ndarray], colour: str) -> None:
 
 
 def _nothing(axes: Axes, text: str) -> None:
-    style.say(axes, text)
+    style.note(axes, text)
     axes.set_xticks([])
     axes.set_yticks([])
