@@ -12,7 +12,7 @@ import torch
 from blackholes.artifacts.files import atomic, write_table, write_text
 from blackholes.artifacts.tensors import TensorWriter, write_tensors
 from blackholes.errors import UserError
-from blackholes.lattice import displacements as lattice
+from blackholes.lattice import displacements
 from blackholes.runs import black_holes, distances, geometry, graphs, summary
 from helpers import ADJACENCY, names, random_history, write_history
 
@@ -151,14 +151,14 @@ ANALYSES = {
     "graphs": lambda history, matrices, out: graphs.write_graph_statistics(history, matrices, ADJACENCY, out / "x"),
     "geometry": lambda history, matrices, out: geometry.write(history, out / "x"),
     "black holes": lambda history, matrices, out: black_holes.write(history, out / "x", out / "events.csv"),
-    "lattice": lambda history, matrices, out: lattice.write(history, motion_in(out)),
+    "lattice": lambda history, matrices, out: displacements.write(history, motion_in(out)),
 }
 
 
 def motion_in(out):
-    """The files of the lattice, the large one named x."""
-    names = lattice.Outputs.__annotations__
-    return lattice.Outputs(*(str(out / ("x" if name == "displacements" else name)) for name in names))
+    """Output files of row E, the large one named x."""
+    names = displacements.Outputs.__annotations__
+    return displacements.Outputs(*(str(out / ("x" if name == "displacements" else name)) for name in names))
 
 
 @pytest.mark.parametrize("analysis", ANALYSES)
