@@ -50,7 +50,7 @@ def made(tmp_path_factory):
 
 
 def draw(module, files):
-    return importlib.import_module(f"blackholes.figures.{module}").from_files(files, {"checkpoint": "qwen"})
+    return importlib.import_module(f"blackholes.figures.checkpoints.{module}").from_files(files, {"checkpoint": "qwen"})
 
 
 def words(figure):

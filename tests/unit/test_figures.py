@@ -128,7 +128,7 @@ def draw(module: str, made: SimpleNamespace, **more):
     inputs = SimpleNamespace(**vars(made))
     if module == "hole_members":
         inputs.counts = inputs.counts[:1]
-    return importlib.import_module(f"blackholes.figures.{module}").from_files(inputs, options)
+    return importlib.import_module(f"blackholes.figures.runs.{module}").from_files(inputs, options)
 
 
 CASES = {  # steps, runs of each experiment
@@ -282,7 +282,7 @@ def test_colours_are_distinct():
 
 
 def test_figures_import_no_torch():
-    names = ", ".join(f"blackholes.figures.{module}" for module in MODULES)
+    names = ", ".join(f"blackholes.figures.runs.{module}" for module in MODULES)
     check = f"import sys; import {names}; sys.exit('torch' in sys.modules or 'matplotlib.pyplot' in sys.modules)"
     subprocess.run([sys.executable, "-c", check], check=True, cwd=FIGURES.parents[1])
 

@@ -44,7 +44,7 @@ def made(folder, steps=400, tokens=50, groups=("dead", "live"), still=False, inf
 
 
 def draw(module, files):
-    return importlib.import_module(f"blackholes.figures.{module}").from_files(files, {"lattice": "qwen"})
+    return importlib.import_module(f"blackholes.figures.lattice.{module}").from_files(files, {"lattice": "qwen"})
 
 
 CASES = {

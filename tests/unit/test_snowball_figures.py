@@ -60,7 +60,7 @@ def made(tmp_path_factory):
 
 
 def draw(module, made):
-    return importlib.import_module(f"blackholes.figures.{module}").from_files(made, {"snowball": "trained"})
+    return importlib.import_module(f"blackholes.figures.snowballs.{module}").from_files(made, {"snowball": "trained"})
 
 
 def words(figure):
@@ -97,7 +97,7 @@ def test_what_is_said(made):
 
 
 def test_they_import_no_torch():
-    modules = ", ".join(f"blackholes.figures.{module}" for module in MODULES)
+    modules = ", ".join(f"blackholes.figures.snowballs.{module}" for module in MODULES)
     check = f"import sys; import {modules}; sys.exit('torch' in sys.modules or 'matplotlib.pyplot' in sys.modules)"
     subprocess.run([sys.executable, "-c", check], check=True, cwd=Path(style.__file__).parents[2])
 
