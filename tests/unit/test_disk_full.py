@@ -96,7 +96,7 @@ def test_a_disk_that_fills_in_mid_write(small_disk):
 
     with pytest.raises(UserError) as caught:
         write()
-    assert one_line(caught) == f"{target}: No space left on device after 0.5 MB; nothing of it is kept"
+    assert one_line(caught) == f"{target}: No space left on device after 0.5 MB; the partial file is deleted"
     assert names(small_disk) == ["ballast"]
 
 
@@ -124,11 +124,11 @@ def test_every_writer(tmp_path, write):
     lead_to_dev_full(path)
     with pytest.raises(UserError) as caught:
         write(path)
-    assert one_line(caught) == f"{path}: No space left on device after 0.0 MB; nothing of it is kept"
+    assert one_line(caught) == f"{path}: No space left on device after 0.0 MB; the partial file is deleted"
     assert names(tmp_path) == []
     with file_limit(4096), pytest.raises(UserError) as caught:
         write(path)
-    assert one_line(caught) == f"{path}: File too large after 0.0 MB; nothing of it is kept"
+    assert one_line(caught) == f"{path}: File too large after 0.0 MB; the partial file is deleted"
     assert names(tmp_path) == []
     write(path)
     assert names(tmp_path) == ["a"]

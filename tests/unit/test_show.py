@@ -34,7 +34,7 @@ def results(tmp_path):
 
 def test_everything_that_was_made(results):
     lines = show.table(results).splitlines()
-    assert lines[0] == ("toy: means over 4 runs; 2 steps on which the number of holes increased, all runs together")
+    assert lines[0] == ("toy: means over 4 runs; 2 steps on which the number of holes increased, over all runs")
     assert lines[1].split() == list(show.COLUMNS.values())
     assert [line.split() for line in lines[3:6]] == [
         ["0", *["0.25"] * 5, "-"],
@@ -47,8 +47,8 @@ def test_everything_that_was_made(results):
         "checkpoint none: no hole among 151,936",
         "checkpoint one: 1 hole of 34 tokens among 151,936",
         "snowballs one: 1.0 vectors at σ = 0, 34.0 vectors at σ = 0.5; the checkpoint has 1",
-        "lattice still: the median token is frozen: none is",
-        "lattice toy: the median token is frozen: dead tokens after step 1,312",
+        "lattice still: the median token freezes: no tokens",
+        "lattice toy: the median token freezes: dead tokens after step 1,312",
     ]
 
 
@@ -57,4 +57,7 @@ def test_nothing_was_made(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit) as caught:
         show.main()
     assert caught.value.code == 2
-    assert f"{tmp_path}: no experiment's summary.csv in it; run the workflow first" in capsys.readouterr().err
+    assert (
+        f"{tmp_path}: no summary.csv of any experiment in this folder; run the workflow first"
+        in capsys.readouterr().err
+    )

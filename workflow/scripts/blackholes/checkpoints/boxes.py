@@ -75,7 +75,7 @@ def mirrored(coordinates: Sequence[Tensor], holes: Sequence[np.ndarray], box: Bo
     return ""
 
 
-def ranges(latitude, longitude, radius) -> str:
+def spans(latitude, longitude, radius) -> str:
     """Smallest and largest coordinates of all tokens, as text."""
     named = (("lat", latitude), ("lon", longitude), ("r", radius))
     return ", ".join(f"{key} {values.min():.4g} to {values.max():.4g}" for key, values in named)

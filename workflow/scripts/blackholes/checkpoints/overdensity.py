@@ -76,7 +76,7 @@ def write(
     hint = boxes.mirrored(coordinates, groups, box, settings["basis"]) if rule == boxes.CONFIGURED else ""
     if N == 0:
         raise UserError(
-            f"box: {limits_text}: no token lies in it; expected limits within {boxes.ranges(*coordinates)}{hint}"
+            f"box: {limits_text}: no token lies in it; expected limits within {boxes.spans(*coordinates)}{hint}"
         )
     if most < N:
         need = 4e-9 * N * N

@@ -18,10 +18,10 @@ _PIXELS = 500  # columns of a full-width figure
 
 
 def thin(steps, *series, log: bool = True, pixels: int = _PIXELS) -> np.ndarray:
-    """Indices that are enough to draw `series` over `steps` in `pixels` columns.
+    """Indices of the points needed to draw `series` over `steps` in `pixels` columns.
 
-    First, last, smallest and largest value of each column are kept, which draws the same pixels as all points
-    (M4: Jugel et al., PVLDB 7(10), 2014); then points between equal neighbours go. NaN marks a gap and stays one.
+    The first, last, smallest and largest value of each column are kept, which draws the same pixels as all points
+    (M4: Jugel et al., PVLDB 7(10), 2014); then points between equal neighbours are dropped. Gaps (NaN) are kept.
     """
     steps = np.asarray(steps, float)
     values = [np.asarray(s, float) for s in series]
@@ -32,7 +32,7 @@ def thin(steps, *series, log: bool = True, pixels: int = _PIXELS) -> np.ndarray:
     keep[[0, -1]] = keep[edge] = keep[edge + 1] = True
     for value in values:
         starts = np.r_[0, edge + 1]
-        for hidden in (np.inf, -np.inf):  # where the gaps go: after the smallest, before the largest
+        for hidden in (np.inf, -np.inf):  # NaN sorts last when looking for the smallest, first for the largest
             order = np.lexsort((np.where(np.isnan(value), hidden, value), column))
             keep[order[starts if hidden > 0 else np.r_[edge, len(steps) - 1]]] = True
         gap = np.flatnonzero(np.diff(np.isnan(value)))
@@ -51,7 +51,7 @@ def _neighbours(value: np.ndarray):
 
 
 def mean_and_deviation(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Over the runs, (R, S) → (S,), (S,): the mean and the sample standard deviation of the runs that have a value."""
+    """Mean and sample standard deviation over the runs with a value (not NaN): (R, S) → (S,), (S,)."""
     present = ~np.isnan(values)
     runs = present.sum(0)
     filled = np.where(present, values, 0.0)
@@ -61,7 +61,7 @@ def mean_and_deviation(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def smoothed(steps: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Mean over the steps t / 1.1 to 1.1 t, for every step t, (R, N) → (R, N): as wide everywhere on a log axis."""
+    """Mean over the steps t / SPREAD to t · SPREAD for every step t, (R, N) → (R, N): constant width on a log axis."""
     total = np.cumsum(np.pad(np.asarray(values, float), ((0, 0), (1, 0))), axis=1)
     first = np.searchsorted(steps, steps / SPREAD, side="left")
     end = np.searchsorted(steps, steps * SPREAD, side="right")
@@ -69,7 +69,7 @@ def smoothed(steps: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def noisy_runs(axes: Axes, steps: np.ndarray, values: np.ndarray, colour: str, log: bool = True) -> None:
-    """For what jumps from step to step, (R, N): the range over the runs, pale, and smoothed runs and mean."""
+    """Curves (R, N) that jump from step to step: the range over the runs, the smoothed runs and their mean."""
     smooth = smoothed(steps, values)
     low, high = values.min(0), values.max(0)
     if len(values) == 1:
@@ -83,7 +83,7 @@ def noisy_runs(axes: Axes, steps: np.ndarray, values: np.ndarray, colour: str, l
 
 
 def noisy_legend(figure: Figure, runs: int, colours: Sequence[str], more: Sequence[tuple[object, str]] = ()) -> None:
-    """The legend of `noisy_runs`, and `more` entries."""
+    """The legend for `noisy_runs`, with `more` entries."""
     mean = tuple(Line2D([], [], color=colour, linewidth=1.5) for colour in colours)
     grey = Line2D([], [], **{**RUN, "linewidth": 0.8, "alpha": 0.7})
     wide = f"averaged over steps t/{SPREAD} to {SPREAD} t"
@@ -96,10 +96,10 @@ def noisy_legend(figure: Figure, runs: int, colours: Sequence[str], more: Sequen
 
 
 def curve(axes: Axes, steps, values, stepped: bool = True, log: bool = True, pixels: int = _PIXELS, **line) -> None:
-    """One line of (S,) values, thinned; stepped: a value holds until the next step."""
+    """One line of values (S,), thinned; stepped: each value holds until the next step."""
     index = thin(steps, values, log=log, pixels=pixels)
     drawstyle = "steps-post" if stepped else "default"
-    if len(steps) <= 10:  # a point is no line, and the last level has no length
+    if len(steps) <= 10:  # a single point or the last value of a stepped line would be invisible
         line = {"marker": "o", "markersize": 2 + line.get("linewidth", 1), **line}
     axes.plot(np.asarray(steps)[index], np.asarray(values, float)[index], drawstyle=drawstyle, **line)
 
@@ -115,7 +115,7 @@ def runs_and_mean(
     pixels: int = _PIXELS,
     width: float = 1.5,
 ) -> None:
-    """Runs (R, S) thin and grey, their mean bold, ± σ as a band; one run alone is drawn bold."""
+    """Runs (R, S) as thin grey lines, their mean bold, ± σ as a band; a single run is drawn bold."""
     values = np.asarray(values, float)
     mean, deviation = mean_and_deviation(values)
     if band and len(values) > 1:
@@ -130,7 +130,7 @@ def runs_and_mean(
 
 
 def run_legend(figure: Figure, runs: int, colours: Sequence[str], band: bool = True, lines: bool = True) -> None:
-    """The legend of `runs_and_mean`: which line is a run, which the mean, what the band is."""
+    """The legend for `runs_and_mean`: mean, band, single runs."""
     if runs == 1:
         entries = [(tuple(Line2D([], [], color=c, linewidth=1.5) for c in colours), "the only run")]
     else:
@@ -143,7 +143,7 @@ def run_legend(figure: Figure, runs: int, colours: Sequence[str], band: bool = T
 
 
 def reference(axes: Axes, value: float, text: str, colour: str = COLOURS["reference"]) -> None:
-    """A dashed level with its name above its right end."""
+    """A dashed horizontal line with a label above its right end."""
     axes.axhline(value, color=colour, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1.5)
     axes.annotate(
         text,

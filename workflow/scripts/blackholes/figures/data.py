@@ -13,30 +13,30 @@ from blackholes.errors import UserError
 
 
 def paths(value: str | Path | Iterable[str | Path]) -> list[Path]:
-    """A rule's named input, which is one path or a list, as a list."""
+    """A rule's named input, one path or several, as a list."""
     return [Path(value)] if isinstance(value, str | Path) else [Path(v) for v in value]
 
 
 def optional(inputs: object, name: str) -> Path | None:
-    """The first file of a named input, or None where the rule does not name it."""
-    found = paths(getattr(inputs, name, None) or [])
-    return found[0] if found else None
+    """The first file of a named input, or None if the rule has no such input."""
+    files = paths(getattr(inputs, name, None) or [])
+    return files[0] if files else None
 
 
 def run_names(files: Sequence[Path], options: Mapping) -> list[str]:
-    """`options["runs"]`, or the folders that the files lie in: run_001, run_002, …"""
+    """`options["runs"]`, or the names of the files' folders: run_001, run_002, …"""
     return list(options.get("runs") or [file.parent.name for file in files])
 
 
 def read_series(files: Sequence[Path], keys: Sequence[str]) -> dict[str, np.ndarray]:
-    """One row a run: {key: (R, S)} for keys of shape (S,); every file has the same S."""
+    """{key: (R, S)} for keys of shape (S,), one row per file; every file must have the same S."""
     runs = [_read(file, keys) for file in files]
     _same_length(files, [len(run[keys[0]]) for run in runs], keys[0])
     return {key: np.stack([run[key] for run in runs]) for key in keys}
 
 
 def read_rows(files: Sequence[Path], key: str, rows: Sequence[int]) -> np.ndarray:
-    """(R, K, V): the K rows of a (S, V) tensor of every file, without reading the rest."""
+    """(R, K, V): the rows `rows` of a tensor (S, V) of every file, without reading the rest."""
     return np.stack([_read(file, [key], rows)[key] for file in files])
 
 
@@ -55,9 +55,9 @@ def read_losses(files: Sequence[Path]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def read_tokens(file: Path) -> pd.DataFrame:
-    """tokens.csv: token_id, character, count, status; ordered by token_id. `NA` and `null` are characters here.
+    """tokens.csv: token_id, character, count, status; ordered by token_id. `NA` and `null` are read as text.
 
-    A token of several characters, whose column is `text`, is one of `character` too.
+    A column `text`, of vocabularies whose tokens are several characters, is read as `character`.
     """
     text = {"character": str, "text": str}
     table = read_table(file, ["token_id", "count", "status"], dtype=text, keep_default_na=False, na_values=[])
@@ -74,7 +74,7 @@ def read_tensors(file: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
 
 
 def key_steps(options: Mapping, last: int) -> list[int]:
-    """The configured snapshots (steps, `last`) that the history has, in order; else 0, 1, 10, 100, … and the last."""
+    """The configured key steps (numbers or `last`) that the history has, in order; by default 0, 1, 10, … and last."""
     wanted = options.get("key_steps") or [0, *(10**k for k in range(9)), last]
     numbers = {last if step == "last" else int(step) for step in wanted}
     return sorted(step for step in numbers if 0 <= step <= last) or [last]
@@ -93,20 +93,20 @@ def _require(file: Path, tensors, key: str) -> None:
 
 
 def _read(file: Path, keys: Sequence[str], rows: Sequence[int] | None = None) -> dict[str, np.ndarray]:
-    found = {}
+    arrays = {}
     with _open(file) as tensors:
         for key in keys:
             _require(file, tensors, key)
             if rows is None:
-                found[key] = tensors.get_tensor(key)
+                arrays[key] = tensors.get_tensor(key)
             else:
                 part = tensors.get_slice(key)
-                found[key] = np.concatenate([part[row : row + 1] for row in rows])
-    return found
+                arrays[key] = np.concatenate([part[row : row + 1] for row in rows])
+    return arrays
 
 
 def read_table(file: Path, columns: Sequence[str], **options) -> pd.DataFrame:
-    """A CSV table that has these columns, and rows."""
+    """A CSV table with at least these columns and one row; otherwise UserError."""
     try:
         table = pd.read_csv(file, **options)
     except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
@@ -114,11 +114,11 @@ def read_table(file: Path, columns: Sequence[str], **options) -> pd.DataFrame:
     missing = [column for column in columns if column not in table]
     if missing or table.empty:
         what = f"no column {missing[0]!r}" if missing else "no rows"
-        raise UserError(f"{file}: {what}; expected columns {', '.join(columns)} and a row each step or token")
+        raise UserError(f"{file}: {what}; expected columns {', '.join(columns)} and one row per step or token")
     return table
 
 
 def _same_length(files: Sequence[Path], lengths: Sequence[int], key: str) -> None:
-    for file, found in zip(files, lengths, strict=True):
-        if found != lengths[0]:
-            raise UserError(f"{file}: {key} has {found} rows; expected {lengths[0]}, as in {files[0]}")
+    for file, length in zip(files, lengths, strict=True):
+        if length != lengths[0]:
+            raise UserError(f"{file}: {key} has {length} rows; expected {lengths[0]}, as in {files[0]}")

@@ -13,7 +13,7 @@ _WHOLE = "{x:,.0f}"  # format of a tick
 
 
 def step_axis(axes: Axes, last: int, label: bool = True) -> None:
-    """Logarithmic steps with room for step 0: linear from 0 to 1, which the label says."""
+    """A logarithmic axis of steps that includes step 0: linear from 0 to 1, logarithmic from there."""
     last = max(int(last), 1)
     axes.set_xscale("symlog", linthresh=1, linscale=LINEAR * 0.9)
     decades = [10**k for k in range(int(np.log10(last)) + 1)]
@@ -33,7 +33,7 @@ def _steps(axes: Axes, major: Sequence[int], minor: Sequence[int]) -> None:
 
 
 def log_axis(axes: Axes, last: int) -> None:
-    """Logarithmic steps for what begins with step 1."""
+    """A logarithmic axis of steps, from step 1."""
     axes.set_xscale("log")
     decades = [10**k for k in range(int(np.log10(max(last, 1))) + 1)]
     _steps(axes, decades, [m * d for d in decades for m in range(2, 10) if m * d <= last])
@@ -49,7 +49,7 @@ def linear_step_axis(axes: Axes, last: int) -> None:
 
 
 def count_axis(axes: Axes, label: str = "", top: float = 1, ticks: int = 5) -> None:
-    """Whole numbers from 0 to a little above `top`."""
+    """A vertical axis of whole numbers, from 0 to a little above `top`."""
     axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=ticks, min_n_ticks=2))
     axes.yaxis.set_major_formatter(_WHOLE)
     axes.set_ylim(-0.03 * max(top, 1), max(top, 1) * 1.1)
@@ -57,7 +57,7 @@ def count_axis(axes: Axes, label: str = "", top: float = 1, ticks: int = 5) -> N
 
 
 def log_ticks(low: float, high: float, most: int = 10) -> np.ndarray:
-    """Round numbers whose logarithms to 10 lie in low … high: decades, or 1, 2, 5, … where there are few."""
+    """Round numbers between 10**low and 10**high: powers of ten, or with 2 and 5, …, if there are too few."""
     decades = 10.0 ** np.arange(np.floor(low), np.ceil(high) + 1)
     for factors in ((1,), (1, 2, 5), np.arange(1, 10), np.arange(1, 10, 0.2), np.arange(1, 10, 0.01)):
         ticks = np.outer(decades, factors).ravel()
@@ -68,5 +68,5 @@ def log_ticks(low: float, high: float, most: int = 10) -> np.ndarray:
 
 
 def number(value: float, _: object = None) -> str:
-    """`20,000`, `2e7`: a tick of an axis over many powers of ten."""
+    """Format of a tick on an axis over many powers of ten: `20,000`, `2e7`."""
     return f"{value:,.0f}" if value < 1e6 else f"{value:.0e}".replace("e+0", "e").replace("e+", "e")

@@ -1,4 +1,4 @@
-"""How every figure looks: one colour for each meaning, one step axis, one place that saves. No torch."""
+"""The look of all figures: one colour per quantity, rc settings, panels, legends, and saving. No torch."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from matplotlib.patches import Patch
 
 from blackholes.artifacts.files import atomic
 
-# One colour, one meaning, in every figure.
-COLOURS = {
+COLOURS = {  # the same quantity has the same colour in all figures
     "holes": "#3565a8",
     "population": "#d9762b",
     "largest": "#85489b",
@@ -43,7 +42,7 @@ COLOURS = {
     "box": "#cf3f2e",
     "distances": "#4d7c8a",
 }
-CATEGORIES = {  # of the tokens of a checkpoint
+CATEGORIES = {  # of a checkpoint's tokens
     "ordinary": "#aab4c4",
     "special": "#7a4fa3",
     "byte": "#d9762d",
@@ -52,8 +51,8 @@ CATEGORIES = {  # of the tokens of a checkpoint
     "padding": "#3b3f48",
     "unknown": "#c9cdd4",
 }
-EXPERIMENTS = ("#1d2f5f", "#e2a01e", "#00876c", "#b5446e", "#5aa9e6", "#8d6a4f")  # by place in the configuration
-HOLES = (  # fills under dark characters: a hole keeps its own through the snapshots of one figure
+EXPERIMENTS = ("#1d2f5f", "#e2a01e", "#00876c", "#b5446e", "#5aa9e6", "#8d6a4f")  # in the order of the configuration
+HOLES = (  # fills behind dark characters; a hole keeps its colour in all snapshots of a figure
     *("#9dc3ea", "#f6b98a", "#b7dca0", "#d9b8e6", "#f3d66d", "#f2a9b8"),
     *("#8fd3c8", "#c9b79c", "#b9b9f2", "#d6e27a", "#a9cfd6", "#e8a3dc"),
 )
@@ -62,7 +61,7 @@ INK, PALE, RULE = "#22262e", "#8f96a2", "#d9dce1"
 
 _STYLE = {
     "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],  # travels with matplotlib: the same letters on every machine
+    "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib, so that figures are the same on every machine
     "font.size": 8,
     "axes.titlesize": 8.5,
     "axes.labelsize": 8,
@@ -97,12 +96,12 @@ _STYLE = {
     "figure.facecolor": "white",
     "figure.constrained_layout.h_pad": 0.05,
     "svg.fonttype": "none",
-    "svg.hashsalt": "black-holes",  # without it the ids in an SVG are random
+    "svg.hashsalt": "black-holes",  # without a salt the ids in an SVG are random
 }
 
 
 def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
-    """Run a draw function under the house style, whatever the caller's own settings are."""
+    """Run a draw function with our rc settings instead of the caller's."""
 
     @functools.wraps(draw)
     def wrapper(*args, **kwargs) -> Figure:
@@ -115,7 +114,7 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
 
 
 def save(figure: Figure, *paths: str | Path, dpi: int = 200) -> None:
-    """Write the figure once for each path, in the format of its suffix; the same figure gives the same bytes."""
+    """Write the figure to each path, in the format of its suffix; the same figure gives the same bytes."""
     for path in map(Path, paths):
         kind = path.suffix.lstrip(".")
         metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
@@ -127,7 +126,7 @@ def save(figure: Figure, *paths: str | Path, dpi: int = 200) -> None:
 
 
 def panels(rows: int, columns: int, size: tuple[float, float], title: str = "", **options):
-    """A figure of inches `size` with a grid of axes, (rows, columns) always; no pyplot, so no global state."""
+    """(figure, axes (rows, columns)); `size` in inches. Without pyplot, so there is no global state."""
     figure = Figure(figsize=size, layout="constrained")
     if title:
         figure.suptitle(title, x=0.008, ha="left", fontweight="bold")
@@ -144,12 +143,12 @@ def heading(experiment: str | None, runs: int) -> str:
 
 
 def note(axes: Axes, text: str) -> None:
-    """What is to be said where there is nothing to draw."""
+    """Text in the middle of an empty panel: why nothing is drawn."""
     axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=COLOURS["run"])
 
 
 def legend(figure: Figure, entries: Sequence[tuple[object, str]], columns: int | None = None) -> None:
-    """A line of names below the panels, where it can hide nothing."""
+    """A legend of (handle, name) below the panels."""
     figure.legend(
         [handle for handle, _ in entries],
         [name for _, name in entries],
@@ -165,5 +164,5 @@ def patch(colour: str, alpha: float = 1) -> Patch:
 
 
 def nothing() -> Line2D:
-    """The handle of a legend entry that is only words."""
+    """The handle of a legend entry without a symbol."""
     return Line2D([], [], linestyle="")

@@ -1,4 +1,4 @@
-"""How many coordinates change their exponent, and so the spacing of their lattice, in each step."""
+"""Share of coordinates whose exponent, and with it their ULP, changes in each step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When tokens move for the first time, and when for the last."""
+"""The steps at which tokens move for the first and for the last time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def from_files(inputs, options: Mapping) -> Figure:
 
 @style.styled
 def draw(groups: Mapping[str, pd.DataFrame], steps: int, options: Mapping) -> Figure:
-    """groups: name → lifecycle of its tokens. Cumulative, over all tokens of the group."""
+    """groups: name → lifecycle of its tokens. Curves are cumulative shares of the group's tokens."""
     figure, grid = style.panels(1, 3, (9.6, 3.5), lattice_data.title(options, "first and last motion"), sharey=True)
     x = np.arange(steps + 1)
     last = "have moved for the last time"

@@ -1,4 +1,4 @@
-"""How far tokens move in a step, in lattice steps: percentiles over dead and over live tokens."""
+"""How far tokens move in a step, in ULP: percentiles over dead and over live tokens."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from matplotlib.ticker import FixedLocator, FuncFormatter
 from blackholes.figures import curves, scales, style
 from blackholes.figures.lattice import lattice_data
 
-_LEAST = 0.25  # drawn as a log axis below it has nothing to show but 0
-_MOST = 1e9  # a coordinate that leaves 0 counts 1e35 steps
+_LEAST = 0.25  # the axis is logarithmic from here up; below, the only value is 0
+_MOST = 1e9  # end of the axis: a coordinate that leaves 0 moves 1e35 ULP
 
 
 def from_files(inputs, options: Mapping) -> Figure:

@@ -1,4 +1,4 @@
-"""Number of black holes, tokens in them and the largest one: mean ± σ over the runs."""
+"""Number of black holes, population of all, population of the largest: mean ± σ over the runs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from blackholes.figures import curves, data, scales, style
 
 
 def from_files(inputs, options: Mapping) -> Figure:
-    """inputs: counts (one a run), tokens (optional: marks the number of dead tokens). options: experiment."""
+    """inputs: counts (one per run), tokens (optional: marks the number of dead tokens). options: experiment."""
     series = data.read_series(data.paths(inputs.counts), ["counts", "populations", "largest_bh_size"])
     tokens = data.optional(inputs, "tokens")
     dead = None if tokens is None else int((data.read_tokens(tokens)["status"] == "dead").sum())
@@ -26,7 +26,7 @@ def draw(
     dead: int | None = None,
     experiment: str | None = None,
 ) -> Figure:
-    """counts, populations, largest (R, S); dead: how many tokens the corpus never uses."""
+    """counts, populations, largest (R, S); dead: number of dead tokens."""
     steps = np.arange(counts.shape[1])
     figure, grid = style.panels(3, 1, (7.2, 6.4), style.heading(experiment, len(counts)), sharex=True)
     rows = [

@@ -1,4 +1,4 @@
-"""Where the cloud of tokens is and how large: norm, path and displacement of its centroid, its radius."""
+"""Position and size of the cloud of tokens: norm, path and displacement of its centroid, and its radius."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _KEYS = ["centroid_norm", "centroid_distance", "centroid_displacement", "cloud_r
 
 
 def from_files(inputs, options: Mapping) -> Figure:
-    """inputs: geometry (one a run). options: experiment."""
+    """inputs: geometry (one per run). options: experiment."""
     series = data.read_series(data.paths(inputs.geometry), _KEYS)
     return draw(*series.values(), options.get("experiment"))
 
@@ -48,7 +48,7 @@ def draw(
 
 
 def _displacement(axes, steps: np.ndarray, values: np.ndarray) -> None:
-    """From step 1 on; a logarithmic axis has no place for 0, where nothing moved: counted, and in the averages."""
+    """From step 1 on, logarithmic. Displacements of 0 are off the axis: they count in the averages and in the title."""
     still = int((values[:, 1:] == 0).sum())
     if not (values > 0).any():
         style.note(axes, "the centroid never moved")

@@ -1,4 +1,4 @@
-"""How large the components of each adjacency graph are, at key snapshots."""
+"""Sizes of the components of each adjacency graph at key steps."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from blackholes.figures import curves, data, scales, style
 
 
 def from_files(inputs, options: Mapping) -> Figure:
-    """inputs: graphs (one a run). options: experiment, key_steps, adjacencies (default touching, identical)."""
+    """inputs: graphs (one per run). options: experiment, key_steps, adjacencies (default touching, identical)."""
     files = data.paths(inputs.graphs)
     names = list(options.get("adjacencies") or ["touching", "identical"])
     steps = data.key_steps(options, data.length(files[0], f"{names[0]}.labels") - 1)
@@ -49,8 +49,8 @@ def draw(steps: Sequence[int], labels: Mapping[str, np.ndarray], experiment: str
             axes.grid(axis="x", visible=False)
             axes.set_xticks(place, [f"{a:,}" if a == b else f"{a:,}–{b:,}" for a, b in classes])
             scales.count_axis(axes, top=vocabulary * 1.12)
-            axes.tick_params(axis="x", length=0, labelsize=6.5)  # 33–64 beside 65–128
-            if len(classes) > 9:  # 1,025–2,048 beside 2,049–4,096
+            axes.tick_params(axis="x", length=0, labelsize=6.5)  # so that labels such as 33–64, 65–128 fit
+            if len(classes) > 9:  # labels such as 1,025–2,048 do not fit side by side
                 axes.tick_params(axis="x", rotation=90, pad=1)
         grid[0, column].set_title(f"adjacency: {name}", loc="right", fontweight="bold")
         grid[-1, column].set_xlabel("size of the component (tokens)")
@@ -72,7 +72,7 @@ def draw(steps: Sequence[int], labels: Mapping[str, np.ndarray], experiment: str
 
 
 def size_classes(vocabulary: int) -> list[tuple[int, int]]:
-    """1, 2, 3–4, 5–8, … up to the vocabulary: smallest and largest size of each class."""
+    """Smallest and largest size of each class: 1, 2, 3–4, 5–8, … up to the vocabulary."""
     tops = [1]
     while tops[-1] < vocabulary:
         tops.append(min(2 * tops[-1], vocabulary))

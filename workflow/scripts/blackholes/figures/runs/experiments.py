@@ -1,4 +1,4 @@
-"""Loss and structure of all experiments, side by side: mean ± σ over the runs of each."""
+"""Loss, black holes and touching components of all experiments: mean ± σ over the runs of each."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _PANELS = [
 
 
 def from_files(inputs, options: Mapping) -> Figure:
-    """inputs: logs, counts, graphs (one a run each, in one order); tokens (optional: marks the number
-    of dead tokens). options: experiments (the name for each run)."""
+    """inputs: logs, counts, graphs (one per run, in the same order); tokens (optional: marks the number
+    of dead tokens). options: experiments (the name of each run's experiment)."""
     names = list(options["experiments"])
     files = {kind: data.paths(getattr(inputs, kind)) for kind in ("logs", "counts", "graphs")}
-    for kind, found in files.items():
-        if len(found) != len(names):
-            raise UserError(f"experiments: {len(names)} names for {len(found)} {kind}; expected one for each file")
+    for kind, paths in files.items():
+        if len(paths) != len(names):
+            raise UserError(f"experiments: {len(names)} names for {len(paths)} {kind}; expected one for each file")
     results = {}
     for name in dict.fromkeys(names):
-        mine = {kind: [f for f, n in zip(found, names, strict=True) if n == name] for kind, found in files.items()}
+        mine = {kind: [f for f, n in zip(paths, names, strict=True) if n == name] for kind, paths in files.items()}
         _, losses = data.read_losses(mine["logs"])
         results[name] = {
             "loss": losses,

@@ -11,7 +11,7 @@ from blackholes.figures import curves, data, scales, style
 
 
 def from_files(inputs, options: Mapping) -> Figure:
-    """inputs: logs (one a run), tokens (optional: the reference levels). options: experiment, log_steps."""
+    """inputs: logs (one per run), tokens (optional: for the reference levels). options: experiment, log_steps."""
     steps, losses = data.read_losses(data.paths(inputs.logs))
     tokens = data.optional(inputs, "tokens")
     counts = None if tokens is None else data.read_tokens(tokens)["count"].to_numpy()
@@ -35,7 +35,7 @@ def draw(
         counts = np.asarray(token_counts, float)
         curves.reference(axes, np.log(len(counts)), f"all {len(counts):,} tokens equally likely")
         share = counts[counts > 0] / counts.sum()
-        # named in the legend: the curves come down to this level, and may stay there
+        # labelled in the legend, since the curves may end at this level
         level = axes.axhline(
             -(share * np.log(share)).sum(), color=style.COLOURS["reference"], linewidth=1, linestyle=":"
         )

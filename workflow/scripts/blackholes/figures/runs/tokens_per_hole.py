@@ -1,4 +1,4 @@
-"""Mean tokens per black hole: population over number, where there is a hole; mean ± σ over the runs."""
+"""Mean population of a black hole, where a run has any; mean ± σ over the runs."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from blackholes.figures import curves, data, scales, style
 
 
 def from_files(inputs, options: Mapping) -> Figure:
-    """inputs: counts (one a run). options: experiment."""
+    """inputs: counts (one per run). options: experiment."""
     series = data.read_series(data.paths(inputs.counts), ["counts", "populations"])
     return draw(series["counts"], series["populations"], options.get("experiment"))
 
 
 @style.styled
 def draw(counts: np.ndarray, populations: np.ndarray, experiment: str | None = None) -> Figure:
-    """counts, populations (R, S); a run without holes has no value at that step and is left out of the mean."""
+    """counts, populations (R, S); at steps where a run has no hole it is left out of the mean."""
     colour = style.COLOURS["tokens_per_hole"]
     steps = np.arange(counts.shape[1])
     ratio = np.divide(populations, counts, out=np.full(counts.shape, np.nan), where=counts > 0)
