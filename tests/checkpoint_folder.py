@@ -1,4 +1,4 @@
-"""All files of row C of a small checkpoint, made by the analyses themselves."""
+"""All row C files of a small checkpoint, made by the analyses themselves."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +12,7 @@ AUTOMATIC = {"lat": None, "lon": None, "r": None}
 
 
 def make(folder: Path, W: torch.Tensor, tokenizer: str | None = None, box=AUTOMATIC, threshold=0.002):
-    """Paths by what figures call them; `summary` is the one-line summary of the token table."""
+    """Paths under the figures' input names; `summary` is the one-line summary of the token table."""
     folder.mkdir(parents=True, exist_ok=True)
     made = SimpleNamespace(
         W=folder / "W.safetensors",

@@ -70,7 +70,7 @@ def test_draws(module, case, made):
         assert np.isfinite([*axes.get_xlim(), *axes.get_ylim()]).all()
 
 
-def test_what_is_said(made):
+def test_labels(made):
     texts = words(draw("sky_map", made["planted"]))
     assert any(text.startswith("the box: ") for text in texts)
     assert "holes of 814, 704, 306 … (13 in all)" in texts
@@ -83,7 +83,7 @@ def test_what_is_said(made):
     assert "the cluster: 1 vector" in texts
     assert "one vector: no dimension varies" in texts
     assert "no two tokens of the box are adjacent" in words(draw("overdensity_graph", made["no hole"]))
-    assert any("a token alone" in text for text in words(draw("distance_distribution", made["one token in the box"])))
+    assert any("a single token" in text for text in words(draw("distance_distribution", made["one token in the box"])))
     texts = words(draw("token_ranking", made["one hole"]))
     assert any(text.startswith(r"40: \u0000") for text in texts)
     assert any(
