@@ -204,7 +204,7 @@ def written(history, folder, **options):
     return (folder / "counts.safetensors").read_bytes(), (folder / "events.csv").read_bytes()
 
 
-def test_the_files(tmp_path):
+def test_output_files(tmp_path):
     history = random_history(12, 9, 1)
     written(write_history(tmp_path / "h", history), tmp_path / "out")
     with open_tensors(tmp_path / "out" / "counts.safetensors") as file:
@@ -235,7 +235,7 @@ def test_both_zeros_are_equal(tmp_path):
         assert file.rows("labels").tolist() == [[0, 0, 2], [0, 1, 0]]
 
 
-def test_the_budget_changes_no_byte(tmp_path):
+def test_bytes_do_not_depend_on_the_budget(tmp_path):
     history = write_history(tmp_path / "h", random_history(40, 9, 1))
     a_step = 2 * 9 * 1  # bytes
     whole = written(history, tmp_path / "a", budget_gb=1.0)

@@ -102,7 +102,7 @@ def test_large_and_small_values_are_not_lost(tmp_path):
     np.testing.assert_allclose(found["cloud_radius"], np.float32(wanted["cloud_radius"]), rtol=2e-6)
 
 
-def test_the_budget_changes_no_byte(tmp_path):
+def test_bytes_do_not_depend_on_the_budget(tmp_path):
     history = write_history(tmp_path / "h", torch.randn(40, 33, 7).bfloat16())
     whole = write(history, tmp_path / "a")
     for number, length in enumerate((0, 1, 3, 17)):

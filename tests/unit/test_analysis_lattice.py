@@ -200,7 +200,7 @@ def test_every_file(tmp_path, history, dead):
         assert tuple(float(found[kind][column]) for column in columns) == place
 
 
-def test_samples_of_what_is_rare(tmp_path):
+def test_samples_of_rare_kinds(tmp_path):
     before = [1.0, 1.0, 0.0, 2.0**-30, 2.0**-100, 1.0]
     after = [1.0, 0.0, 0.0, 1.0, 1.0, 1.0]
     history = torch.tensor([before, before, after], dtype=torch.bfloat16)[:, :, None]
@@ -270,7 +270,7 @@ def test_the_smallest_type_by_value(tmp_path, after, stored):
 
 @pytest.mark.parametrize(("other", "stored"), [(-127, "int8"), (-128, "int16")])
 @pytest.mark.parametrize("budget", [2.0, 1e-9])
-def test_a_mark_stands_for_nothing_else(tmp_path, other, stored, budget):
+def test_the_mark_is_never_a_displacement(tmp_path, other, stored, budget):
     steps = torch.tensor([[1.0, 0.0], [1 + other * STEP, 0.0], [1 + other * STEP, 0.5]], dtype=torch.bfloat16)
     write(write_history(tmp_path / "h", steps[:, :, None]), tmp_path / "out", budget_gb=budget)
     found = tensors(tmp_path / "out")["delta_W_prime"]
@@ -284,7 +284,7 @@ def test_a_mark_stands_for_nothing_else(tmp_path, other, stored, budget):
     ("after", "dtype", "value"),
     [(2.0, "int8", "128"), (-0.0078125, "int8", "-129"), (300.0, "int16", "38272"), (2.0**100, "int64", "1.62259e+32")],
 )
-def test_a_forced_type_has_to_hold_everything(tmp_path, after, dtype, value, budget):
+def test_a_configured_type_must_hold_every_displacement(tmp_path, after, dtype, value, budget):
     history = walks(*[0] * 9).repeat(1, 3, 2)
     history[7:, 2, 1] = after
     history = write_history(tmp_path / "h", history)
@@ -298,7 +298,7 @@ def test_a_forced_type_has_to_hold_everything(tmp_path, after, dtype, value, bud
     assert names(tmp_path / "out") == []
 
 
-def test_a_forced_type_may_be_wider(tmp_path, history):
+def test_a_configured_type_may_be_wider(tmp_path, history):
     write(write_history(tmp_path / "h", history), tmp_path / "out", dtype="int64")
     found = tensors(tmp_path / "out")["delta_W_prime"]
     assert found.dtype == torch.int64
@@ -337,7 +337,7 @@ def test_both_formats_and_other_keys(tmp_path, history, dead):
     assert write(tmp_path / "k", tmp_path / "d", key="E") == usual
 
 
-def test_tokens_are_not_told_apart_where_nobody_says_which_are_dead(tmp_path, history):
+def test_without_a_dead_mask_tokens_form_one_group(tmp_path, history):
     write(write_history(tmp_path / "h", history), tmp_path / "out")
     assert not {"dead_mask", "dead_token_ids", "n_dead"} & set(tensors(tmp_path / "out"))
     with open_tensors(tmp_path / "out" / FILES["displacements"]) as file:
@@ -348,7 +348,7 @@ def test_tokens_are_not_told_apart_where_nobody_says_which_are_dead(tmp_path, hi
 
 
 @pytest.mark.parametrize("keep", [[], ["U"], ["exponent_crossings", "delta_W_prime"]])
-def test_what_is_kept(tmp_path, history, keep):
+def test_kept_tensors(tmp_path, history, keep):
     whole = write(write_history(tmp_path / "h", history), tmp_path / "all", keep=output.KEPT)
     some = write(write_history(tmp_path / "h", history), tmp_path / "some", keep=keep)
     found, everything = tensors(tmp_path / "some"), tensors(tmp_path / "all")
@@ -416,7 +416,7 @@ def test_a_fault_of_the_machine_stops_the_job(tmp_path, history, monkeypatch):
         refused(tmp_path, path, "displacements between equal bits")
 
 
-def test_after_a_kill_the_same_bytes(tmp_path, history):
+def test_same_bytes_after_a_kill(tmp_path, history):
     """SIGKILL while the large file is written: nothing under a final name, and the next call leaves no trace of it."""
     path = write_history(tmp_path / "h", history.repeat(1, 1000, 4))
     whole = write(path, tmp_path / "whole")

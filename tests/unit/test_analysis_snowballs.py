@@ -53,7 +53,7 @@ def write_file(folder, **tensors):
 # ---- what is thrown around what -----------------------------------------------------------------------------------
 
 
-def test_what_auto_and_the_words_mean_is_the_checkpoints(checkpoint):
+def test_auto_within_and_global_come_from_the_checkpoint(checkpoint):
     centroid, _, members = checkpoint
     found = snowballs.source(centroid, SETTINGS)
     assert torch.equal(found.centroid, members.double().mean(0).float())
@@ -255,7 +255,7 @@ def test_a_sweep_without_a_checkpoint(tmp_path):
         assert {key.partition(".")[0] for key in file.keys()} == {"snowball"}  # noqa: SIM118
 
 
-def test_the_table_after_a_run_has_a_line_of_it(checkpoint, tmp_path):
+def test_the_summary_has_a_line_for_the_snowballs(checkpoint, tmp_path):
     centroid, W, _ = checkpoint
     folder = tmp_path / "snowballs" / "mine"
     folder.mkdir(parents=True)
@@ -271,7 +271,7 @@ def test_z_scores():
     assert snowballs.z_score(5, 4.0, 0.0) == math.inf
 
 
-def test_tables_that_are_none(checkpoint, tmp_path):
+def test_bad_tables(checkpoint, tmp_path):
     centroid, W, _ = checkpoint
     out = tmp_path / "out"
     for text in ("sigma,trial_id\n1,2\n", ",".join(snowballs.COLUMNS) + "\n", "", None):

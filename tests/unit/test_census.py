@@ -39,7 +39,7 @@ def test_holes(dtype, seed):
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
-def test_what_was_planted_comes_back(tmp_path, dtype):
+def test_planted_holes_are_found(tmp_path, dtype):
     W, members, _ = embedding(dtype=dtype)
     rows, facts, summary = write(tmp_path, W)
     assert [[int(token) for token in row["token_ids"].split()] for row in rows] == sorted(
@@ -95,7 +95,7 @@ def test_zero_pairs():
     assert census.zero_pairs([]) == 0
 
 
-def test_what_is_wrong_is_named_and_nothing_is_left(tmp_path):
+def test_bad_input_is_named_and_leaves_no_file(tmp_path):
     W = torch.eye(5).bfloat16()
     W[3, 1] = float("nan")
     with pytest.raises(UserError, match=r"W\.safetensors: nan at .*token 3, dimension 1"):
@@ -104,7 +104,7 @@ def test_what_is_wrong_is_named_and_nothing_is_left(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "hole,population\n1,2\n", "hole,token_ids\nx,1 2\n"])
-def test_what_is_no_table_of_holes(tmp_path, text):
+def test_tables_that_are_not_of_holes(tmp_path, text):
     (tmp_path / "holes.csv").write_text(text)
     if text:
         with pytest.raises(UserError, match=r"holes\.csv: cannot be read .*expected columns hole, population"):

@@ -116,7 +116,7 @@ def test_bins_are_evened_and_none_is_lost():
     assert np.log10(edges[200]) <= borders[place + 1]
 
 
-def test_near_is_drawn_near():
+def test_layout_keeps_distances():
     random = np.random.default_rng(0)
     places = np.concatenate([random.normal(0, 0.05, (10, 5)), random.normal(3, 0.05, (10, 5))])
     distances = np.linalg.norm(places[:, None] - places, axis=-1)
@@ -168,7 +168,7 @@ def test_categories_are_those_of_the_table_and_have_colours_of_their_own():
     assert len(set(style.CATEGORIES.values())) == len(CATEGORIES)
 
 
-def test_texts_that_tables_mistake_for_nothing(tmp_path):
+def test_texts_that_pandas_would_read_as_missing(tmp_path):
     texts = ["nan", "null", "NA", "None", '"', ",", " the", "\\n", ""]
     row = {name: [""] * len(texts) for name in ("script", "merge_rank")} | {"norm": [1.0] * len(texts)}
     table = pd.DataFrame({"token_id": range(len(texts)), "text": texts, "hole": ["", 4] + [""] * 7, **row})

@@ -77,7 +77,7 @@ def test_rows_that_are_not_finite_are_named(tmp_path, monkeypatch, value):
 
 
 @pytest.mark.parametrize("tensors", [{"V": embedding()}, {"W": embedding().double()}, {"W": embedding()[0]}])
-def test_what_is_not_our_embedding(tmp_path, tensors):
+def test_read_embedding_refuses_other_files(tmp_path, tensors):
     write_tensors(tmp_path / "W.safetensors", tensors)
     with pytest.raises(UserError, match=r"W.safetensors: .*BF16 \(V, D\)"):
         checkpoints.read_embedding(tmp_path / "W.safetensors")

@@ -100,7 +100,7 @@ def test_a_disk_that_fills_in_mid_write(small_disk):
     assert names(small_disk) == ["ballast"]
 
 
-def test_what_was_there_before_survives(small_disk):
+def test_the_old_file_survives(small_disk):
     target = small_disk / "a.csv"
     write_table(target, ["x"], [[1]])
     fill(small_disk, leave=64 << 10)
@@ -162,7 +162,7 @@ def motion_in(out):
 
 
 @pytest.mark.parametrize("analysis", ANALYSES)
-def test_the_output_is_blamed(tmp_path, run, analysis):
+def test_the_message_names_the_output(tmp_path, run, analysis):
     out = tmp_path / "out"
     out.mkdir()
     lead_to_dev_full(out / "x")

@@ -71,7 +71,7 @@ def test_a_single_file(tmp_path, cache, monkeypatch):
     assert checkpoint_files.locate(file).tensor == "wte.weight"
 
 
-def test_what_is_in_the_cache_needs_no_hub(served, monkeypatch):
+def test_cached_files_need_no_network(served, monkeypatch):
     _, asked = served
     first = hub.fetch_weights(MODEL, COMMIT)
     asked.clear()
@@ -118,7 +118,7 @@ def test_no_such_repository_revision_or_file(served):
     assert "it has no model.safetensors; expected" in refusal(MODEL, "v1")
 
 
-def test_an_index_that_is_none(served):
+def test_bad_index(served):
     folder, _ = served
     (folder / checkpoint_files.INDEX).write_text("{}")
     assert refusal(MODEL, COMMIT).endswith("not a sharded index; expected JSON with a weight_map from tensors to files")

@@ -38,7 +38,7 @@ def write(folder, W, box=AUTO, basis=BASIS, disk_budget_gb=10.0):
     return *found, facts, summary
 
 
-def test_what_was_planted_lies_in_the_box(tmp_path):
+def test_planted_tokens_lie_in_the_box(tmp_path):
     W, members, inside = embedding(V=6000, cloud=300)
     ball, centre, facts, summary = write(tmp_path, W, BOX)
     assert ball["in_box"].nonzero().flatten().tolist() == inside
@@ -52,7 +52,7 @@ def test_what_was_planted_lies_in_the_box(tmp_path):
     )
 
 
-def test_the_spheres_file(tmp_path):
+def test_the_sphere_file(tmp_path):
     W, *_ = embedding(D=30)
     ball, *_, facts, _ = write(tmp_path, W)
     vectors, values = sphere.principal_axes(W)
@@ -92,7 +92,7 @@ def test_the_automatic_box_is_around_the_largest_hole(tmp_path):
     assert 0.9 * target < ball["in_box"].sum() <= target
 
 
-def test_without_a_hole_it_is_around_the_densest_region(tmp_path):
+def test_without_a_hole_the_box_is_around_the_densest_region(tmp_path):
     random = torch.Generator().manual_seed(0)
     W = torch.randn(4000, 8, generator=random)
     W[100:160] = torch.tensor([2.0, 2, 2, 0, 0, 0, 0, 0]) + 0.01 * torch.randn(60, 8, generator=random)
@@ -115,7 +115,7 @@ def test_small_vocabularies(tmp_path, V):
 
 @settings(max_examples=50)
 @given(st.integers(2, 400), st.integers(0, 10_000), st.integers(1, 60), st.floats(1e-6, 1e3))
-def test_automatic_boxes_have_room_for_what_they_hold(V, seed, most, scale):
+def test_automatic_boxes_keep_to_their_limit(V, seed, most, scale):
     random = np.random.default_rng(seed)
     latitude, longitude = random.uniform(-90, 90, V), random.uniform(-180, 180, V)
     radius = scale * random.random(V)
@@ -131,7 +131,7 @@ def test_automatic_boxes_have_room_for_what_they_hold(V, seed, most, scale):
     assert 1 <= tokens <= max(most, len(holes[0]) if holes else 1)
 
 
-def test_a_box_may_go_over_180_degrees():
+def test_a_box_may_cross_180_degrees():
     longitude = np.array([179.0, -179.0, 178.0] + [0.0] * 40)
     radius = np.array([1.0, 1.0, 1.0] + [0.01] * 40)
     box, _ = boxes.automatic_box(np.zeros(43), longitude, radius, [np.array([0, 1])], most=3)

@@ -103,7 +103,7 @@ def lattice(seed, dtype=torch.bfloat16, V=60, D=2):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_against_plain_answers(tmp_path, seed, dtype):
+def test_against_a_plain_oracle(tmp_path, seed, dtype):
     W, threshold = lattice(seed, dtype), [0.0, 2.0**-7, 0.012][seed]
     in_box = torch.rand(60, generator=torch.Generator().manual_seed(seed)) < 0.8
     distances, tokens, rows, found = run(tmp_path, W, in_box, threshold)
@@ -171,7 +171,7 @@ def needs(N, D, width=2):
     return least / 1e9, (least + 4 * N * N) / 1e9
 
 
-def test_the_budget_changes_no_byte(tmp_path, monkeypatch):
+def test_bytes_do_not_depend_on_the_budget(tmp_path, monkeypatch):
     monkeypatch.setattr(overdensity, "HEIGHT", 64)
     W, _, _ = planted([40, 20, 3], V=300)
     least, whole = needs(300, 24)
@@ -271,7 +271,7 @@ def test_more_disk_than_there_is(tmp_path, monkeypatch):
     assert message == f"{tmp_path / 'out' / FILES[0]}: needs 16.0 MB, but the disk has 15.0 MB left"
 
 
-def test_numbers_that_are_none(tmp_path):
+def test_nan_is_refused(tmp_path):
     W = torch.ones(5, 2)
     W[3, 1] = math.nan
     message = refused(tmp_path, W, torch.tensor([False, True, True, True, True]))

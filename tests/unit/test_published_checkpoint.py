@@ -50,7 +50,7 @@ def test_the_published_numbers_fit_together():
     assert len({value.quantity for value in CHECKPOINT_VALUES}) == len(CHECKPOINT_VALUES) == 12
 
 
-def test_until_someone_has_the_file(tmp_path):
+def test_without_the_checkpoint_values_are_not_run(tmp_path):
     rows, summary = table(tmp_path, None)
     assert summary == "51 published values: 0 agrees, 0 differs, 0 not comparable, 51 not run"
     assert {(row["verdict"], row["reason"], row["ours"]) for row in rows.values()} == {

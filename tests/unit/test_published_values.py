@@ -124,7 +124,7 @@ def table(folder, corpus, runs):
 # --- the rule, by hand
 
 
-def test_one_published_run_is_one_draw_among_ours():
+def test_one_published_run_is_judged_by_our_spread():
     value = Value("mean loss of 100 steps", ONE, 100, 3.0)
     ours = np.array([3.1, 3.3])  # mean 3.2, std 0.1 √2; √(0.02 + 0.02 / 2) = √0.03
     distance, assumed = comparison.standard_errors(value, ours)
@@ -147,7 +147,7 @@ def test_two_means_with_their_spreads():
         (1.00, [1, 1, 1, 1], 0.0),
     ],
 )
-def test_a_spread_that_was_not_printed(mean, ours, spread):
+def test_an_unpublished_spread(mean, ours, spread):
     ours = np.array(ours, float)
     distance, assumed = comparison.standard_errors(Value("holes", SIXTEEN, 1, mean), ours)
     error = np.sqrt(spread**2 / 16 + ours.var(ddof=1) / 4)
@@ -254,7 +254,7 @@ def test_the_short_overlay_stops_early_on_the_published_schedule():
     assert all(loaded.experiments[name] == full.experiments[name] for name in others)
 
 
-def test_a_copy_of_the_text_takes_the_place_of_its_address():
+def test_a_local_copy_of_the_text_replaces_the_url():
     own = {"source": "file", "url": None, "path": "text.txt", "encoding": "cp1252"}
     corpus = overlaid("published", corpus=own).corpus
     assert (corpus.name, corpus.url, corpus.path) == ("gatsby", None, "text.txt")
@@ -263,7 +263,7 @@ def test_a_copy_of_the_text_takes_the_place_of_its_address():
 # --- the table
 
 
-def test_what_was_made_as_published_agrees(made, tmp_path):
+def test_runs_as_published_agree(made, tmp_path):
     rows = table(tmp_path, made.corpus, made.runs)
     assert len(rows) == len(VALUES)
     assert [key for key, row in rows.items() if row["verdict"] != "agrees" and "increases" not in key[0]] == []
@@ -309,7 +309,7 @@ def test_a_loss_is_of_the_100_steps_that_end_with_its_step(made, tmp_path):
     assert found == pytest.approx([np.mean(range(201, 301)) * 127 / 128])
 
 
-def test_what_is_far_off_differs(made, tmp_path):
+def test_distant_values_differ(made, tmp_path):
     runs = dict(made.runs)
     runs[ONE] = write_experiment(
         tmp_path,
@@ -432,7 +432,7 @@ def test_the_line_that_counts_the_verdicts(made, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_trainer_divides_by_a_label_that_is_no_target():
+def test_the_trainer_divides_by_all_labels():
     """What makes 127/128: at the first step all logits are equal, and the loss of every target is ln V."""
     import reference
 
@@ -512,7 +512,7 @@ def test_the_figure_has_a_line_for_every_value(made, tmp_path):
     "case",
     ["another device", "one experiment", "another text", "one run each"],
 )
-def test_the_figure_says_what_cannot_be_compared(made, tmp_path, case):
+def test_the_figure_labels_values_that_are_not_comparable(made, tmp_path, case):
     corpus, runs = made.corpus, dict(made.runs)
     if case == "another device":
         runs[SIXTEEN] = write_experiment(tmp_path, SIXTEEN, device="cpu")

@@ -134,7 +134,7 @@ def test_ten_kills_at_random_moments(tmp_path, undisturbed):
     assert any(steps) or last  # resumed, and not only begun again
 
 
-def test_a_killed_job_goes_on_where_it_was(tmp_path, undisturbed):
+def test_a_killed_job_resumes(tmp_path, undisturbed):
     job = Job(tmp_path / "runs")
     job.killed_after_saving()
     assert job.bytes().keys() & undisturbed.keys() == set()
@@ -162,7 +162,7 @@ def test_every_state_is_kept(tmp_path, changes):
     assert one.bytes() == other.bytes()
 
 
-def test_runs_that_share_a_job_go_on_each_from_its_own(tmp_path):
+def test_runs_of_a_job_resume_each_from_its_own_state(tmp_path):
     seeds = (43, 44, 45)
     together, alone = Job(tmp_path / "together", seeds, workers=2), Job(tmp_path / "alone", seeds, workers=1)
     together.killed_after_saving()
@@ -200,7 +200,7 @@ def test_a_state_that_cannot_be_read_is_refused(tmp_path, undisturbed, harm):
     assert job.bytes() == undisturbed
 
 
-def test_a_history_that_is_gone_or_short_begins_anew(tmp_path, undisturbed):
+def test_a_missing_or_short_history_restarts_training(tmp_path, undisturbed):
     for harm in (lambda path: path.unlink(), lambda path: os.truncate(path, 900)):
         job = Job(tmp_path / "runs")
         job.killed_after_saving()
@@ -223,7 +223,7 @@ def test_two_jobs_that_write_the_same_run_at_once(tmp_path, undisturbed):
     assert {name: data for name, data in job.bytes().items() if "/." not in name} == undisturbed
 
 
-def test_a_job_whose_history_another_recipe_has_taken_stops(tmp_path):
+def test_a_job_stops_if_another_recipe_takes_its_history(tmp_path):
     """Nothing of the old recipe gets a final name."""
     old, new = Job(tmp_path / "runs", steps=2500), Job(tmp_path / "runs", learning_rate=2e-3)
     process = old.start()
@@ -255,7 +255,7 @@ class Killed(BaseException):
     """What no code handles."""
 
 
-def test_runs_that_go_forward_together_go_on_together(tmp_path, monkeypatch):
+def test_stacked_runs_resume_together(tmp_path, monkeypatch):
     """The way of a GPU: one state for all runs of the job, here with stacked parameters on the CPU."""
     from blackholes.training.stacked import StackedRuns
 

@@ -32,7 +32,7 @@ def results(tmp_path):
     return tmp_path / "results"
 
 
-def test_everything_that_was_made(results):
+def test_summary_of_all_results(results):
     lines = show.table(results).splitlines()
     assert lines[0] == ("toy: means over 4 runs; 2 steps on which the number of holes increased, over all runs")
     assert lines[1].split() == list(show.COLUMNS.values())
@@ -52,7 +52,7 @@ def test_everything_that_was_made(results):
     ]
 
 
-def test_nothing_was_made(tmp_path, monkeypatch, capsys):
+def test_no_results(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["show", str(tmp_path)])
     with pytest.raises(SystemExit) as caught:
         show.main()

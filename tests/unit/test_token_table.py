@@ -33,7 +33,7 @@ def planted(tmp_path_factory):
     return make(folder, W, by_hand.characters(folder / "tokenizer", len(W) - 2)), W, members, inside
 
 
-def test_a_row_a_token(planted):
+def test_one_row_per_token(planted):
     made, W, members, _ = planted
     rows = read(made.tokens)
     assert list(rows[0]) == token_table.COLUMNS
