@@ -53,7 +53,7 @@ def _displacement(axes, steps: np.ndarray, values: np.ndarray) -> None:
     if not (values > 0).any():
         style.note(axes, "the centroid never moved")
         return
-    smooth = curves.smoothed(steps[1:], values[:, 1:]).mean(0)  # what few smaller values there are may leave the axis
+    smooth = curves.smoothed(steps[1:], values[:, 1:]).mean(0)  # a few smaller values may be off the axis
     curves.noisy_runs(axes, steps[1:], values[:, 1:], style.COLOURS["centroid_displacement"])
     axes.set_yscale("log", nonpositive="clip")
     axes.set_ylim(max(0.5 * values[values > 0].min(), 0.03 * smooth[smooth > 0].min()), 2 * values.max())
