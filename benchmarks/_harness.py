@@ -1,4 +1,4 @@
-"""Rivals timed side by side: warm-up, A B A B in one process, medians, one Markdown table."""
+"""Rivals timed in turn in one process (A B A B) after a warm-up; medians as a Markdown table."""
 
 import platform
 import sys
@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "workflow" / "sc
 
 @dataclass
 class Rival:
-    """`run(n)` does the work on the first n items; a `share` below 1 runs on that part, and its time is scaled."""
+    """`run(n)` does the work on the first n items; a `share` below 1 of them is timed and the time scaled up."""
 
     name: str
     run: Callable[[int], object]
@@ -22,7 +22,7 @@ class Rival:
 
 
 def compare(title: str, rivals: list[Rival], n: int, rounds: int = 3, warm_up: int = 64) -> dict[str, float]:
-    """Print the median times of `rivals` on `n` items, in turn, as ratios to the last one; return the medians."""
+    """Print the median times of `rivals` on `n` items, with ratios to the last rival; return the medians."""
     times: dict[str, list[float]] = {rival.name: [] for rival in rivals}
     items = {rival.name: max(1, round(n * rival.share)) for rival in rivals}
     for rival in rivals:
@@ -32,7 +32,7 @@ def compare(title: str, rivals: list[Rival], n: int, rounds: int = 3, warm_up: i
             start = time.perf_counter()
             result = rival.run(items[rival.name])
             times[rival.name].append((time.perf_counter() - start) * n / items[rival.name])
-            del result  # the next rival finds the same memory free
+            del result  # so that the next rival has the same free memory
     medians = {name: median(values) for name, values in times.items()}
     ours = medians[rivals[-1].name]
     print(f"\n{title}: medians of {rounds}\n\n{machine()}\n")
@@ -46,8 +46,8 @@ def compare(title: str, rivals: list[Rival], n: int, rounds: int = 3, warm_up: i
 
 
 def walking_tokens(steps: int, V: int = 128, D: int = 64, seed: int = 0):
-    """A bfloat16 history (steps, V, D) like a trained one: all tokens start equal, the odd ones walk away for good,
-    the even ones stay together but for an eighth of them, which scatter within a few cells."""
+    """A bfloat16 history (steps, V, D) like a trained one: all tokens start equal, odd tokens drift away, even tokens
+    stay equal except for an eighth of them, which scatter within a few cells."""
     import torch
 
     generator = torch.Generator().manual_seed(seed)

@@ -1,10 +1,10 @@
-"""All of row C, through Snakemake, on a synthetic checkpoint of Qwen3-4B's size in shards: seconds and memory.
+"""Time and memory of all of row C, through Snakemake, on a synthetic sharded checkpoint of Qwen3-4B's size.
 
 python benchmarks/checkpoint.py [--tokens 151936] [--dimensions 2560] [--box 20373] [--cores 2] [--folder DIR]
 
-13 holes of 2,100 tokens are planted, with tokens one cell beside them; what comes back is checked. The checkpoint has a
-tokenizer of words. Seconds and largest resident memory of every job are Snakemake's own, start-up included; the whole
-is the time from the command to its end, and the memory of all its processes together.
+The checkpoint has 13 planted holes with 2,100 tokens, a token one cell beside each, and a tokenizer of words; the
+results are checked. Time and largest resident memory of each job are Snakemake's, including start-up; the total is the
+wall time of the command and the memory of all its processes together.
 """
 
 import argparse
@@ -23,19 +23,19 @@ from _harness import machine
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
-JOBS = {  # as Snakemake calls its benchmark → what it does
+JOBS = {  # name of Snakemake's benchmark file → description
     "checkpoints/planted_read": "read the embedding from its shard",
     "checkpoints/planted_census": "census of equal rows",
-    "checkpoints/planted_overdensity": "sphere and box",
+    "checkpoints/planted_overdensity": "spherical coordinates and box",
     "checkpoints/planted_distances": "distances and their statistics",
-    "checkpoints/planted_tokens": "every token explained and ranked",
+    "checkpoints/planted_tokens": "token table",
     "figures/planted_checkpoint": "figures",
 }
 LIMITS = {"seconds": 120, "GB": 6}
 
 
 def plant(folder: Path, tokens: int, dimensions: int, in_box: int) -> None:
-    """A checkout, and a checkpoint beside it."""
+    """Create a checkout, and the checkpoint in it."""
     from e2e.checkout import Checkout
     from planted import BOX, HOLE_TOKENS, POPULATIONS, embedding, write_sharded
     from tokenizers import Tokenizer, models, pre_tokenizers
@@ -55,7 +55,7 @@ def plant(folder: Path, tokens: int, dimensions: int, in_box: int) -> None:
 
 
 def run(folder: Path, cores: int) -> tuple[float, float]:
-    """Seconds of `snakemake checkpoints`, and the largest sum of its processes' resident memory, in GB."""
+    """(seconds of `snakemake checkpoints`, peak of its processes' total resident memory in GB)."""
     command = [sys.executable, "-m", "snakemake", "--cores", str(cores), "--configfile", "overlay.json", "checkpoints"]
     command.insert(-1, "--")
     peak, ended = 0, threading.Event()
@@ -75,12 +75,12 @@ def run(folder: Path, cores: int) -> tuple[float, float]:
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    said, _ = child.communicate()
+    output, _ = child.communicate()
     seconds = time.perf_counter() - began
     ended.set()
     watcher.join()
     if child.returncode:
-        raise RuntimeError(said)
+        raise RuntimeError(output)
     return seconds, peak / 1e9
 
 
@@ -93,25 +93,24 @@ def family(pid: int) -> list[psutil.Process]:
 
 
 def check(folder: Path, tokens: int, in_box: int) -> None:
-    """What was planted has come back."""
+    """Check that the results are those of the planted holes."""
     from planted import HOLE_TOKENS, POPULATIONS, ZERO_PAIRS
 
     results = folder / "results/checkpoints/planted"
     census = json.loads((results / "census.json").read_text())
-    found = [census[key] for key in ("tokens", "populations", "hole_tokens", "zero_pairs")]
-    assert found == [tokens, POPULATIONS, HOLE_TOKENS, ZERO_PAIRS], found
+    counts = [census[key] for key in ("tokens", "populations", "hole_tokens", "zero_pairs")]
+    assert counts == [tokens, POPULATIONS, HOLE_TOKENS, ZERO_PAIRS], counts
     with open(results / "overdensity.csv", newline="") as file:
         statistics = {row["statistic"]: float(row["value"]) for row in csv.DictReader(file)}
-    found = [statistics[key] for key in ("tokens", "pairs", "zeros")]
-    assert found == [in_box, in_box * (in_box - 1) // 2, ZERO_PAIRS], found
+    counts = [statistics[key] for key in ("tokens", "pairs", "zeros")]
+    assert counts == [in_box, in_box * (in_box - 1) // 2, ZERO_PAIRS], counts
 
 
 def census_alone(folder: Path) -> float:
-    """Seconds of the census of an embedding that is in memory."""
-    from blackholes.checkpoints import census
-    from blackholes.checkpoints import embedding as checkpoints
+    """Seconds of the census of an embedding in memory."""
+    from blackholes.checkpoints import census, embedding
 
-    W = checkpoints.read_embedding(folder / "results/checkpoints/planted/W.safetensors")
+    W = embedding.read_embedding(folder / "results/checkpoints/planted/W.safetensors")
     census.holes(W[:1000])
     began = time.perf_counter()
     census.holes(W)
@@ -138,9 +137,9 @@ def main() -> None:
             with open(folder / "results/benchmarks" / f"{file}.tsv", newline="") as table:
                 job = next(csv.DictReader(table, delimiter="\t"))
             print(f"| {words} | {float(job['s']):.1f} | {float(job['max_rss']) / 1000:.2f} |")
-        print(f"| all of it, with Snakemake | {seconds:.1f} | {peak:.2f} |")
-        print(f"| to be at most | {LIMITS['seconds']} | {LIMITS['GB']} |")
-        print(f"\ncensus alone, of an embedding in memory: {census_alone(folder):.2f} s (at most 5)")
+        print(f"| total, with Snakemake | {seconds:.1f} | {peak:.2f} |")
+        print(f"| limit | {LIMITS['seconds']} | {LIMITS['GB']} |")
+        print(f"\ncensus of an embedding in memory: {census_alone(folder):.2f} s (limit 5)")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Chebyshev matrices of one run in memory: the notebook's loop and the peers beside ours (row B).
+"""Chebyshev matrices of one run in memory: the notebook's loop, other libraries, and ours (row B).
 
 python benchmarks/distances.py [--steps 10001] [--rounds 3]
 """
@@ -21,7 +21,7 @@ def notebook(history, largest=lambda differences: differences.max(-1).values):
 
 
 def notebook_amax(history):
-    """The same loop with the reduction that does not look for indices as well."""
+    """The same loop with amax, which does not compute the indices of the maxima."""
     return notebook(history, lambda differences: differences.amax(-1))
 
 
@@ -43,7 +43,7 @@ def formula(history):
 
 
 def in_chunks(history, length=256):
-    """As the workflow streams: the same buffer for every chunk, so no page is touched for the first time."""
+    """As the workflow does: one buffer for all chunks, so that no new pages are allocated."""
     buffer = torch.empty(length, history.shape[1], history.shape[1])
     for start in range(0, len(history), length):
         chunk = history[start : start + length]

@@ -1,4 +1,4 @@
-"""Euclidean matrix of an overdensity in memory: the notebook's chunks and the peers beside ours (row C).
+"""Euclidean matrix of an overdensity in memory: the notebook's chunks, other libraries, and ours (row C).
 
 python benchmarks/euclidean.py [--tokens 20373] [--dimensions 2560] [--rounds 3]
 """
@@ -18,7 +18,7 @@ CHUNK = 40  # rows, the notebook's
 
 
 def overdensity(N, D, seed=0):
-    """bfloat16 (N, D): a tenth of the tokens in 13 holes and around them, one cell apart, the others far away."""
+    """bfloat16 (N, D): a tenth of the tokens in and around 13 holes, one cell apart; the others far away."""
     draw = torch.Generator().manual_seed(seed)
     vectors = (torch.randn(N, D, generator=draw) * 0.9 / D**0.5).bfloat16()
     near = torch.randperm(N, generator=draw)[: N // 10]
@@ -48,16 +48,16 @@ def formula(vectors):
 
 
 def accuracy(vectors, rivals):
-    """A table of what each makes of the closest and of the other distances of a few hundred tokens."""
+    """Print each method's errors, for the smallest and for the other distances of 1,000 tokens."""
     vectors = vectors[:1000]
     exact = torch.from_numpy(cdist(vectors.double(), vectors.double()))
     zero, near = exact == 0, (exact > 0) & (exact < 0.01 * exact.max())
     print("\n| method | largest relative error | the same below 1 % of the largest | wrong zeros |")
     print("|---|---:|---:|---:|")
     for name, run in rivals.items():
-        found = run(vectors if "ours" in name else vectors.float()).double()
-        error = ((found - exact) / exact.where(~zero, 1)).abs()
-        wrong = int(((found == 0) != zero).sum())
+        distances = run(vectors if "ours" in name else vectors.float()).double()
+        error = ((distances - exact) / exact.where(~zero, 1)).abs()
+        wrong = int(((distances == 0) != zero).sum())
         print(f"| {name} | {error[~zero & ~near].max():.1e} | {error[near].max():.1e} | {wrong:,} of {zero.sum():,} |")
 
 
@@ -66,7 +66,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=20_373)
     parser.add_argument("--dimensions", type=int, default=2_560)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--peak", action="store_true", help="ours once, and the largest memory of this process")
+    parser.add_argument("--peak", action="store_true", help="run ours once and print this process's peak memory")
     arguments = parser.parse_args()
     vectors = overdensity(arguments.tokens, arguments.dimensions)
     if arguments.peak:

@@ -1,4 +1,4 @@
-"""Components and statistics of one run, three adjacencies, and its black holes: notebooks and SciPy beside ours.
+"""Components and graph statistics of one run, for three adjacencies, and its black holes: notebooks, SciPy, and ours.
 
 python benchmarks/graphs.py [--steps 10001] [--rounds 3]
 """
@@ -20,7 +20,7 @@ def edges(matrix, threshold, inclusive):
 
 
 def union_find(matrix, threshold, inclusive):
-    """As the notebooks: pairs one by one in Python."""
+    """The notebooks' method: pairs one by one in Python."""
     parent = list(range(len(matrix)))
 
     def find(i):
@@ -60,8 +60,8 @@ def main() -> None:
     def ours(n):
         return [components.graph_statistics(matrices[name][:n], *edge) for name, edge in ADJACENCIES.items()]
 
-    for (name, edge), found in zip(ADJACENCIES.items(), ours(50), strict=True):
-        for matrix, label in zip(matrices[name][:50].numpy(), found["labels"].tolist(), strict=True):
+    for (name, edge), statistics in zip(ADJACENCIES.items(), ours(50), strict=True):
+        for matrix, label in zip(matrices[name][:50].numpy(), statistics["labels"].tolist(), strict=True):
             assert union_find(matrix, *edge) == label
     assert torch.equal(duplicates.labels(history[:50]), ours(50)[0]["labels"])
 

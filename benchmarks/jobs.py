@@ -1,9 +1,9 @@
-"""Whole jobs of one published run, from file to file, beside what the disk allows: `dd` of the same bytes.
+"""Whole jobs of one published run, from file to file, compared with `dd` writing as many bytes.
 
 python benchmarks/jobs.py [--steps 10001] [--rounds 3] [--folder DIR]
 
-Each job is a process of its own with two threads, as the workflow starts it. Start-up (Python, torch, numba with its
-compiled loops) is measured as the same process on a history of two steps, and taken off.
+Each job is a separate process with two threads, as in the workflow. Start-up (Python, torch, loading numba's compiled
+loops) is measured with the same process on a history of two steps, and subtracted.
 """
 
 import argparse
@@ -25,7 +25,7 @@ JOBS = {  # run in the folder of the history
     "distances": "from blackholes.runs import distances; "
     "distances.write_chebyshev('history.safetensors', 'distances.safetensors')",
     "black holes, geometry, graphs of three adjacencies": "from blackholes.runs.statistics import Outputs, write; "
-    "from blackholes.config import ADJACENCY; "
+    "from blackholes.config.model import ADJACENCY; "
     "rules = {name: rule.model_dump() for name, rule in ADJACENCY.items()}; "
     "files = Outputs('counts.safetensors', 'events.csv', 'geometry.safetensors', 'graphs.safetensors'); "
     "write('history.safetensors', 'distances.safetensors', rules, files)",
@@ -42,9 +42,9 @@ OUTPUTS = {
 
 
 def process(command: list[str], folder: str | Path, threads: int = 2) -> tuple[float, float]:
-    """Seconds and peak memory in MB of a process that ran in `folder`.
+    """(seconds, peak memory in MB) of a process that ran in `folder`.
 
-    The peak is the kernel's VmHWM, looked at ten times a second: what wait4 says is never below that of this process.
+    The peak is the kernel's VmHWM, read ten times a second; wait4 would never report less than this process's own.
     """
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(SCRIPTS)}
     began = time.perf_counter()
@@ -87,14 +87,14 @@ def main() -> None:
             return process([sys.executable, "-c", JOBS[name]], place)
 
         for name in JOBS:
-            job(name, start_up)  # compiles the loops, once and for all
+            job(name, start_up)  # compiles the loops and caches them
         times: dict[str, list] = {name: [] for name in ("dd", *JOBS)}
         for _ in range(arguments.rounds):
             times["dd"].append((process(zeros, folder)[0], 0.0, 0.0))
             Path(folder, "zeros").unlink()
             for name in JOBS:
                 for place in (start_up, whole):
-                    for output in OUTPUTS[name]:  # as Snakemake does before a job
+                    for output in OUTPUTS[name]:  # Snakemake deletes outputs before a job, too
                         Path(place, output).unlink(missing_ok=True)
                 idle, (seconds, memory) = job(name, start_up)[0], job(name, whole)
                 times[name].append((seconds - idle, idle, memory))

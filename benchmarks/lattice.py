@@ -1,9 +1,9 @@
-"""Motion on the lattice: the notebook's expressions beside ours in memory; a whole file beside reading and writing it.
+"""Motion on the lattice: the notebook's expressions and ours in memory; ours from file to file, compared with `dd`.
 
 python benchmarks/lattice.py [--slice 120] [--rounds 3] [--steps 6001 --tokens 10000] [--history FILE] [--folder DIR]
 
-By default the whole file is a tenth as long as the full thimble's history; `--steps 6001` is all of it, with 7.7 GB to
-read and 20 GB to write. It is made in a temporary folder and removed. What `dd` reads and writes are the same bytes.
+By default the file has a tenth of the steps of the full thimble history; `--steps 6001` is all of it, with 7.7 GB to
+read and 20 GB to write. It is made in a temporary folder and deleted. `dd` reads and writes as many bytes.
 """
 
 import argparse
@@ -20,15 +20,15 @@ from jobs import process
 
 D = 64
 JOB = (
-    "from blackholes.analysis import lattice; import sys; "
-    "names = lattice.Outputs.__annotations__; "
-    "lattice.write(sys.argv[1], lattice.Outputs(*names))"
+    "from blackholes.lattice import displacements; import sys; "
+    "names = displacements.Outputs.__annotations__; "
+    "displacements.write(sys.argv[1], displacements.Outputs(*names))"
 )
 
 
 def motion(steps: int, V: int, seed: int = 0):
-    """Snapshots (50, V, D) at a time, as a training run leaves them: ever smaller steps, and two fifths of the tokens,
-    the dead ones, stand still after a tenth of the time."""
+    """Snapshots like a training run's, 50 steps (50, V, D) at a time: displacements shrink, and two fifths of the
+    tokens, the dead ones, stop moving after a tenth of the steps."""
     generator = torch.Generator().manual_seed(seed)
     W = 0.02 * torch.randn(V, D, generator=generator)
     dead = torch.arange(V) % 5 < 2
@@ -42,7 +42,7 @@ def motion(steps: int, V: int, seed: int = 0):
 
 
 def notebook(W: torch.Tensor):
-    """What the notebook computes of a slice, in its expressions: displacement, ULP, crossings, norms, counts."""
+    """The notebook's expressions for one slice: displacement, ULP, crossings, norms, counts."""
     before, after = W[:-1], W[1:]
     size = before.abs()
     U = (torch.nextafter(size, size + 1) - size).float()  # 0 from 256 up
@@ -67,14 +67,14 @@ def in_memory(snapshots: int, V: int, rounds: int) -> None:
     def ours(n: int):
         return lattice.transitions(W[: n + 1], displacements[:n], crossings[:n])
 
-    found, (delta, crossed, norms, counts, limits) = ours(snapshots - 1), notebook(W)
+    transitions, (delta, crossed, norms, counts, limits) = ours(snapshots - 1), notebook(W)
     assert torch.equal(delta, displacements)
     assert torch.equal(crossed, crossings)
-    for mine, theirs in zip(found.norms, norms, strict=True):
+    for mine, theirs in zip(transitions.norms, norms, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=0)
-    assert counts[5] == found.counts[:, 0].sum()
-    assert counts[2] == found.counts[:, 4].sum()
-    assert [limits[0], limits[1]] == [found.extremes[:, 0].min(), found.extremes[:, 1].max()]
+    assert counts[5] == transitions.counts[:, 0].sum()
+    assert counts[2] == transitions.counts[:, 4].sum()
+    assert [limits[0], limits[1]] == [transitions.extremes[:, 0].min(), transitions.extremes[:, 1].max()]
     del delta, crossed, norms
     compare(
         f"Displacement, ULP, crossings, norms and counts in memory, {snapshots:,} × {V:,} × {D}",
@@ -97,7 +97,7 @@ def whole_file(folder: Path, history: Path | None, steps: int, V: int) -> None:
     with Hdf5Writer(start_up, {"W": (torch.bfloat16, (3, 10, D))}) as writer:
         writer.append("W", next(motion(3, 10)))
     command = [sys.executable, "-c", JOB]
-    process([*command, str(start_up)], folder)  # compiles the loops, once and for all
+    process([*command, str(start_up)], folder)  # compiles the loops and caches them
     idle, _ = process([*command, str(start_up)], folder)
     seconds, memory = process([*command, str(history)], folder)
     written = sum((folder / name).stat().st_size for name in lattice_outputs())
@@ -112,7 +112,7 @@ def whole_file(folder: Path, history: Path | None, steps: int, V: int) -> None:
     print("| job | seconds | ratio to dd | peak memory (MB) |\n|---|---:|---:|---:|")
     print(f"| `dd` reads the input, writes as much as the outputs, flushed | {read:.1f} + {write:.1f} | 1.00 | |")
     ratio = seconds / (read + write)
-    print(f"| ours, of these {idle:.1f} s start-up | {seconds:.1f} | {ratio:.2f} | {memory:,.0f} |")
+    print(f"| ours, including {idle:.1f} s start-up | {seconds:.1f} | {ratio:.2f} | {memory:,.0f} |")
 
 
 def lattice_outputs() -> list[str]:
@@ -127,7 +127,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=601, help="snapshots in the whole file")
     parser.add_argument("--tokens", type=int, default=10_000)
-    parser.add_argument("--history", type=Path, help="a history that is there, in place of one made up")
+    parser.add_argument("--history", type=Path, help="an existing history instead of a synthetic one")
     parser.add_argument("--folder", help="where to write; the disk matters (default: a temporary folder)")
     arguments = parser.parse_args()
     in_memory(arguments.slice, arguments.tokens, arguments.rounds)

@@ -1,4 +1,4 @@
-"""Trials of row D at the notebook's scale, 2,100 tokens × 2,560 dimensions, with all 20 statistics.
+"""Snowball trials at the notebook's scale, 2,100 tokens × 2,560 dimensions, with all 20 statistics (row D).
 
 python benchmarks/snowballs.py [--rounds 3] [--device cpu]
 """
@@ -20,13 +20,13 @@ GLOBAL, SMALL = 3.281911e-3, 1.5e-9  # the published σ, and that within the clu
 
 
 def around() -> torch.Tensor:
-    """A point of the length of the published centroid, in a random direction."""
+    """A random direction, with the norm of the published centroid."""
     direction = torch.randn(DIMENSIONS, generator=torch.Generator().manual_seed(0))
     return direction * (NORM / direction.norm())
 
 
 def drawn(centroid, sigma, generator):
-    """All dimensions of all tokens, as the notebook draws them."""
+    """Tokens as the notebook draws them, with noise in all dimensions."""
     return (centroid + torch.randn(TOKENS, DIMENSIONS, generator=generator) * sigma).bfloat16()
 
 
@@ -78,14 +78,14 @@ def finished(counts, pairs, adjacency):
 
 def check(vectors) -> None:
     expected = with_cdist(vectors)
-    for found in (with_pdist(vectors), snowball.trial_statistics(vectors, EPSILON, 2 * EPSILON)):
-        assert all(math.isclose(found[name], expected[name], rel_tol=1e-12) for name in expected), (found, expected)
+    for result in (with_pdist(vectors), snowball.trial_statistics(vectors, EPSILON, 2 * EPSILON)):
+        assert all(math.isclose(result[name], expected[name], rel_tol=1e-12) for name in expected), (result, expected)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--device", default="cpu", help="where ours computes the statistics")
+    parser.add_argument("--device", default="cpu", help="device for our statistics")
     arguments = parser.parse_args()
     on = device.choose(arguments.device)
     centroid, generator = around(), torch.Generator().manual_seed(1)
@@ -124,7 +124,7 @@ def main() -> None:
             warm_up=1,
         )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    print(f"\nPeak memory of the process, rivals included: {peak:.2f} GB")
+    print(f"\nPeak memory of the process, including rivals: {peak:.2f} GB")
 
 
 if __name__ == "__main__":

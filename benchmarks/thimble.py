@@ -1,9 +1,9 @@
-"""A vocabulary of 10,000: training beside transformers.Trainer; black holes, geometry and graphs of a whole history.
+"""A vocabulary of 10,000: training, compared with transformers.Trainer, and the analyses of a whole history.
 
 python benchmarks/thimble.py [--part training|holes] [--threads 1|2] [--steps 20] [--rounds 3] [--history FILE]
 
-The tokens are drawn from Zipf's law, as words are; two fifths of them never occur. Without --history the analyses run
-on one of that size (S, 10,000, 64) with --steps steps, made up as a trained one moves.
+Token frequencies follow Zipf's law, like words; two fifths of the tokens never occur. Without --history the analyses
+run on a synthetic one of this size (S, 10,000, 64) with --steps steps.
 """
 
 import argparse
@@ -21,7 +21,7 @@ V, D = 10_000, 64
 
 
 def prepare(steps):
-    """Token ids, and the settings of config/thimble.yaml but for `steps`."""
+    """(token ids, the settings of config/thimble.yaml with other `steps`)."""
     import numpy as np
     from blackholes.config.model import Experiment
 
@@ -36,7 +36,7 @@ def train(steps, rounds, threads):
 
     def run(method, n):
         method(*prepare(n), threads)
-        torch.set_num_threads(threads)  # ours leaves torch with one, and splits the batch instead
+        torch.set_num_threads(threads)  # our engine sets torch to one thread and splits the batch itself
 
     methods = {name: method for name, method in training.METHODS.items() if name != "ours, fp32"}
     rivals = [Rival(name, partial(run, method)) for name, method in methods.items()]
@@ -47,7 +47,7 @@ def train(steps, rounds, threads):
 
 
 def made_up(path, steps):
-    """A history in which live tokens walk and dead ones drift together, a little apart."""
+    """Write a history in which live tokens walk randomly and half of the dead ones stay put beside each other."""
     import torch
     from blackholes.artifacts.histories import history_writer
 
@@ -105,7 +105,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, choices=(1, 2), default=2)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--history", help="embedding_evolution.h5 of a run, in place of one that is made up")
+    parser.add_argument("--history", help="a run's history instead of a synthetic one")
     arguments = parser.parse_args()
     if arguments.part != "holes":
         train(arguments.steps, arguments.rounds, arguments.threads)

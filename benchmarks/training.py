@@ -1,9 +1,9 @@
-"""One optimizer step: transformers.Trainer as the notebooks use it and a plain PyTorch loop, beside ours (row A).
+"""One optimizer step: transformers.Trainer as in the notebooks, a plain PyTorch loop, and ours (row A).
 
 python benchmarks/training.py [--steps 300] [--rounds 5] [--threads 1|2] [--side-by-side]
 
-Times are of whole runs: what it takes to set one up, up to 0.2 s for the Trainer, is in them.
---side-by-side runs two processes at once, each with one thread, as the workflow runs two jobs on two cores.
+Times are of whole runs, including the set-up (up to 0.2 s for the Trainer).
+--side-by-side runs two processes at once with one thread each, as the workflow runs two jobs on two cores.
 """
 
 import argparse
@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 
 def trainer(token_ids, settings, threads):
-    """The notebooks' way: model in bfloat16, a Dataset of windows, the Trainer, a callback that keeps the embedding."""
+    """The notebooks' method: bfloat16 model, Dataset of windows, Trainer, a callback that keeps the embedding."""
     import reference
     import torch
     from blackholes.training import model
@@ -54,7 +54,7 @@ def trainer(token_ids, settings, threads):
 
 
 def plain_loop(token_ids, settings, threads):
-    """What one would write instead: GPT2LMHeadModel in float32, fused AdamW, windows gathered a batch at a time."""
+    """A straightforward loop: GPT2LMHeadModel in float32, fused AdamW, windows gathered one batch at a time."""
     import numpy as np
     import reference
     import torch
@@ -97,7 +97,7 @@ METHODS = {
 
 
 def prepare():
-    """The builtin corpus, and the settings of the default experiment but for `steps`."""
+    """(the builtin corpus, the settings of the default experiment); callers set `steps`."""
     from blackholes.config.model import Experiment
     from blackholes.training import corpus
 
@@ -112,7 +112,7 @@ def alone(steps, rounds, threads):
 
     def run(method, n):
         method(token_ids, settings | {"steps": n}, threads)
-        torch.set_num_threads(threads)  # ours leaves torch with one, and splits the batch instead
+        torch.set_num_threads(threads)  # our engine sets torch to one thread and splits the batch itself
 
     rivals = [Rival(name, partial(run, method)) for name, method in METHODS.items()]
     medians = compare(f"{steps} training steps, {threads} threads", rivals, steps, rounds, warm_up=10)
@@ -127,7 +127,7 @@ def meet(barrier):
 
 
 def timed(name, steps):
-    """Seconds of `steps` steps in this process, started together with the other one."""
+    """Seconds of `steps` steps in this process, started at the same time as in the other one."""
     import time
 
     token_ids, settings = prepare()
@@ -162,7 +162,7 @@ def main() -> None:
     parser.add_argument("--side-by-side", action="store_true")
     arguments = parser.parse_args()
     if arguments.side_by_side:
-        os.environ["OMP_NUM_THREADS"] = "1"  # for the two processes to come
+        os.environ["OMP_NUM_THREADS"] = "1"  # inherited by the two processes
         side_by_side(arguments.steps, arguments.rounds)
     else:
         alone(arguments.steps, arguments.rounds, arguments.threads)

@@ -1,4 +1,4 @@
-"""Runs at once on one GPU beside one transformers.Trainer run there, and the main chain's kernels beside torch.cdist.
+"""On a GPU: many runs at once compared with one transformers.Trainer run, and our kernels with torch.cdist.
 
 python benchmarks/training_gpu.py [--runs 16] [--steps 10000] [--trainer-steps 500] [--history 10001] [--rounds 3]
 
@@ -26,8 +26,8 @@ ADJACENCIES = {"identical": (0.0, True), "touching": (2 * 2**-7, False), "cells"
 
 
 def trainer(token_ids, settings, steps, device):
-    """(seconds, last losses' mean) of so many steps of the notebooks' way: bfloat16, and a callback that keeps the
-    embedding, on the device."""
+    """(seconds, mean loss) of `steps` steps by the notebooks' method: bfloat16, and a callback that keeps the embedding
+    on the device."""
     import reference
     from blackholes.training import model
     from transformers import TrainerCallback
@@ -57,13 +57,13 @@ def trainer(token_ids, settings, steps, device):
     network = reference.load_model(shape, initial, torch.bfloat16)
     more = {"train_sampling_strategy": "random", "logging_strategy": "steps", "logging_steps": WARM_UP + steps}
     with tempfile.TemporaryDirectory() as folder:
-        asked = settings | {"steps": WARM_UP + steps}
-        reference.make_trainer(network, Windows(), asked, folder, [Keep()], use_cpu=device == "cpu", **more).train()
+        longer = settings | {"steps": WARM_UP + steps}
+        reference.make_trainer(network, Windows(), longer, folder, [Keep()], use_cpu=device == "cpu", **more).train()
     return times[1] - times[0], losses[0]
 
 
 def stacked(token_ids, settings, steps, device):
-    """(seconds to start, seconds of the steps, mean loss of the last). Histories go to the host, and are dropped."""
+    """(seconds of start-up, seconds of the steps, mean loss of the last step). Histories are copied and dropped."""
     from blackholes.training.schedules import learning_rate
     from blackholes.training.stacked import StackedRuns
     from blackholes.training.windows import window_order
@@ -84,16 +84,16 @@ def stacked(token_ids, settings, steps, device):
     while done < steps:
         n = min(runs.block_steps, steps - done)
         following = block(done + 1, n)
-        fetch()  # the block before, while this one runs
+        fetch()  # copies the previous block while this one runs
         fetch, done = following, done + n
     losses, _, snapshots = fetch()
     if not snapshots.isfinite().all():
-        raise SystemExit("training diverged: nothing was measured")
+        raise SystemExit("training diverged, so the times are meaningless")
     return ready - began, time.perf_counter() - ready, losses[-1].mean().item()
 
 
 def job(token_ids, settings, device):
-    """Seconds of the whole job, from the corpus file to the files of every run."""
+    """Seconds of the whole job, from the corpus file to all files of every run."""
     from blackholes.artifacts.tensors import write_tensors
     from blackholes.training import engine
 
@@ -145,11 +145,11 @@ def training_table(arguments, device):
         row(f"ours, {precision} (and {start:.1f} s to start)", K, steps, seconds, f"{loss:.3f}")
     seconds = job(token_ids, settings(arguments.runs), device)
     row("ours, bf16: the whole job, with its files", arguments.runs, arguments.steps, seconds, "")
-    print(f"\nRatio: time of a run and step, to the Trainer's. Host memory at most: {host_memory():,.0f} MB")
+    print(f"\nRatio: the Trainer's time per run and step to ours. Peak host memory: {host_memory():,.0f} MB")
 
 
 def host_memory() -> float:
-    """The most that this process has held, in MB."""
+    """Peak memory of this process in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 
 
@@ -190,7 +190,7 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=16)
     parser.add_argument("--steps", type=int, default=10_000)
     parser.add_argument("--trainer-steps", type=int, default=500)
-    parser.add_argument("--history", type=int, default=10_001, help="snapshots that the kernels are timed on")
+    parser.add_argument("--history", type=int, default=10_001, help="number of snapshots for the kernels")
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     if not torch.cuda.is_available():

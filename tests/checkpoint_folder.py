@@ -1,4 +1,4 @@
-"""All files of row C of a small checkpoint, made by the analyses themselves."""
+"""All row C files of a small checkpoint, made by the analyses themselves."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +12,7 @@ AUTOMATIC = {"lat": None, "lon": None, "r": None}
 
 
 def make(folder: Path, W: torch.Tensor, tokenizer: str | None = None, box=AUTOMATIC, threshold=0.002):
-    """Paths by what figures call them; `said` is what the token table says of itself."""
+    """Paths under the figures' input names; `summary` is the one-line summary of the token table."""
     folder.mkdir(parents=True, exist_ok=True)
     made = SimpleNamespace(
         W=folder / "W.safetensors",
@@ -30,7 +30,7 @@ def make(folder: Path, W: torch.Tensor, tokenizer: str | None = None, box=AUTOMA
     settings = {"basis": BASIS, "box": box, "disk_budget_gb": 1.0}
     overdensity.write(made.W, made.holes, made.sphere, made.centroid, settings)
     overdensity_distances.write(made.W, made.sphere, made.distances, made.table, made.statistics, threshold)
-    made.said = write_tokens(made, tokenizer)
+    made.summary = write_tokens(made, tokenizer)
     return made
 
 

@@ -1,4 +1,4 @@
-"""Tiny data that several test modules build on."""
+"""Small data and checks shared by several test modules."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ ADJACENCY = {  # as the default configuration has it
 
 
 def random_history(S=5, V=9, D=2, seed=0):
-    """bfloat16 (S, V, D) on a coarse lattice whose scale differs from step to step: equal, touching, distant tokens."""
+    """bfloat16 (S, V, D) on a coarse lattice of a different scale at each step: equal, touching and distant tokens."""
     random = torch.Generator().manual_seed(seed)
     places = torch.randint(0, 5, (S, V, D), generator=random)
     scale = 2.0 ** torch.randint(-2, 3, (S, 1, 1), generator=random)
@@ -28,11 +28,11 @@ def write_history(path, history):
 
 
 def names(folder):
-    """What lies in a folder, hidden files too."""
+    """Sorted names of the files in a folder, including hidden ones."""
     return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
 
 
-BAD_HISTORIES = {  # what is wrong → (what the file holds, what is said of it)
+BAD_HISTORIES = {  # fault → (function from a good history to the file's tensors, message)
     "key": (lambda h: {"history": h}, "no tensor 'embedding_history' (BF16 (S, V, D)); the file has history"),
     "dtype": (lambda h: {KEY: h.float()}, "tensor 'embedding_history' is F32 (5, 9, 2), expected BF16 (S, V, D)"),
     "rank": (lambda h: {KEY: h[0]}, "tensor 'embedding_history' is BF16 (9, 2), expected BF16 (S, V, D)"),
@@ -52,7 +52,7 @@ def put(history, value):
 
 
 def bad_history(folder, wrong):
-    """(path of a history that is wrong in this way, what is to be said of it)."""
+    """(path of a history with this fault, the message expected)."""
     path = folder / "embedding_evolution.safetensors"
     make, message = BAD_HISTORIES[wrong]
     if make:
@@ -64,7 +64,7 @@ def bad_history(folder, wrong):
 
 
 def refuses_bad_histories(folder, wrong, analyse):
-    """`analyse(history, out folder)` names the history and what is wrong, in one line, and leaves nothing."""
+    """`analyse(history, out folder)` raises a one-line UserError that names history and fault, and leaves no file."""
     history, message = bad_history(folder, wrong)
     out = folder / "out"
     with pytest.raises(UserError) as caught:
@@ -86,7 +86,7 @@ def run_statistics(history, out, distances=None, adjacency=ADJACENCY, **options)
 
 
 def reported(progress):
-    """Calls of a progress function: steps done rise to the whole."""
+    """Whether calls of a progress function end with all steps done; checks that they rise to one total."""
     done = [args[0] for args in progress]
     assert done == sorted(set(done))
     assert len({args[1] for args in progress}) == 1

@@ -1,4 +1,4 @@
-"""A Hugging Face hub on the loopback: what huggingface_hub asks for when it downloads files, and a list of it."""
+"""A Hugging Face hub on localhost that serves one folder to huggingface_hub, and records the requests."""
 
 import hashlib
 import json
@@ -12,8 +12,8 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 @contextmanager
 def hub(folder: Path, repository: str = "someone/model", revisions=(COMMIT, "v1")):
-    """Serve `folder` as a repository; yields (address, list of the requests: method and file)."""
-    asked: list[tuple[str, str]] = []
+    """Serve `folder` as a repository; yields (address, list of requests: method and file)."""
+    requests: list[tuple[str, str]] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_HEAD(self):
@@ -25,7 +25,7 @@ def hub(folder: Path, repository: str = "someone/model", revisions=(COMMIT, "v1"
         def answer(self):
             owner, _, rest = self.path.partition("/resolve/")
             revision, _, file = rest.partition("/")
-            asked.append((self.command, file))
+            requests.append((self.command, file))
             if owner.strip("/") != repository:
                 return self.fail(404, "RepoNotFound", "Repository not found")
             if revision not in revisions:
@@ -58,7 +58,7 @@ def hub(folder: Path, repository: str = "someone/model", revisions=(COMMIT, "v1"
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_address[1]}", asked
+        yield f"http://127.0.0.1:{server.server_address[1]}", requests
     finally:
         server.shutdown()
         server.server_close()

@@ -1,4 +1,4 @@
-"""A checkpoint with black holes planted in it, as Qwen3-4B has them: what the census and the box have to find."""
+"""A synthetic checkpoint with black holes as in Qwen3-4B, for tests of the census and the box."""
 
 import json
 from pathlib import Path
@@ -16,8 +16,8 @@ def embedding(V=4096, D=24, populations=POPULATIONS, cloud=100, seed=0, dtype=to
     """(W (V, D), token ids of every hole, ids of the tokens in BOX).
 
     Dimensions 0, 1 and 2 are the principal axes. The holes lie together, around latitude −5°, longitude 5° and radius
-    0.35; beside each, one cell away in one dimension, lies a token that must not be taken for a member; `cloud` more
-    tokens are scattered about them, and all others lie outside of BOX.
+    0.35. Beside each, one cell away in one dimension, is a token that is not a member. `cloud` more tokens are
+    scattered around them; all others are outside BOX.
     """
     random = torch.Generator().manual_seed(seed)
     holes, inside = len(populations), sum(populations)
@@ -27,7 +27,7 @@ def embedding(V=4096, D=24, populations=POPULATIONS, cloud=100, seed=0, dtype=to
     lat, lon = torch.tensor([-5.0, 5.0]).deg2rad()
     centre = 0.35 * torch.stack([lat.cos() * lon.cos(), lat.sin(), lat.cos() * lon.sin()])
     centre = torch.cat([centre, 3e-3 * torch.randn(D - 3, generator=random)])
-    near = inside + holes + cloud  # in the box
+    near = inside + holes + cloud  # tokens in the box
     W[:near] = centre + torch.cat([torch.full((3,), 0.008), torch.full((D - 3,), 2e-3)]) * torch.randn(
         near, D, generator=random
     )
@@ -48,7 +48,7 @@ def embedding(V=4096, D=24, populations=POPULATIONS, cloud=100, seed=0, dtype=to
 
 
 def write_sharded(folder: Path, W: torch.Tensor, name: str = NAME, rest: int = 3):
-    """A folder with an index and shards: the embedding in the second, beside another matrix."""
+    """A folder with an index and shards; the embedding is in the second, beside another matrix."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {f"model.layers.{k}.mlp.weight": torch.zeros(8, 4, dtype=W.dtype) for k in range(rest)}
     shards = [{key: value} for key, value in tensors.items()]
@@ -64,7 +64,7 @@ def write_sharded(folder: Path, W: torch.Tensor, name: str = NAME, rest: int = 3
 
 
 def append_hole(file: Path, size: int) -> None:
-    """Make a safetensors file larger by a tensor of `size` bytes that take no room on the disk."""
+    """Add a tensor of `size` bytes to a safetensors file, as a hole of a sparse file that takes no disk space."""
     data = file.read_bytes()
     length = int.from_bytes(data[:8], "little")
     header, tensors = json.loads(data[8 : 8 + length]), data[8 + length :]

@@ -1,4 +1,4 @@
-"""Hugging Face's GPT-2 and Trainer on our parameters and windows: an oracle in tests, a rival in benchmarks."""
+"""Hugging Face's GPT-2 and Trainer on our parameters and windows: the oracle in tests, a rival in benchmarks."""
 
 import logging
 import tempfile
@@ -19,13 +19,13 @@ def empty_model(model: Mapping, dtype: torch.dtype = torch.float32) -> GPT2LMHea
         bos_token_id=None, eos_token_id=None, use_cache=False,
     )  # fmt: skip
     network = GPT2LMHeadModel(config).to(dtype)
-    # Else the Trainer (5.23) does not know that this model shifts its labels, and divides a sum of T − 1 losses by T.
+    # Without it the Trainer (5.23) does not know that this model shifts its labels: it divides T − 1 losses by T.
     network.loss_type = "ForCausalLM"
     return network
 
 
 def load_model(model: Mapping, weights: Mapping[str, Tensor], dtype: torch.dtype = torch.float32) -> GPT2LMHeadModel:
-    """The same with these parameters; their names must be the model's."""
+    """A GPT-2 with these parameters; their names must be the model's."""
     loaded = empty_model(model, dtype)
     named = dict(loaded.named_parameters())
     assert named.keys() == weights.keys()
@@ -38,8 +38,8 @@ def load_model(model: Mapping, weights: Mapping[str, Tensor], dtype: torch.dtype
 def labels(chunk: Tensor, target_offset: int) -> dict[str, Tensor]:
     """Inputs of GPT2LMHeadModel for windows (…, T + 1).
 
-    Offset 2 is what the notebooks passed: labels that are shifted already, and that the model shifts again. Offset 1
-    hands the model the next token for all T positions.
+    Offset 2 is as in the notebooks: labels that are already shifted, which the model shifts again. Offset 1 gives the
+    model the next token for all T positions.
     """
     inputs = {"input_ids": chunk[..., :-1].long(), "labels": chunk[..., 1:].contiguous().long()}
     return inputs | ({"shift_labels": inputs["labels"]} if target_offset == 1 else {})
@@ -51,13 +51,13 @@ def train(
     settings: Mapping,
     after: Callable[[int, GPT2LMHeadModel], None] = lambda step, model: None,
 ) -> list[dict]:
-    """Train with `transformers.Trainer`, its defaults but for what `settings` says; `after` sees step and model.
+    """Train with `transformers.Trainer`: `settings` and otherwise its defaults; calls `after(step, model)` every step.
 
     Args:
         chunks: windows (steps · B, T + 1) in the order of training.
-        settings: as of the engine.
+        settings: the engine's settings of a run.
 
-    Returns the Trainer's own log, a dict a step with `loss`, `grad_norm` and `learning_rate`.
+    Returns the Trainer's own log, one dict per step with `loss`, `grad_norm` and `learning_rate`.
     """
     windows = [labels(chunk, settings["target_offset"]) for chunk in chunks]
 
@@ -74,7 +74,7 @@ def train(
 def make_trainer(
     model: GPT2LMHeadModel, windows: list, settings: Mapping, folder: str, callbacks: list, **more
 ) -> Trainer:
-    """A Trainer on `windows`, in their order unless `more` (TrainingArguments) says otherwise."""
+    """A Trainer on `windows`, in their order by default; `more` are TrainingArguments."""
     logging.getLogger("transformers").setLevel(logging.ERROR)
     arguments = {
         "output_dir": folder, "max_steps": settings["steps"], "per_device_train_batch_size": settings["batch_size"],
@@ -98,7 +98,7 @@ def draw_windows(token_ids: np.ndarray, context: int, count: int, seed: int) -> 
 
 
 def settings(**changes) -> dict:
-    """Settings of run 1 as the configuration gives them to the engine, with these changes; `model` is merged.
+    """The engine's settings of run 1 with the default configuration and these changes; `model` is merged.
 
     `init` may be a word, as in a configuration file.
     """

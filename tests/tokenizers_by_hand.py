@@ -1,4 +1,4 @@
-"""Small tokenizers of every kind, made by hand, so that what each token is can be said beforehand."""
+"""Small tokenizers of every kind, built by hand, so that the category of each token is known."""
 
 import json
 from pathlib import Path
@@ -13,17 +13,17 @@ def _save(tokenizer: Tokenizer, folder: Path) -> str:
 
 
 def as_bytes(data: bytes) -> str:
-    """Bytes as a byte-level vocabulary spells them: what can be seen in Latin-1 as itself, others from U+0100 on."""
-    seen = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
-    hidden = [byte for byte in range(256) if byte not in seen]
-    return "".join(chr(byte if byte in seen else 256 + hidden.index(byte)) for byte in data)
+    """Bytes as a byte-level vocabulary spells them: printable Latin-1 as itself, other bytes from U+0100 on."""
+    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = [byte for byte in range(256) if byte not in printable]
+    return "".join(chr(byte if byte in printable else 256 + others.index(byte)) for byte in data)
 
 
 def byte_level(folder: Path) -> tuple[str, dict[bytes | str, int]]:
     """(file, bytes → id): 256 bytes, merges on the way to ` the`, `é`, half of `ก`, and `abc`, which no text gives."""
     ids = {bytes([byte]): byte for byte in range(256)}
     merges = [
-        (b"b", b"c"),  # before a + b: so abc is never ab + c
+        (b"b", b"c"),  # comes before a + b, so abc is never made of ab + c
         (b"a", b"b"),
         (b"ab", b"c"),
         (b"t", b"h"),
@@ -33,7 +33,7 @@ def byte_level(folder: Path) -> tuple[str, dict[bytes | str, int]]:
         (b"\xe0", b"\xb8"),
         (b" ", b"\xe0\xb8"),
         (b"\xb8", b"\x81"),
-        (b"1", b"2"),  # and the pre-tokenizer parts digits
+        (b"1", b"2"),  # never applied, since the pre-tokenizer splits digits
     ]
     for left, right in merges:
         ids[left + right] = len(ids)
@@ -52,7 +52,7 @@ def byte_level(folder: Path) -> tuple[str, dict[bytes | str, int]]:
 
 
 def word_piece(folder: Path) -> tuple[str, dict[str, int]]:
-    """(file, token → id) of a lower-casing BERT: truncation and padding are on, as such files often have them."""
+    """(file, token → id) of a lower-casing BERT, with truncation and padding on, as such files often have it."""
     words = ["[PAD]", "[unused0]", "[UNK]", "q", "##q", "play", "##ing", "Play", "##!", "!", "漢", "##漢", "é", "##s"]
     ids = {word: id for id, word in enumerate(words)}
     tokenizer = Tokenizer(models.WordPiece(ids, unk_token="[UNK]"))
@@ -107,7 +107,7 @@ def in_one_context(folder: Path, patterns: dict[str, str]) -> tuple[str, dict[st
 
 
 def characters(folder: Path, size: int = 128) -> str:
-    """One token a character, id = code point; no token stands for others."""
+    """One token per character, id = code point; no unknown token."""
     tokenizer = Tokenizer(models.WordLevel({chr(point): point for point in range(size)}))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
     tokenizer.decoder = decoders.Fuse()
@@ -115,6 +115,6 @@ def characters(folder: Path, size: int = 128) -> str:
 
 
 def with_more_tokens(file: str, *contents: str, first: int, special: bool = True) -> None:
-    """tokenizer_config.json beside a tokenizer, with tokens that it does not have."""
+    """Write a tokenizer_config.json beside a tokenizer, with tokens that the tokenizer lacks."""
     more = {first + place: {"content": content, "special": special} for place, content in enumerate(contents)}
     Path(file).with_name("tokenizer_config.json").write_text(json.dumps({"added_tokens_decoder": more}))

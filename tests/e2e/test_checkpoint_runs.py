@@ -202,7 +202,7 @@ def test_a_checkpoint_that_cannot_be_read(planted, tmp_path, wrong):
 @pytest.mark.parametrize(
     ("entry", "line"),
     [
-        ({"box": {"r": [5, 6]}}, "error: box: r 5 to 6: no token lies in it; expected some of lat -"),
+        ({"box": {"r": [5, 6]}}, "error: box: r 5 to 6: no token lies in it; expected limits within lat -"),
         (
             {"disk_budget_gb": 0.015},
             "box: lat -15 to 5, lon -10 to 20, r 0.2 to 0.5: the distances of 2,213 tokens",

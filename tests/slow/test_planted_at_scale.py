@@ -35,7 +35,7 @@ def test_thirteen_holes_among_151936_tokens(tmp_path):
         str(tmp_path / "W"), sphere, *(str(tmp_path / name) for name in names), threshold=0.002, metadata={}
     )
     with open(tmp_path / "overdensity.csv", newline="") as file:
-        said = {row["statistic"]: float(row["value"]) for row in csv.DictReader(file)}
-    assert said["tokens"] == IN_BOX
-    assert said["pairs"] == IN_BOX * (IN_BOX - 1) // 2
-    assert said["zeros"] == ZERO_PAIRS
+        statistics = {row["statistic"]: float(row["value"]) for row in csv.DictReader(file)}
+    assert statistics["tokens"] == IN_BOX
+    assert statistics["pairs"] == IN_BOX * (IN_BOX - 1) // 2
+    assert statistics["zeros"] == ZERO_PAIRS

@@ -35,7 +35,7 @@ def test_the_file_is_the_kernel_on_the_whole_history(tmp_path):
     assert torch.equal(found, formula)
 
 
-def test_the_budget_changes_no_bit(tmp_path):
+def test_results_do_not_depend_on_the_budget(tmp_path):
     history = write_history(tmp_path / "h", random_history(41))
     pieces = [write(history, tmp_path / f"d{i}", budget_gb=budget) for i, budget in enumerate(BUDGETS)]
     assert pieces == [1, 41, 21, 14, 3, 1]

@@ -115,7 +115,7 @@ def refused(run, out, **options):
 @pytest.mark.parametrize(
     ("value", "said"), [(float("nan"), "nan"), (-1.0, "-1.0"), (-float("inf"), "-inf")], ids=["nan", "negative", "inf"]
 )
-def test_a_distance_that_is_none(tmp_path, run, value, said, budget):
+def test_bad_distances(tmp_path, run, value, said, budget):
     _, stored = run
     with open_tensors(stored) as file:
         matrices = file.rows("chebyshev_distances").clone()
@@ -127,7 +127,7 @@ def test_a_distance_that_is_none(tmp_path, run, value, said, budget):
 
 
 @pytest.mark.parametrize("budget", [1.0, 1e-12])
-def test_a_history_that_went_bad_after_its_distances_were_stored(tmp_path, run, budget):
+def test_a_history_with_nan_beside_good_stored_distances(tmp_path, run, budget):
     write_history(run[0], put(random_history(25), float("nan")))
     assert refused(run, tmp_path / "out", budget_gb=budget).startswith(
         f"{run[0]}: nan at step 3, token 7, dimension 1, "

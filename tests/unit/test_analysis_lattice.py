@@ -16,7 +16,7 @@ from blackholes.artifacts.tensors import open_tensors, write_tensors
 from blackholes.errors import UserError
 from blackholes.kernels import backends
 from blackholes.kernels import lattice as kernel
-from blackholes.lattice import displacements as lattice
+from blackholes.lattice import displacements, output
 from helpers import BAD_HISTORIES, KEY, names, put, random_history, refuses_bad_histories, reported, write_history
 
 FILES = {
@@ -33,13 +33,13 @@ STEP = 2.0**-7  # the ULP from 1 to 2
 
 
 def outputs(folder):
-    return lattice.Outputs(**{kind: str(folder / name) for kind, name in FILES.items()})
+    return displacements.Outputs(**{kind: str(folder / name) for kind, name in FILES.items()})
 
 
 def write(history, folder, **options):
     """The bytes of every file."""
     folder.mkdir(exist_ok=True)
-    lattice.write(str(history), outputs(folder), metadata={"made": "here"}, **options)
+    displacements.write(str(history), outputs(folder), metadata={"made": "here"}, **options)
     assert names(folder) == sorted(FILES.values())
     return {name: (folder / name).read_bytes() for name in FILES.values()}
 
@@ -87,7 +87,7 @@ def test_every_file(tmp_path, history, dead):
         write_history(tmp_path / "h", history),
         tmp_path / "out",
         dead_mask=dead[0],
-        keep=lattice.KEPT,
+        keep=output.KEPT,
         progress=lambda *call: progress.append(call),
         budget_gb=1e-5,
     )
@@ -200,7 +200,7 @@ def test_every_file(tmp_path, history, dead):
         assert tuple(float(found[kind][column]) for column in columns) == place
 
 
-def test_samples_of_what_is_rare(tmp_path):
+def test_samples_of_rare_kinds(tmp_path):
     before = [1.0, 1.0, 0.0, 2.0**-30, 2.0**-100, 1.0]
     after = [1.0, 0.0, 0.0, 1.0, 1.0, 1.0]
     history = torch.tensor([before, before, after], dtype=torch.bfloat16)[:, :, None]
@@ -221,10 +221,10 @@ def test_samples_of_what_is_rare(tmp_path):
 
 
 def test_percentiles_are_order_statistics():
-    assert [lattice.rank(p, 1) for p in lattice.PERCENTILES] == [0] * 5
-    assert [lattice.rank(p, 10) for p in lattice.PERCENTILES] == [4, 8, 9, 9, 9]
-    assert [lattice.rank(p, 1000) for p in lattice.PERCENTILES] == [499, 899, 949, 989, 998]
-    assert [lattice.rank("50", n) for n in range(1, 9)] == [(n - 1) // 2 for n in range(1, 9)]
+    assert [displacements.rank(p, 1) for p in displacements.PERCENTILES] == [0] * 5
+    assert [displacements.rank(p, 10) for p in displacements.PERCENTILES] == [4, 8, 9, 9, 9]
+    assert [displacements.rank(p, 1000) for p in displacements.PERCENTILES] == [499, 899, 949, 989, 998]
+    assert [displacements.rank("50", n) for n in range(1, 9)] == [(n - 1) // 2 for n in range(1, 9)]
 
 
 # --- the integer type
@@ -243,7 +243,7 @@ def test_percentiles_are_order_statistics():
 def test_the_smallest_type(tmp_path, cells, stored):
     write(write_history(tmp_path / "h", walks(*cells)), tmp_path / "out")
     found = tensors(tmp_path / "out")["delta_W_prime"]
-    assert found.dtype == lattice.INTEGERS[stored]
+    assert found.dtype == output.INTEGERS[stored]
     assert found.flatten().tolist()[0] == cells[0]
 
 
@@ -264,17 +264,17 @@ def test_the_smallest_type_by_value(tmp_path, after, stored):
     for number, budget in enumerate((2.0, 1e-9)):  # in one piece, and in one a step
         write(write_history(tmp_path / "h", history), tmp_path / f"out{number}", budget_gb=budget)
         found = tensors(tmp_path / f"out{number}")["delta_W_prime"]
-        assert found.dtype == lattice.INTEGERS[stored]
+        assert found.dtype == output.INTEGERS[stored]
         assert found.flatten().tolist() == [0] * 19 + [round(torch.tensor(after - 1).item() / STEP)]
 
 
 @pytest.mark.parametrize(("other", "stored"), [(-127, "int8"), (-128, "int16")])
 @pytest.mark.parametrize("budget", [2.0, 1e-9])
-def test_a_mark_stands_for_nothing_else(tmp_path, other, stored, budget):
+def test_the_mark_is_never_a_displacement(tmp_path, other, stored, budget):
     steps = torch.tensor([[1.0, 0.0], [1 + other * STEP, 0.0], [1 + other * STEP, 0.5]], dtype=torch.bfloat16)
     write(write_history(tmp_path / "h", steps[:, :, None]), tmp_path / "out", budget_gb=budget)
     found = tensors(tmp_path / "out")["delta_W_prime"]
-    assert found.dtype == lattice.INTEGERS[stored]
+    assert found.dtype == output.INTEGERS[stored]
     assert found.flatten().tolist() == [other, 0, 0, torch.iinfo(found.dtype).min]
     assert {row["kind"]: row["count"] for row in table(tmp_path / "out", "validation")}["beyond_int64"] == "1"
 
@@ -284,7 +284,7 @@ def test_a_mark_stands_for_nothing_else(tmp_path, other, stored, budget):
     ("after", "dtype", "value"),
     [(2.0, "int8", "128"), (-0.0078125, "int8", "-129"), (300.0, "int16", "38272"), (2.0**100, "int64", "1.62259e+32")],
 )
-def test_a_forced_type_has_to_hold_everything(tmp_path, after, dtype, value, budget):
+def test_a_configured_type_must_hold_every_displacement(tmp_path, after, dtype, value, budget):
     history = walks(*[0] * 9).repeat(1, 3, 2)
     history[7:, 2, 1] = after
     history = write_history(tmp_path / "h", history)
@@ -298,7 +298,7 @@ def test_a_forced_type_has_to_hold_everything(tmp_path, after, dtype, value, bud
     assert names(tmp_path / "out") == []
 
 
-def test_a_forced_type_may_be_wider(tmp_path, history):
+def test_a_configured_type_may_be_wider(tmp_path, history):
     write(write_history(tmp_path / "h", history), tmp_path / "out", dtype="int64")
     found = tensors(tmp_path / "out")["delta_W_prime"]
     assert found.dtype == torch.int64
@@ -312,7 +312,7 @@ def test_a_forced_type_may_be_wider(tmp_path, history):
 def test_pieces_change_no_byte(tmp_path, history, dead):
     history[30:, 2, 3] = 0.0
     path = write_history(tmp_path / "h", history)
-    options = {"dead_mask": dead[0], "keep": lattice.KEPT}
+    options = {"dead_mask": dead[0], "keep": output.KEPT}
     whole = write(path, tmp_path / "whole", **options)
     for length in (1, 2, 7, 38):
         budget = 4 * (4 + 2 * 11) * V * D * (length + 0.5) / 1e9
@@ -337,7 +337,7 @@ def test_both_formats_and_other_keys(tmp_path, history, dead):
     assert write(tmp_path / "k", tmp_path / "d", key="E") == usual
 
 
-def test_tokens_are_not_told_apart_where_nobody_says_which_are_dead(tmp_path, history):
+def test_without_a_dead_mask_tokens_form_one_group(tmp_path, history):
     write(write_history(tmp_path / "h", history), tmp_path / "out")
     assert not {"dead_mask", "dead_token_ids", "n_dead"} & set(tensors(tmp_path / "out"))
     with open_tensors(tmp_path / "out" / FILES["displacements"]) as file:
@@ -348,11 +348,11 @@ def test_tokens_are_not_told_apart_where_nobody_says_which_are_dead(tmp_path, hi
 
 
 @pytest.mark.parametrize("keep", [[], ["U"], ["exponent_crossings", "delta_W_prime"]])
-def test_what_is_kept(tmp_path, history, keep):
-    whole = write(write_history(tmp_path / "h", history), tmp_path / "all", keep=lattice.KEPT)
+def test_kept_tensors(tmp_path, history, keep):
+    whole = write(write_history(tmp_path / "h", history), tmp_path / "all", keep=output.KEPT)
     some = write(write_history(tmp_path / "h", history), tmp_path / "some", keep=keep)
     found, everything = tensors(tmp_path / "some"), tensors(tmp_path / "all")
-    assert set(found) & set(lattice.KEPT) == set(keep)
+    assert set(found) & set(output.KEPT) == set(keep)
     assert all(torch.equal(value, everything[key]) for key, value in found.items())
     assert all(some[name] == whole[name] for name in FILES.values() if name != FILES["displacements"])
 
@@ -372,12 +372,14 @@ def test_the_raster_is_of_the_first_dead_token_or_of_the_one_named(tmp_path, his
 
 @pytest.mark.parametrize("wrong", BAD_HISTORIES)
 def test_bad_histories(tmp_path, wrong):
-    refuses_bad_histories(tmp_path, wrong, lambda history, out: lattice.write(history, outputs(out), budget_gb=1e-12))
+    refuses_bad_histories(
+        tmp_path, wrong, lambda history, out: displacements.write(history, outputs(out), budget_gb=1e-12)
+    )
 
 
 def refused(tmp_path, path, words, **options):
     with pytest.raises(UserError) as caught:
-        lattice.write(str(path), outputs(tmp_path / "out"), **options)
+        displacements.write(str(path), outputs(tmp_path / "out"), **options)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
     assert names(tmp_path / "out") == []
@@ -391,7 +393,7 @@ def test_other_refusals(tmp_path, history):
     words = f"{tmp_path / 'tokens'}: tensor 'dead_mask' is BOOL (5), expected BOOL (11)"
     refused(tmp_path, path, words, dead_mask=str(tmp_path / "tokens"))
     single = write_history(tmp_path / "s", history[:1])
-    refused(tmp_path, single, f"{single}: one snapshot only; expected two or more")
+    refused(tmp_path, single, f"{single}: one snapshot; expected two or more")
     h5 = as_hdf5(tmp_path / "h.h5", history)
     refused(tmp_path, h5, "h.h5: no dataset 'E'", key="E")
     h5.write_bytes(h5.read_bytes()[:-100])
@@ -405,7 +407,7 @@ def test_a_fault_of_the_machine_stops_the_job(tmp_path, history, monkeypatch):
     path = write_history(tmp_path / "h", history)
     monkeypatch.setattr(kernel, "displacement", lambda before, after, **_: torch.zeros(before.shape))
     with backends.torch_only():
-        refused(tmp_path, path, "exponent crossings without a displacement; no bfloat16 moves so, the machine")
+        refused(tmp_path, path, "exponent crossings without a displacement; this is impossible in bfloat16")
     monkeypatch.setattr(kernel, "exponent_crossings", lambda before, after: before != before)
     with backends.torch_only():
         refused(tmp_path, path, f"{path}: cross-check failed at step 1: ")
@@ -414,7 +416,7 @@ def test_a_fault_of_the_machine_stops_the_job(tmp_path, history, monkeypatch):
         refused(tmp_path, path, "displacements between equal bits")
 
 
-def test_after_a_kill_the_same_bytes(tmp_path, history):
+def test_same_bytes_after_a_kill(tmp_path, history):
     """SIGKILL while the large file is written: nothing under a final name, and the next call leaves no trace of it."""
     path = write_history(tmp_path / "h", history.repeat(1, 1000, 4))
     whole = write(path, tmp_path / "whole")
@@ -422,11 +424,11 @@ def test_after_a_kill_the_same_bytes(tmp_path, history):
     out.mkdir()
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); import time; "
-        "from blackholes.lattice import displacements as lattice\n"
-        "files = lattice.Outputs(*sys.argv[3:])\n"
-        "lattice.write(sys.argv[2], files, budget_gb=0.01, progress=lambda *_: time.sleep(0.2))"
+        "from blackholes.lattice import displacements\n"
+        "files = displacements.Outputs(*sys.argv[3:])\n"
+        "displacements.write(sys.argv[2], files, budget_gb=0.01, progress=lambda *_: time.sleep(0.2))"
     )
-    package = Path(lattice.__file__).parents[2]
+    package = Path(displacements.__file__).parents[2]
     arguments = [sys.executable, "-c", code, str(package), path, *vars(outputs(out)).values()]
     child = subprocess.Popen(arguments, env=os.environ | {"OMP_NUM_THREADS": "1"})
     try:

@@ -53,7 +53,7 @@ def write_file(folder, **tensors):
 # ---- what is thrown around what -----------------------------------------------------------------------------------
 
 
-def test_what_auto_and_the_words_mean_is_the_checkpoints(checkpoint):
+def test_auto_within_and_global_come_from_the_checkpoint(checkpoint):
     centroid, _, members = checkpoint
     found = snowballs.source(centroid, SETTINGS)
     assert torch.equal(found.centroid, members.double().mean(0).float())
@@ -94,11 +94,17 @@ def test_a_random_direction():
         ({"center": torch.ones(3)}, "no tensor 'centroid' (F32 (D)); the file has center"),
         ({"centroid": torch.ones(1, 3)}, "tensor 'centroid' is F32 (1, 3), expected F32 (D)"),
         ({"centroid": torch.ones(3).double()}, "tensor 'centroid' is F64 (3), expected F32 (D)"),
-        ({"centroid": torch.tensor([1.0, float("nan")])}, "nan in dimension 1 of the centroid; expected a number"),
+        (
+            {"centroid": torch.tensor([1.0, float("nan")])},
+            "nan in dimension 1 of the centroid; expected a finite number",
+        ),
         ({"centroid": torch.ones(3)}, "there is no tensor 'n_tokens'; expected n_tokens in the configuration, from 1"),
         ({"centroid": torch.ones(3), "n_tokens": torch.tensor(20_000)}, "it has 20,000 tokens; expected n_tokens"),
         ({"centroid": torch.ones(3), "n_tokens": torch.tensor([1, 2])}, "tensor 'n_tokens' is [1, 2], expected one"),
-        ({"centroid": torch.ones(3), "epsilon": torch.tensor(-1.0)}, "tensor 'epsilon' is -1.0, expected one number"),
+        (
+            {"centroid": torch.ones(3), "epsilon": torch.tensor(-1.0)},
+            "tensor 'epsilon' is -1.0, expected one finite number",
+        ),
     ],
 )
 def test_a_bad_file(tensors, message, tmp_path):
@@ -132,14 +138,14 @@ def test_a_missing_file(tmp_path):
 def test_a_table_of_trials(checkpoint, tmp_path):
     centroid, _, _ = checkpoint
     ticks = []
-    said = snowballs.write_trials(
+    summary = snowballs.write_trials(
         centroid, SETTINGS, 0.004, 6, str(tmp_path / "a.csv"), progress=lambda *args: ticks.append(args)
     )
     rows = table(tmp_path / "a.csv")
     assert list(rows[0]) == ["sigma", "trial_id", *snowball.STATISTICS]
     assert [(row["sigma"], row["trial_id"]) for row in rows] == [("0.004", str(k)) for k in range(6)]
     assert reported(ticks)
-    assert said.startswith("σ = 0.004, 6 trials of 16 tokens: ")
+    assert summary.startswith("σ = 0.004, 6 trials of 16 tokens: ")
     around = snowballs.source(centroid, SETTINGS)
     for k, row in enumerate(rows):
         tokens = snowball.sample(around.centroid, 0.004, 16, 42, k)
@@ -183,17 +189,17 @@ def sweep(checkpoint, folder, sigmas, embedding=True, settings=SETTINGS):
         tables.append(str(folder / f"{label}.csv"))
         snowballs.write_trials(checkpoint, settings, sigma, 4, tables[-1])
     files = [str(folder / name) for name in ("trials.csv", "z_scores.csv", "elements.safetensors")]
-    said = snowballs.write_sweep(
+    summary = snowballs.write_sweep(
         checkpoint, embedding or None, settings, tables, list(sigmas), next(iter(sigmas)), *files, {"code": "x"}
     )
-    return said, table(files[0]), table(files[1]), files[2]
+    return summary, table(files[0]), table(files[1]), files[2]
 
 
 def test_a_sweep_beside_its_checkpoint(checkpoint, tmp_path):
     centroid, W, members = checkpoint
     sigmas = {"global": "global", "within": "within", "0": 0.0, "0.004": 0.004, "1e-08": 1e-8}
-    said, trials, scores, elements = sweep(centroid, tmp_path, sigmas, W)
-    assert said == "20 trials of 5 σ"
+    summary, trials, scores, elements = sweep(centroid, tmp_path, sigmas, W)
+    assert summary == "20 trials of 5 σ"
     assert {row["sigma"] for row in trials} >= {"0.004", "1e-08"}  # sorted as text, the smaller would come last
     assert [float(row["sigma"]) for row in trials] == sorted(float(row["sigma"]) for row in trials)
     assert [row["trial_id"] for row in trials] == ["0", "1", "2", "3"] * 5
@@ -228,10 +234,10 @@ def test_two_labels_of_one_sigma_are_the_same_trials_once(checkpoint, tmp_path):
     write_tensors(tmp_path / "W.safetensors", {"W": W})
     facts = overdensity.statistics(W) | {"n_tokens": torch.tensor(5), "token_ids": torch.arange(5)}
     write_tensors(tmp_path / "c.safetensors", facts)
-    said, trials, scores, elements = sweep(
+    summary, trials, scores, elements = sweep(
         str(tmp_path / "c.safetensors"), tmp_path, {"within": "within", "0": 0.0}, str(tmp_path / "W.safetensors")
     )
-    assert said == "4 trials of 1 σ"
+    assert summary == "4 trials of 1 σ"
     assert len(trials) == 4
     assert {row["label"] for row in scores} == {"within", "0"}
     assert {row["z"] for row in scores} == {"0.0"}
@@ -249,7 +255,7 @@ def test_a_sweep_without_a_checkpoint(tmp_path):
         assert {key.partition(".")[0] for key in file.keys()} == {"snowball"}  # noqa: SIM118
 
 
-def test_the_table_after_a_run_has_a_line_of_it(checkpoint, tmp_path):
+def test_the_summary_has_a_line_for_the_snowballs(checkpoint, tmp_path):
     centroid, W, _ = checkpoint
     folder = tmp_path / "snowballs" / "mine"
     folder.mkdir(parents=True)
@@ -265,7 +271,7 @@ def test_z_scores():
     assert snowballs.z_score(5, 4.0, 0.0) == math.inf
 
 
-def test_tables_that_are_none(checkpoint, tmp_path):
+def test_bad_tables(checkpoint, tmp_path):
     centroid, W, _ = checkpoint
     out = tmp_path / "out"
     for text in ("sigma,trial_id\n1,2\n", ",".join(snowballs.COLUMNS) + "\n", "", None):

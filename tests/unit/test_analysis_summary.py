@@ -132,7 +132,7 @@ def test_series_that_end_early_are_named(tmp_path):
         ({"counts": torch.ones(LAST + 1)}, "tensor 'counts' is F32 (21), expected I32 (S)"),
     ],
 )
-def test_counts_that_are_none(tmp_path, tensors, message):
+def test_bad_counts(tmp_path, tensors, message):
     for run in ("run_001", "run_002"):
         make_run(tmp_path / run, 0)
     write_tensors(tmp_path / "run_002" / "counts", tensors)

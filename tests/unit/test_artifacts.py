@@ -188,7 +188,7 @@ def test_the_order_of_the_metadata_does_not_matter(tmp_path):
         (torch.ones(2, 3), "rows are missing in x"),
     ],
 )
-def test_rows_that_do_not_fit_leave_nothing(tmp_path, rows, message):
+def test_bad_rows_leave_no_file(tmp_path, rows, message):
     with (
         pytest.raises(ValueError, match=message),
         TensorWriter(tmp_path / "a.safetensors", {"x": (torch.float32, (4, 3))}) as writer,
@@ -197,7 +197,7 @@ def test_rows_that_do_not_fit_leave_nothing(tmp_path, rows, message):
     assert names(tmp_path) == []
 
 
-def test_a_key_that_was_never_written_is_missed(tmp_path):
+def test_a_missing_key_is_refused(tmp_path):
     layout = {"x": (torch.float32, (1,)), "y": (torch.float32, (2, 2)), "none": (torch.float32, (0, 2))}
     with pytest.raises(ValueError, match=r"a\.safetensors: rows are missing in y$"):
         with TensorWriter(tmp_path / "a.safetensors", layout) as writer:
@@ -208,7 +208,7 @@ def test_a_key_that_was_never_written_is_missed(tmp_path):
 # --- seen whole or not at all
 
 
-def test_nothing_has_the_final_name_before_the_end(tmp_path):
+def test_no_final_name_before_the_end(tmp_path):
     target = tmp_path / "deep" / "er" / "a.safetensors"
     with TensorWriter(target, {"x": (torch.float32, (2,))}) as writer:
         writer.append("x", torch.ones(2))
@@ -218,7 +218,7 @@ def test_nothing_has_the_final_name_before_the_end(tmp_path):
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, SystemExit])
-def test_an_exception_leaves_what_was_there_before(tmp_path, error):
+def test_an_exception_leaves_the_old_file(tmp_path, error):
     write_tensors(tmp_path / "a.safetensors", {"x": torch.zeros(2)})
     before = (tmp_path / "a.safetensors").read_bytes()
     writer = TensorWriter(tmp_path / "a.safetensors", {"x": (torch.float32, (2,))})
@@ -285,7 +285,7 @@ def test_a_killed_write_leaves_no_file_and_the_next_one_cleans_up(tmp_path):
     assert torch.equal(safetensors.torch.load_file(target)["x"], torch.zeros(3))
 
 
-def test_only_the_dead_of_this_host_are_swept_up(tmp_path):
+def test_only_files_of_dead_processes_of_this_host_are_deleted(tmp_path):
     """Whether a process of another host is alive cannot be known here."""
     dead = 2**22 + 1  # beyond the largest process id that Linux gives
     ours, theirs = (tmp_path / f".a.txt.{host}.{dead}.tmp" for host in (socket.gethostname(), "elsewhere"))
@@ -295,7 +295,7 @@ def test_only_the_dead_of_this_host_are_swept_up(tmp_path):
     assert names(tmp_path) == [theirs.name, "a.txt"]
 
 
-def test_bytes_are_on_the_disk_before_the_name_and_then_the_name_too(tmp_path, disk_calls):
+def test_data_is_flushed_before_the_rename_and_the_folder_after(tmp_path, disk_calls):
     path = tmp_path / "a.txt"
     write_text(path, "x" * 1000)
     file, folder = path.stat().st_ino, tmp_path.stat().st_ino
@@ -303,7 +303,7 @@ def test_bytes_are_on_the_disk_before_the_name_and_then_the_name_too(tmp_path, d
 
 
 @pytest.mark.parametrize("when", ["at the end", "in the middle"])
-def test_an_error_of_the_disk_in_the_background_is_the_writers(tmp_path, monkeypatch, when):
+def test_a_background_disk_error_is_raised_by_the_writer(tmp_path, monkeypatch, when):
     """Linux reports a failed write-back once: the fsync that comes after it succeeds."""
     fsync, failed = os.fsync, Event()
 
@@ -381,7 +381,7 @@ def test_garbage(tmp_path, data):
     assert "not a complete safetensors file" in refused(tmp_path / "a.safetensors")
 
 
-def test_bytes_too_many(tmp_path):
+def test_trailing_bytes(tmp_path):
     path = tmp_path / "a.safetensors"
     write_tensors(path, {"x": torch.ones(3)})
     path.write_bytes(path.read_bytes() + b"\0")
@@ -400,7 +400,7 @@ def test_bytes_too_many(tmp_path):
         ("float8", torch.float32, ("S",), "tensor 'float8' is F8_E4M3 (2), expected F32 (S)"),
     ],
 )
-def test_what_was_expected(tmp_path, key, dtype, shape, message):
+def test_expect_names_what_was_expected(tmp_path, key, dtype, shape, message):
     path = tmp_path / "a.safetensors"
     tensors = {"x": torch.ones(2, 3, 4), "pairs": torch.ones(2, 3, 3), "scalar": torch.tensor(1.0)}
     safetensors.torch.save_file(tensors | {"float8": torch.zeros(2).to(torch.float8_e4m3fn)}, path)

@@ -68,7 +68,7 @@ def test_little_effort_gives_bounds(adjacency, effort):
     check(adjacency, effort)
 
 
-def test_where_bounds_say_least():
+def test_bounds_of_a_ring():
     """In a ring every search looks the same, so each token needs its own."""
     N = 40
     place = np.arange(N)

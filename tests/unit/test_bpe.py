@@ -88,7 +88,7 @@ def test_the_first_tokens_are_the_bytes(learnt):
 
 
 @given(st.text(st.characters(codec="utf-8"), max_size=200))
-def test_any_text_comes_back(learnt, text):
+def test_any_text_round_trips(learnt, text):
     ids = bpe.encode(learnt, text)
     assert ids.dtype == np.uint16
     assert Tokenizer.from_str(learnt).decode(ids.tolist(), skip_special_tokens=False) == text
@@ -116,7 +116,7 @@ def test_a_text_that_is_too_short(tmp_path, outputs):
 # --- the corpus
 
 
-def test_what_is_written(tmp_path, outputs, learnt):
+def test_written_files(tmp_path, outputs, learnt):
     said = corpus.write(from_file(tmp_path / "a.txt"), *outputs, {"a": "b"})
     assert "0 characters dropped" in said
     text = TEXT.strip()
@@ -134,7 +134,7 @@ def test_what_is_written(tmp_path, outputs, learnt):
         assert file.metadata["tokenizers_version"]
 
 
-def test_models_see_a_part_and_the_rest_is_dead(tmp_path, outputs):
+def test_a_limited_text_leaves_other_characters_dead(tmp_path, outputs):
     text = "some words come first. " * 20 + "others follow afterwards, elsewhere! " * 20
     said = corpus.write(from_file(tmp_path / "a.txt", text, vocabulary_size=297, training_part=0.38), *outputs)
     cut = round(0.38 * len(text.strip()))

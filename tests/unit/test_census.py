@@ -23,12 +23,12 @@ def by_dictionary(W):
 
 
 def write(folder, W, tokenizer=None):
-    """(rows of black_holes.csv, census.json, what was said)."""
+    """(rows of black_holes.csv, census.json, the summary)."""
     write_tensors(folder / "W.safetensors", {"W": W})
-    said = census.write(*(str(folder / name) for name in ("W.safetensors", "holes.csv", "census.json")), tokenizer)
+    summary = census.write(*(str(folder / name) for name in ("W.safetensors", "holes.csv", "census.json")), tokenizer)
     with open(folder / "holes.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    return rows, json.loads((folder / "census.json").read_text()), said
+    return rows, json.loads((folder / "census.json").read_text()), summary
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
@@ -40,9 +40,9 @@ def test_holes(dtype, seed):
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
-def test_what_was_planted_comes_back(tmp_path, dtype):
+def test_planted_holes_are_found(tmp_path, dtype):
     W, members, _ = embedding(dtype=dtype)
-    rows, facts, said = write(tmp_path, W)
+    rows, facts, summary = write(tmp_path, W)
     assert [[int(token) for token in row["token_ids"].split()] for row in rows] == sorted(
         members, key=lambda group: (-len(group), group[0])
     )
@@ -61,7 +61,7 @@ def test_what_was_planted_comes_back(tmp_path, dtype):
         "zero_pairs": ZERO_PAIRS,
         "populations": POPULATIONS,
     }
-    assert said == "13 holes, 2,100 of 4,096 tokens in them, 651,034 zero pairs"
+    assert summary == "13 holes, 2,100 of 4,096 tokens in them, 651,034 zero pairs"
 
 
 def test_norms_and_text(tmp_path):
@@ -78,10 +78,10 @@ def test_norms_and_text(tmp_path):
 
 
 def test_no_hole(tmp_path):
-    rows, facts, said = write(tmp_path, torch.eye(5).bfloat16())
+    rows, facts, summary = write(tmp_path, torch.eye(5).bfloat16())
     assert rows == []
     assert (facts["holes"], facts["hole_tokens"], facts["zero_pairs"], facts["populations"]) == (0, 0, 0, [])
-    assert said == "0 holes, 0 of 5 tokens in them, 0 zero pairs"
+    assert summary == "0 holes, 0 of 5 tokens in them, 0 zero pairs"
     assert read_holes(str(tmp_path / "holes.csv")) == {}
 
 
@@ -96,7 +96,7 @@ def test_zero_pairs():
     assert census.zero_pairs([]) == 0
 
 
-def test_what_is_wrong_is_named_and_nothing_is_left(tmp_path):
+def test_bad_input_is_named_and_leaves_no_file(tmp_path):
     W = torch.eye(5).bfloat16()
     W[3, 1] = float("nan")
     with pytest.raises(UserError, match=r"W\.safetensors: nan at .*token 3, dimension 1"):

@@ -53,7 +53,7 @@ def made(tmp_path_factory):
 
 
 def draw(module, files):
-    return importlib.import_module(f"blackholes.figures.{module}").from_files(files, {"checkpoint": "qwen"})
+    return importlib.import_module(f"blackholes.figures.checkpoints.{module}").from_files(files, {"checkpoint": "qwen"})
 
 
 def words(figure):
@@ -73,22 +73,22 @@ def test_draws(module, case, made):
         assert np.isfinite([*axes.get_xlim(), *axes.get_ylim()]).all()
 
 
-def test_what_is_said(made):
-    said = words(draw("sky_map", made["planted"]))
-    assert any(text.startswith("the box: ") for text in said)
-    assert "holes of 814, 704, 306 … (13 in all)" in said
+def test_labels(made):
+    texts = words(draw("sky_map", made["planted"]))
+    assert any(text.startswith("the box: ") for text in texts)
+    assert "holes of 814, 704, 306 … (13 in all)" in texts
     assert "a hole of 40" in words(draw("sky_map", made["one hole"]))
-    said = words(draw("distance_distribution", made["one hole"]))
-    assert "780 pairs at 0" in said
-    assert "40 tokens at 0" in said
-    said = words(draw("overdensity_graph", made["one hole"]))
-    assert any(text.startswith("40, 40 in holes; diameter 1") for text in said)
-    assert "the cluster: 1 vector" in said
-    assert "one vector: no dimension varies" in said
+    texts = words(draw("distance_distribution", made["one hole"]))
+    assert "780 pairs at 0" in texts
+    assert "40 tokens at 0" in texts
+    texts = words(draw("overdensity_graph", made["one hole"]))
+    assert any(text.startswith("40, 40 in holes; diameter 1") for text in texts)
+    assert "the cluster: 1 vector" in texts
+    assert "one vector: no dimension varies" in texts
     assert "no two tokens of the box are adjacent" in words(draw("overdensity_graph", made["no hole"]))
-    assert any("a token alone" in text for text in words(draw("distance_distribution", made["one token in the box"])))
-    said = words(draw("token_ranking", made["one hole"]))
-    assert any(text.startswith(r"40: \u0000") for text in said)
+    assert any("a single token" in text for text in words(draw("distance_distribution", made["one token in the box"])))
+    texts = words(draw("token_ranking", made["one hole"]))
+    assert any(text.startswith(r"40: \u0000") for text in texts)
     assert any(
         text.startswith("40: token 0") for text in words(draw("token_ranking", made["no tokenizer, threshold 0"]))
     )
@@ -120,7 +120,7 @@ def test_bins_are_evened_and_none_is_lost():
     assert np.log10(edges[200]) <= borders[place + 1]
 
 
-def test_near_is_drawn_near():
+def test_layout_keeps_distances():
     random = np.random.default_rng(0)
     places = np.concatenate([random.normal(0, 0.05, (10, 5)), random.normal(3, 0.05, (10, 5))])
     distances = np.linalg.norm(places[:, None] - places, axis=-1)
@@ -172,7 +172,7 @@ def test_categories_are_those_of_the_table_and_have_colours_of_their_own():
     assert len(set(style.CATEGORIES.values())) == len(CATEGORIES)
 
 
-def test_texts_that_tables_mistake_for_nothing(tmp_path):
+def test_texts_that_pandas_would_read_as_missing(tmp_path):
     texts = ["nan", "null", "NA", "None", '"', ",", " the", "\\n", ""]
     row = {name: [""] * len(texts) for name in ("script", "merge_rank")} | {"norm": [1.0] * len(texts)}
     table = pd.DataFrame({"token_id": range(len(texts)), "text": texts, "hole": ["", 4] + [""] * 7, **row})

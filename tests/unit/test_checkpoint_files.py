@@ -69,7 +69,7 @@ def test_a_folder_a_file_and_an_index_are_one_checkpoint(tmp_path):
     assert files.locate(folder) == place
 
 
-def test_the_bytes_are_where_it_says(tmp_path):
+def test_offsets_point_to_the_tensors_bytes(tmp_path):
     place = files.locate(write_sharded(tmp_path / "sharded", E))
     data = place.file.read_bytes()[place.start : place.stop]
     assert torch.equal(torch.frombuffer(bytearray(data), dtype=torch.bfloat16).view(10, 4), E)
@@ -112,7 +112,7 @@ def test_no_such_tensor_lists_the_matrices_with_most_rows(tmp_path):
     tensors = {"small": E[:2], "large": E, "bias": E[0], "cube": E.view(2, 5, 4), "numbers": E.long()}
     file = write(tmp_path / "m.safetensors", **tensors)
     candidates = "set tensor to one of large BF16 (10, 4), small BF16 (2, 4)"
-    assert refusal(file) == f"{file}: no tensor of a usual name; {candidates}"
+    assert refusal(file) == f"{file}: no tensor with a usual name; {candidates}"
     assert refusal(file, "wte.weight") == f"{file}: no tensor 'wte.weight'; {candidates}"
     assert refusal(write(tmp_path / "n.safetensors", bias=E[0])).endswith("and no matrix in BF16, F16 or F32")
 
@@ -121,7 +121,7 @@ def test_no_such_tensor_in_a_folder_with_shards_missing(tmp_path):
     folder = write_sharded(tmp_path / "sharded", E, name="strange")
     (folder / "model-00003-of-00003.safetensors").unlink()
     found = "strange BF16 (10, 4), model.layers.0.mlp.weight BF16 (8, 4), model.layers.1.mlp.weight BF16 (8, 4)"
-    assert refusal(folder) == f"{folder}: no tensor of a usual name; set tensor to one of {found}"
+    assert refusal(folder) == f"{folder}: no tensor with a usual name; set tensor to one of {found}"
 
 
 def test_several_candidates_that_differ(tmp_path):
@@ -148,7 +148,7 @@ def test_truncated_files(tmp_path, cut):
 @pytest.mark.parametrize(
     "data", [b"PK\x03\x04 a zip file, of pickles", b"\x02" + 7 * b"\0" + b"{}", b"\x02" + 7 * b"\0" + b"[]"]
 )
-def test_what_is_no_safetensors_file(tmp_path, data):
+def test_files_that_are_not_safetensors(tmp_path, data):
     (tmp_path / "m.bin").write_bytes(data)
     assert refusal(tmp_path / "m.bin") == f"{tmp_path}/m.bin: not a complete safetensors file"
 
@@ -170,19 +170,19 @@ def test_sizes_that_contradict_shapes(tmp_path):
         (E[:0], "wte.weight BF16 (0, 4)"),
     ],
 )
-def test_what_is_no_embedding(tmp_path, tensor, words):
+def test_tensors_that_are_not_embeddings(tmp_path, tensor, words):
     file = write(tmp_path / "m.safetensors", **{"wte.weight": tensor})
     assert refusal(file) == f"{file}: tensor {words}; expected (V, D) in BF16, F16, F32"
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"weight_map": 3}', '{"weight_map": {"a": 1}}', "not JSON"])
-def test_what_is_no_index(tmp_path, text):
+def test_files_that_are_not_indexes(tmp_path, text):
     (tmp_path / files.INDEX).write_text(text)
     words = "not a sharded index; expected JSON with a weight_map from tensors to files"
     assert refusal(tmp_path) == f"{tmp_path / files.INDEX}: {words}"
 
 
-def test_nothing_there(tmp_path):
+def test_missing_path(tmp_path):
     assert refusal(tmp_path / "x") == f"{tmp_path}/x: no such file or folder"
     words = f"{tmp_path}: no model.safetensors, model.safetensors.index.json or other safetensors file in this folder"
     assert refusal(tmp_path) == words
@@ -225,7 +225,7 @@ def test_a_tokenizer_lies_beside_the_weights(tmp_path):
         assert files.tokenizer_beside(path) == folder / "tokenizer.json"
 
 
-def test_rules_may_ask_without_torch():
+def test_checkpoint_files_import_no_torch():
     code = "import sys, blackholes.artifacts.checkpoint_files; print('torch' in sys.modules)"
     where = Path(files.__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=where, capture_output=True, text=True, check=True)

@@ -34,7 +34,7 @@ def test_the_bytes_are_kept(tmp_path, monkeypatch, dtype, piece):
     W[3] = -0.0
     place = checkpoint_files.locate(write_sharded(tmp_path / "model", W))
     calls = []
-    said = checkpoints.write_embedding(
+    summary = checkpoints.write_embedding(
         place, tmp_path / "W.safetensors", {"code_digest": "x"}, progress=lambda *args: calls.append(args)
     )
     found, facts = written(tmp_path / "W.safetensors")
@@ -46,7 +46,7 @@ def test_the_bytes_are_kept(tmp_path, monkeypatch, dtype, piece):
         "tensor": "model.embed_tokens.weight",
         "file": "model-00002-of-00003.safetensors",
     }
-    assert said == f"{place.words()} of model-00002-of-00003.safetensors"
+    assert summary == f"{place.words()} of model-00002-of-00003.safetensors"
     assert reported(calls)
 
 
@@ -67,8 +67,8 @@ def test_rows_that_are_not_finite_are_named(tmp_path, monkeypatch, value):
     place = checkpoint_files.locate(write_sharded(tmp_path / "model", W))
     with pytest.raises(UserError) as caught:
         checkpoints.write_embedding(place, tmp_path / "out" / "W.safetensors")
-    said = f"{place.file}: model.embed_tokens.weight has NaN or infinity in the rows of tokens 7, 40"
-    assert str(caught.value) == said
+    message = f"{place.file}: model.embed_tokens.weight has NaN or infinity in the rows of tokens 7, 40"
+    assert str(caught.value) == message
     assert names(tmp_path / "out") == []
     W[10:30, 1] = value
     place = checkpoint_files.locate(write_sharded(tmp_path / "model", W))
@@ -77,7 +77,7 @@ def test_rows_that_are_not_finite_are_named(tmp_path, monkeypatch, value):
 
 
 @pytest.mark.parametrize("tensors", [{"V": embedding()}, {"W": embedding().double()}, {"W": embedding()[0]}])
-def test_what_is_not_our_embedding(tmp_path, tensors):
+def test_read_embedding_refuses_other_files(tmp_path, tensors):
     write_tensors(tmp_path / "W.safetensors", tensors)
     with pytest.raises(UserError, match=r"W.safetensors: .*BF16 \(V, D\)"):
         checkpoints.read_embedding(tmp_path / "W.safetensors")

@@ -37,7 +37,7 @@ def refusal(overlay):
 # --- what is there
 
 
-def test_nothing_given_is_the_published_scale():
+def test_defaults_are_the_published_scale():
     loaded = config.load({})
     assert loaded == config.Config()
     assert set(loaded.experiments) == {"qwen", "normal", "thimble"}
@@ -90,7 +90,7 @@ def test_the_text_of_a_command_line_is_understood():
     assert (experiment.runs, experiment.learning_rate, experiment.target_offset) == (3, 1e-3, 2)
 
 
-def test_a_run_is_settled_by_its_seed_and_not_by_how_many_there_are():
+def test_a_run_depends_on_its_seed_and_not_on_the_number_of_runs():
     one, two = (config.Experiment(runs=runs, base_seed=7) for runs in (1, 2))
     assert one.run_settings(1) == two.run_settings(1)
     assert one.run_settings(1)["seed"] == 8
@@ -298,7 +298,7 @@ def test_impossible_values_are_refused_in_one_line(overlay, line):
     ],
     ids=str,
 )
-def test_graphs_that_cannot_be_are_refused(graph, line):
+def test_impossible_graphs_are_refused(graph, line):
     assert line in refusal(over_defaults({"adjacency": graph}))
 
 
@@ -334,7 +334,7 @@ def test_each_problem_has_its_line():
     ]
 
 
-def test_what_experiments_inherit_is_said_once():
+def test_inherited_errors_are_reported_once():
     message = refusal({"experiment_defaults": {"model": {"heads": 3}, "runs": 0}})
     assert [line.partition(":")[0] for line in message.splitlines()] == [
         "experiment_defaults.runs",
@@ -354,7 +354,7 @@ JSON = st.recursive(
 
 
 @given(st.sampled_from(list(model_keys(config.Config))), JSON)
-def test_any_value_is_accepted_or_refused_in_words_that_name_its_key(path, value):
+def test_any_value_is_accepted_or_refused_with_its_key(path, value):
     overlay = value
     for part in reversed(path):
         overlay = {part: overlay}

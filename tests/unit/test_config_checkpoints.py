@@ -146,7 +146,7 @@ def test_no_tokenizer():
     ],
     ids=str,
 )
-def test_what_is_refused(keys, line):
+def test_refused_input(keys, line):
     said = refusal(**keys)
     assert said.startswith(f"checkpoints.mine.{line}"), said
 
@@ -166,7 +166,7 @@ def test_names_are_folders(name):
 
 
 @pytest.mark.parametrize("value", [None, 3, [1], "auto"])
-def test_what_is_no_mapping(value):
+def test_values_that_are_not_mappings(value):
     with pytest.raises(UserError, match=r"^checkpoints: .*expected a mapping of checkpoints"):
         config.load({"checkpoints": value})
     with pytest.raises(UserError, match=r"^checkpoints\.mine: .*expected a mapping"):

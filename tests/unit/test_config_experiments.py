@@ -61,7 +61,7 @@ def test_init_is_a_word_or_a_mapping_and_dumped_as_the_mapping(init, dumped):
 @pytest.mark.parametrize("precision", ["bf16", "mixed", "fp32"])
 @pytest.mark.parametrize("optimizer", [{}, {"optimizer": "sgd"}, {"optimizer": "sgd", "momentum": 0.9}], ids=str)
 @pytest.mark.parametrize("schedule", ["linear", "constant", "cosine"])
-def test_what_can_be_combined(precision, optimizer, schedule):
+def test_allowed_combinations(precision, optimizer, schedule):
     experiment = load({"precision": precision, "schedule": schedule, **optimizer})
     assert (experiment.precision, experiment.schedule) == (precision, schedule)
     assert experiment.momentum == optimizer.get("momentum", 0)
@@ -229,7 +229,7 @@ def test_an_overlay_without_a_mode_keeps_the_mode_of_the_file_below():
     ],
     ids=str,
 )
-def test_what_cannot_be_is_refused_in_one_line(own, line):
+def test_impossible_settings_are_refused_in_one_line(own, line):
     message = refusal(own)
     assert "\n" not in message
     assert message.startswith(f"experiments.x.{line}")
@@ -247,14 +247,14 @@ def test_what_cannot_be_is_refused_in_one_line(own, line):
     ],
     ids=str,
 )
-def test_what_cannot_be_combined_with_the_inherited_is_refused(own, inherited, line):
+def test_conflicts_with_inherited_settings_are_refused(own, inherited, line):
     message = refusal(own, inherited)
     assert "\n" not in message
     assert message.startswith(f"experiments.x.{line}")
 
 
 @pytest.mark.parametrize("own", [{}, {"optimizer": "sgd"}])
-def test_defaults_that_cannot_be_are_refused_where_they_stand(own):
+def test_impossible_defaults_are_refused_with_their_key(own):
     message = refusal(own, {"init": {"sigma": 1e-5}, "momentum": 0.5})
     assert "experiment_defaults.init.sigma: 1e-05 is not allowed" in message
     assert "experiments.x.init" not in message
@@ -271,7 +271,7 @@ def test_defaults_that_cannot_be_are_refused_where_they_stand(own):
         ("checkpoint_seconds", "often", "number above 0 up to 86400"),
     ],
 )
-def test_how_to_train_is_refused_in_one_line(key, value, allowed):
+def test_bad_training_settings_are_refused_in_one_line(key, value, allowed):
     with pytest.raises(UserError) as caught:
         config.load({"training": {key: value}})
     shown = "true" if value is True else repr(value)
@@ -289,7 +289,7 @@ def corpora(common, **experiments):
     return {name: it.corpus for name, it in config.load(given).experiments.items()}
 
 
-def test_an_experiments_corpus_is_laid_over_the_common_one():
+def test_an_experiments_corpus_is_merged_into_the_common_one():
     found = corpora(
         {"source": "file", "path": "x/Book.txt", "encoding": "cp1252"}, a={}, b=BPE | {"training_part": 0.5}
     )
@@ -298,7 +298,7 @@ def test_an_experiments_corpus_is_laid_over_the_common_one():
     assert (found["b"].name, found["b"].size, found["a"].size) == ("book-bpe2000", 2000, 128)
 
 
-def test_what_another_source_has_no_use_for_is_not_inherited():
+def test_settings_of_another_source_are_not_inherited():
     common = {"source": "url", "url": "https://example.org/a.txt", "sha256": "0" * 64, "encoding": "cp1252"}
     found = corpora(common, a={"source": "file", "path": "b.txt"}, b={"source": "builtin"}, c={})
     assert (found["a"].url, found["a"].sha256, found["a"].path, found["a"].name) == (None, None, "b.txt", "b")

@@ -31,20 +31,20 @@ def refusal(**keys):
         ([{"from": "1e-1", "to": "1", "num": "1"}, "within"], {"0.1": 0.1, "within": "within"}),
     ],
 )
-def test_what_a_sigma_may_be(sigma, expected):
+def test_allowed_sigmas(sigma, expected):
     found = Snowball(sigma=sigma).sigmas()
     assert found == expected
     assert all(re.fullmatch(r"within|global|[\d.e+-]+", label) for label in found)  # as the rules take them
 
 
-def test_a_label_is_its_number():
+def test_labels_are_numbers():
     sigmas = Snowball(sigma={"from": 1.23456789e-9, "to": 0.98765, "num": 40}).sigmas()
     assert len(sigmas) == 40
     assert all(float(label) == value for label, value in sigmas.items())
     assert list(sigmas.values()) == sorted(sigmas.values())
 
 
-def test_a_sigma_more_changes_nothing_of_the_others():
+def test_adding_a_sigma_leaves_the_others_unchanged():
     few, more = Snowball(sigma=[0.1, "within"]), Snowball(sigma=[0.1, 0.01, "within"])
     assert few.settings() == more.settings()
     assert few.sigmas().items() < more.sigmas().items()
@@ -57,7 +57,7 @@ def test_the_defaults_are_a_sweep_with_both_words_around_the_default_checkpoint(
     assert {"within", "global"} < set(loaded.snowballs["trained"].sigmas())
 
 
-def test_what_is_loaded_loads_again():
+def test_a_loaded_configuration_loads_again():
     loaded = config.load({"snowballs": {"mine": {"sigma": [{"from": 1, "to": 2, "num": 2}, "within"]}}})
     assert config.load(loaded.model_dump(mode="json")).snowballs == loaded.snowballs
 
@@ -66,7 +66,7 @@ def test_what_is_loaded_loads_again():
     ("sigma", "label"),
     [(["within", 3, "global"], "global"), (["within", 3, 7, 5], "7"), ("within", "within"), ([0, "within"], "0")],
 )
-def test_whose_elements_are_shown(sigma, label):
+def test_the_sigma_whose_elements_are_shown(sigma, label):
     assert Snowball(sigma=sigma).shown() == label
 
 
@@ -118,7 +118,7 @@ def test_other_keys(keys, line):
     assert refusal(**keys).startswith(line)
 
 
-def test_leaving_out():
+def test_entries_can_be_left_out():
     assert config.load({"snowballs": {"trained": False}}).snowballs == {}
     assert config.load({"checkpoints": {"trained": False}, "snowballs": {"trained": False}}).checkpoints == {}
     with pytest.raises(UserError, match=r"`snowballs: \{trained: false\}` leaves it out$"):

@@ -137,7 +137,7 @@ def test_encoding_is_the_code_point_and_back(text):
     assert corpus.decode(ids) == text
 
 
-def test_large_vocabularies_take_two_bytes():
+def test_token_ids_of_large_vocabularies_are_uint16():
     assert corpus.encode("aé", 256).dtype == np.uint8
     ids = corpus.encode("aé€", 65536)
     assert ids.dtype == np.uint16
@@ -165,7 +165,7 @@ def test_every_token_has_a_printable_name_of_its_own():
     assert "".join(names[33:127]) == "".join(map(chr, range(33, 127)))
 
 
-def test_what_is_written(tmp_path, outputs):
+def test_written_files(tmp_path, outputs):
     chosen = from_file(tmp_path / "My Text.txt", BODY.encode())
     said = corpus.write(chosen, *outputs, {"config_digest": "abc"})
     assert f"My Text.txt: {len(KEPT)} tokens, {len(set(KEPT))} live, {128 - len(set(KEPT))} dead; 3 characters" in said
@@ -361,7 +361,7 @@ def test_a_text_by_address(outputs):
 
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 503])
-def test_a_busy_server_is_asked_again(status):
+def test_a_busy_server_is_retried(status):
     def answer(handler, attempt):
         respond(handler, BODY.encode(), status if attempt < 3 else 200)
 
@@ -370,7 +370,7 @@ def test_a_busy_server_is_asked_again(status):
     assert len(attempts) == 3
 
 
-def test_pauses_grow_and_none_follows_the_last_try(monkeypatch):
+def test_pauses_grow_and_the_last_try_has_none(monkeypatch):
     slept = []
     monkeypatch.setattr(corpus.time, "sleep", slept.append)
     with server(lambda handler, _: respond(handler, b"no", 503)) as (url, attempts):
@@ -440,7 +440,7 @@ def drip(handler, _):
     ],
     ids=["404", "403", "500", "cut short", "not HTTP", "closed", "hangs", "drips", "page", "huge", "empty", "latin-1"],
 )
-def test_what_can_go_wrong_at_an_address(outputs, patience, answer, tries, words):
+def test_download_errors(outputs, patience, answer, tries, words):
     if answer in (hang, drip):
         patience(0.3)
     with server(answer) as (url, attempts):
@@ -456,7 +456,7 @@ def test_checksum_of_a_download(outputs):
     assert f"{url}: corpus.sha256: expected {'0' * 64}, got {hashlib.sha256(BODY.encode()).hexdigest()}" in message
 
 
-def test_nobody_listens(outputs):
+def test_connection_refused(outputs):
     with server(hang) as (url, _):
         pass
     message = refused(settings(source="url", url=url), outputs)

@@ -12,7 +12,7 @@ import torch
 from blackholes.artifacts.files import atomic, write_table, write_text
 from blackholes.artifacts.tensors import TensorWriter, write_tensors
 from blackholes.errors import UserError
-from blackholes.lattice import displacements as lattice
+from blackholes.lattice import displacements
 from blackholes.runs import distances, statistics, summary
 from helpers import ADJACENCY, names, random_history, run_statistics, write_history
 
@@ -96,11 +96,11 @@ def test_a_disk_that_fills_in_mid_write(small_disk):
 
     with pytest.raises(UserError) as caught:
         write()
-    assert one_line(caught) == f"{target}: No space left on device after 0.5 MB; nothing of it is kept"
+    assert one_line(caught) == f"{target}: No space left on device after 0.5 MB; the partial file is deleted"
     assert names(small_disk) == ["ballast"]
 
 
-def test_what_was_there_before_survives(small_disk):
+def test_the_old_file_survives(small_disk):
     target = small_disk / "a.csv"
     write_table(target, ["x"], [[1]])
     fill(small_disk, leave=64 << 10)
@@ -124,11 +124,11 @@ def test_every_writer(tmp_path, write):
     lead_to_dev_full(path)
     with pytest.raises(UserError) as caught:
         write(path)
-    assert one_line(caught) == f"{path}: No space left on device after 0.0 MB; nothing of it is kept"
+    assert one_line(caught) == f"{path}: No space left on device after 0.0 MB; the partial file is deleted"
     assert names(tmp_path) == []
     with file_limit(4096), pytest.raises(UserError) as caught:
         write(path)
-    assert one_line(caught) == f"{path}: File too large after 0.0 MB; nothing of it is kept"
+    assert one_line(caught) == f"{path}: File too large after 0.0 MB; the partial file is deleted"
     assert names(tmp_path) == []
     write(path)
     assert names(tmp_path) == ["a"]
@@ -148,7 +148,7 @@ def run(tmp_path):
 
 ANALYSES = {
     "chebyshev": lambda history, matrices, out: distances.write_chebyshev(history, out / "x", budget_gb=1e-9),
-    "lattice": lambda history, matrices, out: lattice.write(history, motion_in(out)),
+    "lattice": lambda history, matrices, out: displacements.write(history, motion_in(out)),
 }
 for _file in statistics.Outputs.__annotations__:
     ANALYSES[_file] = lambda history, matrices, out, file=_file: statistics.write(
@@ -163,13 +163,13 @@ def statistics_in(out, x):
 
 
 def motion_in(out):
-    """The files of the lattice, the large one named x."""
-    names = lattice.Outputs.__annotations__
-    return lattice.Outputs(*(str(out / ("x" if name == "displacements" else name)) for name in names))
+    """Output files of row E, the large one named x."""
+    names = displacements.Outputs.__annotations__
+    return displacements.Outputs(*(str(out / ("x" if name == "displacements" else name)) for name in names))
 
 
 @pytest.mark.parametrize("analysis", ANALYSES)
-def test_the_output_is_blamed(tmp_path, run, analysis):
+def test_the_message_names_the_output(tmp_path, run, analysis):
     out = tmp_path / "out"
     out.mkdir()
     lead_to_dev_full(out / "x")

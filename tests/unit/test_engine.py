@@ -73,7 +73,7 @@ def both(settings, token_ids=NOISE):
 @pytest.mark.parametrize("clip", [1e-3, 1e3])
 @pytest.mark.parametrize("offset", [1, 2])
 @pytest.mark.parametrize("init", ["qwen", "normal"])
-def test_a_step_in_float32_is_the_trainers(init, offset, clip):
+def test_a_step_in_float32_equals_the_trainers(init, offset, clip):
     """Adam's first step is rate · g / (|g| + ε), g clipped: where |g| is all rounding error, so is the step's sign.
 
     Compared are the elements whose exact gradient is above 1e-3 of its tensor's RMS and above 1e-6 of the whole
@@ -104,7 +104,7 @@ def test_a_step_in_float32_is_the_trainers(init, offset, clip):
     assert checked > 0.95 * whole
 
 
-def test_forty_steps_in_float32_are_the_trainers():
+def test_forty_steps_in_float32_equal_the_trainers():
     """On 188 windows, so that the second pass begins in the middle of step 24's batch."""
     settings = small(precision="fp32", init="normal", steps=40, batch_size=8, learning_rate=3e-3)
     ours, theirs, log = both(settings, NOISE[:200])
@@ -119,7 +119,7 @@ def test_forty_steps_in_float32_are_the_trainers():
 
 
 @pytest.mark.parametrize(("init", "equal"), [("qwen", 0.999), ("normal", 0.99)])
-def test_a_step_in_bfloat16_is_the_trainers(init, equal):
+def test_a_step_in_bfloat16_equals_the_trainers(init, equal):
     """At the real shape, most elements are the Trainer's to the bit, and 99.5 % within one ULP.
 
     The keys' biases are left out: their true gradient is 0, and its rounding error picks the direction of the step.
@@ -177,7 +177,7 @@ def test_passes_and_seeds_differ():
     ("offset", "expected"),
     [(1, [[1, 2, 3], [5, 6, 7]]), (2, [[2, 3, -1], [6, 7, -1]])],
 )
-def test_targets_are_so_many_tokens_later(offset, expected):
+def test_targets_are_tokens_at_the_offset(offset, expected):
     tokens, targets = windows.split_targets(torch.arange(8).view(2, 4), offset)
     assert tokens.tolist() == [[0, 1, 2], [4, 5, 6]]
     assert targets.tolist() == expected
@@ -222,7 +222,7 @@ def test_clip_in_float32_is_torchs_to_the_bit(limit):
         assert ours.equal(theirs.grad)
 
 
-def test_clip_lets_what_is_not_finite_through():
+def test_clip_passes_non_finite_values():
     for value in (torch.nan, torch.inf):
         assert not np.isfinite(optimizer.clip(torch.tensor([1.0, value]), 1.0))
 
@@ -296,7 +296,7 @@ def files(folder) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("precision", cpu.DTYPES)
 @pytest.mark.parametrize("steps", [1, 33, 300])
-def test_what_a_run_writes(tmp_path, precision, steps):
+def test_files_of_a_run(tmp_path, precision, steps):
     folder = tmp_path / "run_001"
     settings = write(folder, steps=steps, precision=precision)
     assert sorted(files(folder)) == [
@@ -337,7 +337,7 @@ def test_the_same_settings_write_the_same_bytes(tmp_path):
     assert {name for name in one if one[name] == other[name]} == {"model/config.json"}
 
 
-def test_a_run_before_it_changes_no_byte(tmp_path):
+def test_bytes_do_not_depend_on_the_run_before(tmp_path):
     write(tmp_path / "alone")
     torch.manual_seed(99)
     states(NOISE, small(seed=7, precision="fp32"), threads=2)
@@ -419,7 +419,7 @@ def test_a_state_of_other_seeds_is_refused(tmp_path):
     assert files(tmp_path / "run") == files(tmp_path / "undisturbed")
 
 
-def test_what_is_left_of_a_divergence_goes_when_training_succeeds(tmp_path):
+def test_files_of_a_divergence_are_deleted_after_success(tmp_path):
     folder = tmp_path / "run_001"
     with pytest.raises(UserError, match="diverged"):
         write(folder, learning_rate=1e30, steps=300)

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from blackholes.errors import UserError
-from blackholes.figures import data, style
+from blackholes.figures import curves, data, style
 from blackholes.training.vocabulary import character
 from matplotlib.text import Text
 from safetensors.numpy import save_file
@@ -131,7 +131,7 @@ def draw(module: str, made: SimpleNamespace, **more):
     inputs = SimpleNamespace(**vars(made))
     if module == "hole_members":
         inputs.counts = inputs.counts[:1]
-    return importlib.import_module(f"blackholes.figures.{module}").from_files(inputs, options)
+    return importlib.import_module(f"blackholes.figures.runs.{module}").from_files(inputs, options)
 
 
 CASES = {  # steps, runs of each experiment
@@ -217,7 +217,7 @@ def test_thinning_keeps_what_a_column_shows(log):
     values = rng.normal(size=5_000)
     values[1_000:1_500] = np.nan
     values[2_000:3_000] = 4.0
-    index = style.thin(steps, values, log=log, pixels=100)
+    index = curves.thin(steps, values, log=log, pixels=100)
     kept = values[index]
     assert len(index) < 600
     assert {0, 999, 1_500, 4_999} <= set(index)
@@ -233,14 +233,14 @@ def test_thinning_keeps_what_a_column_shows(log):
 
 def test_thinning_a_step_function_keeps_its_changes():
     values = np.repeat([1, 2, 5, 1], [10, 1, 200, 39])
-    index = style.thin(np.arange(250), values)
+    index = curves.thin(np.arange(250), values)
     held = values[index][np.searchsorted(index, np.arange(250), side="right") - 1]
     assert np.array_equal(held, values)
     assert len(index) < 12
 
 
 def test_mean_leaves_out_runs_without_a_value():
-    mean, deviation = style.mean_and_deviation(np.array([[1, np.nan, np.nan], [3, 2, np.nan]]))
+    mean, deviation = curves.mean_and_deviation(np.array([[1, np.nan, np.nan], [3, 2, np.nan]]))
     assert np.array_equal(mean, [2, 2, np.nan], equal_nan=True)
     assert np.allclose(deviation, [np.sqrt(2), 0, 0])
 
@@ -249,7 +249,7 @@ def test_smoothing_is_the_mean_of_the_neighbourhood():
     steps = np.arange(1, 200)
     values = np.random.default_rng(0).random((2, 199))
     expected = [values[:, (steps >= t / 1.1) & (steps <= 1.1 * t)].mean(1) for t in steps]
-    assert np.allclose(style.smoothed(steps, values), np.transpose(expected))
+    assert np.allclose(curves.smoothed(steps, values), np.transpose(expected))
 
 
 def test_distribution_adds_up():
@@ -285,7 +285,7 @@ def test_colours_are_distinct():
 
 
 def test_figures_import_no_torch():
-    names = ", ".join(f"blackholes.figures.{module}" for module in MODULES)
+    names = ", ".join(f"blackholes.figures.runs.{module}" for module in MODULES)
     check = f"import sys; import {names}; sys.exit('torch' in sys.modules or 'matplotlib.pyplot' in sys.modules)"
     subprocess.run([sys.executable, "-c", check], check=True, cwd=FIGURES.parents[1])
 

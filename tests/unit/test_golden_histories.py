@@ -101,7 +101,7 @@ def test_training_has_the_recorded_bytes(name):
     assert digests(*train(**CASES[name])) == known[machine()][name]
 
 
-def test_the_trainings_are_worth_recording():
+def test_recorded_trainings_clip_learn_and_leave_dead_tokens():
     """They clip some gradients and not others, learn, and leave most tokens dead."""
     history, losses, norms = train(precision="fp32")
     assert 5 < (norms > SETTINGS["clip"]).sum() < 45

@@ -121,7 +121,7 @@ def test_loss_and_every_gradient_in_float32(shape, batch, spread, offset):
 
 
 @pytest.mark.parametrize(("shape", "batch", "spread"), CASES[:-1])
-def test_models_at_once_are_each_as_if_alone(shape, batch, spread):
+def test_models_trained_together_equal_models_trained_alone(shape, batch, spread):
     models = [make_weights(shape, spread, seed=seed) for seed in range(3)]
     pairs = [split_targets(make_chunk(shape, batch, seed), 1) for seed in range(3)]
     for tokens, targets in pairs[1:]:  # the models' losses are means over different numbers of positions
@@ -256,7 +256,7 @@ def test_processors_without_bfloat16_products(shape, batch, spread, monkeypatch)
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
-def test_what_is_not_finite_shows_in_the_loss(dtype, value):
+def test_non_finite_weights_show_in_the_loss(dtype, value):
     pair = split_targets(make_chunk(SMALL, 2), 1)
     for name in model.shapes(SMALL):
         weights = make_weights(SMALL)

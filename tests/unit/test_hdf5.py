@@ -68,7 +68,7 @@ def test_the_same_bytes_whatever_the_pieces(tmp_path, history):
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["a.h5", "b.h5"]
 
 
-def test_a_killed_writer_is_gone_on_with(tmp_path, history):
+def test_a_killed_writer_is_resumed(tmp_path, history):
     """As training does: what was flushed is kept, what came after is written again."""
     whole = write(tmp_path / "whole.h5", history).read_bytes()
     layout, arrays = {"W": (torch.bfloat16, (S, V, D))}, {"dead_mask": np.arange(V) % 3 == 0}
@@ -123,7 +123,7 @@ def train(folder, corpus, name="embedding_evolution.h5", killed_at=None, said=No
     return run
 
 
-def test_training_goes_on_after_a_kill(tmp_path):
+def test_training_resumes_after_a_kill(tmp_path):
     """The bytes of an undisturbed run, whose history is that of a safetensors file; and which tokens are dead."""
     ids = np.random.default_rng(0).integers(0, 200, 500).astype(np.uint16)
     counts = np.bincount(ids, minlength=300)
@@ -145,7 +145,7 @@ def test_training_goes_on_after_a_kill(tmp_path):
         assert one.metadata["seed"] == "43"
 
 
-def test_a_large_history_says_what_it_takes_and_is_refused_where_it_is_not_there(tmp_path, monkeypatch):
+def test_a_large_history_is_logged_and_refused_without_disk_space(tmp_path, monkeypatch):
     ids = np.arange(300).astype(np.uint16)
     corpus = str(tmp_path / "tokens.safetensors")
     write_tensors(corpus, {"token_ids": ids, "token_counts": np.ones(300, np.int64), "dead_mask": np.zeros(300, bool)})
@@ -198,7 +198,7 @@ def test_a_truncated_file(tmp_path, history):
             pass
 
 
-def test_what_is_refused(tmp_path, history):
+def test_refused_input(tmp_path, history):
     bits = history.view(torch.uint16).numpy()
 
     def refused(why, **datasets):

@@ -1,4 +1,4 @@
-"""Checkpoints from the hub: which files are asked for, at which revision, and what is said when they do not come."""
+"""Checkpoints from the hub: which files are requested at which revision, and the messages of failed downloads."""
 
 import pytest
 import torch
@@ -71,7 +71,7 @@ def test_a_single_file(tmp_path, cache, monkeypatch):
     assert checkpoint_files.locate(file).tensor == "wte.weight"
 
 
-def test_what_is_in_the_cache_needs_no_hub(served, monkeypatch):
+def test_cached_files_need_no_network(served, monkeypatch):
     _, asked = served
     first = hub.fetch_weights(MODEL, COMMIT)
     asked.clear()
@@ -88,21 +88,21 @@ def test_the_tokenizer(served, tmp_path):
 def test_no_tokenizer(served, tmp_path):
     folder, _ = served
     (folder / "tokenizer.json").unlink()
-    said = refusal(MODEL, COMMIT, str(tmp_path / "out" / "tokenizer.json"), fetch=hub.fetch_tokenizer)
-    assert said == f"{MODEL} at {COMMIT}: no tokenizer.json; with `tokenizer: null`, tokens have no text"
+    message = refusal(MODEL, COMMIT, str(tmp_path / "out" / "tokenizer.json"), fetch=hub.fetch_tokenizer)
+    assert message == f"{MODEL} at {COMMIT}: no tokenizer.json; set `tokenizer: null` to go without token texts"
     assert names(tmp_path / "out") == []
 
 
 def test_no_such_tensor(served):
-    said = refusal(MODEL, COMMIT, "wte.weight")
-    assert said == f"{MODEL} at {COMMIT}: no tensor 'wte.weight'; set tensor to one of {NAME}"
+    message = refusal(MODEL, COMMIT, "wte.weight")
+    assert message == f"{MODEL} at {COMMIT}: no tensor 'wte.weight'; set tensor to one of {NAME}"
 
 
 def test_no_usual_name(served):
     folder, _ = served
     write_sharded(folder, E, name="strange")
     listed = ", ".join([f"model.layers.{k}.mlp.weight" for k in (0, 1)] + ["strange", "model.layers.2.mlp.weight"])
-    assert refusal(MODEL, COMMIT) == f"{MODEL} at {COMMIT}: no tensor of a usual name; set tensor to one of {listed}"
+    assert refusal(MODEL, COMMIT) == f"{MODEL} at {COMMIT}: no tensor with a usual name; set tensor to one of {listed}"
 
 
 def test_no_such_repository_revision_or_file(served):
@@ -111,14 +111,14 @@ def test_no_such_repository_revision_or_file(served):
     assert "cannot be fetched: RepositoryNotFoundError" in refusal("nobody/model", COMMIT)
     assert "cannot be fetched: RevisionNotFoundError" in refusal(MODEL, "v2")
     (folder / SHARD).unlink()
-    said = refusal(MODEL, COMMIT)
+    message = refusal(MODEL, COMMIT)
     words = "expected model.safetensors or model.safetensors.index.json"
-    assert said == f"{MODEL} at {COMMIT}: it has no {SHARD}; {words}"
+    assert message == f"{MODEL} at {COMMIT}: it has no {SHARD}; {words}"
     (folder / checkpoint_files.INDEX).unlink()
     assert "it has no model.safetensors; expected" in refusal(MODEL, "v1")
 
 
-def test_an_index_that_is_none(served):
+def test_bad_index(served):
     folder, _ = served
     (folder / checkpoint_files.INDEX).write_text("{}")
     assert refusal(MODEL, COMMIT).endswith("not a sharded index; expected JSON with a weight_map from tensors to files")
@@ -131,8 +131,8 @@ def test_without_a_network(cache, monkeypatch, offline):
     use(monkeypatch, address)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
     monkeypatch.setattr(_http.time, "sleep", lambda seconds: None)  # between attempts
-    said = refusal(MODEL, COMMIT)
+    message = refusal(MODEL, COMMIT)
     start = f"{MODEL} at {COMMIT}: model.safetensors.index.json: the hub cannot be reached ("
-    assert said.startswith(start)
-    assert said.endswith(") and it is not in the cache")
-    assert len(said) < 400
+    assert message.startswith(start)
+    assert message.endswith(") and the file is not in the cache")
+    assert len(message) < 400

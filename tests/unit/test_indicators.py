@@ -40,7 +40,7 @@ def slowly(W, reference, centroid, component):
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
-def test_as_written_out(dtype):
+def test_against_a_written_out_loop(dtype):
     W, reference = matrix(dtype=dtype), torch.arange(8)
     centroid, component = W[:3].float().mean(0), torch.linspace(-1, 2, W.shape[1])
     found = indicators.under_training(W, reference, centroid, component)
@@ -51,7 +51,7 @@ def test_as_written_out(dtype):
     assert found["centroid_distance"][0] < 1e-6
 
 
-def test_equal_vectors_have_equal_indicators_and_blocks_do_not_show(monkeypatch):
+def test_equal_vectors_have_equal_indicators_for_any_block_size(monkeypatch):
     W = matrix(V=501, D=33)
     W[100::50] = W[3]
     arguments = torch.arange(8), W[0].float(), torch.ones(33)
@@ -78,7 +78,7 @@ def test_equal_vectors_have_equal_indicators_and_blocks_do_not_show(monkeypatch)
         pytest.param(torch.tensor([[1e38, 0, 0, 0], [-1e38, 1, 0, 0], [0, 0, 1e-40, 0]]), id="huge and tiny"),
     ],
 )
-def test_where_nothing_is_left_the_cosine_is_0(W):
+def test_the_cosine_of_a_zero_vector_is_0(W):
     found = indicators.under_training(W, torch.tensor([0]), W[0], COMPONENT)
     assert all(torch.isfinite(values).all() for values in found.values())
     assert (found["cosine_unused"].abs() <= 1).all()

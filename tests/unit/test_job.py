@@ -80,7 +80,7 @@ def test_names_of_jobs(tmp_path, wildcards, name):
         assert job.name == name
 
 
-def test_what_is_said_is_in_the_terminal_and_the_log(tmp_path, capsys):
+def test_log_lines_go_to_terminal_and_file(tmp_path, capsys):
     with open_job(fake(tmp_path)) as job:
         job.say("51 dead tokens: “é”")
     assert capsys.readouterr().err == "train_run: 51 dead tokens: “é”\n"
@@ -245,7 +245,7 @@ def test_graphs_of_unstored_distances(tmp_path):
         assert (file.metadata["code_digest"], file.metadata["device"][:3]) == ("c0de", "cpu")
 
 
-def test_a_script_on_a_text_that_calls_itself_a_history(tmp_path):
+def test_a_script_refuses_a_text_file_as_history(tmp_path):
     history = tmp_path / "embedding_evolution.safetensors"
     history.write_text("this is no tensor file, whatever its name says")
     snakemake = fake(

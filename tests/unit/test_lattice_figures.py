@@ -47,7 +47,7 @@ def made(folder, steps=400, tokens=50, groups=("dead", "live"), still=False, inf
 
 
 def draw(module, files):
-    return importlib.import_module(f"blackholes.figures.{module}").from_files(files, {"lattice": "qwen"})
+    return importlib.import_module(f"blackholes.figures.lattice.{module}").from_files(files, {"lattice": "qwen"})
 
 
 CASES = {
@@ -106,7 +106,7 @@ def test_columns_of_the_raster():
     assert np.array_equal(lattice_raster.columns(moves[:1])[1], moves[:1].T)
 
 
-def test_a_running_median_does_not_follow_a_leap():
+def test_a_running_median_ignores_a_single_jump():
     steps = np.arange(1, 201)
     values = np.where(steps == 100, 1e30, 200.0 - steps)
     found = lattice_data.running_median(steps, values)

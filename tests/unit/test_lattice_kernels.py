@@ -287,7 +287,7 @@ def test_fractions_are_rounded_half_to_even():
         assert stored.flatten().tolist() == [0, -2, -2, *(round(x) for x in delta[3:].tolist())]
 
 
-def test_what_a_type_does_not_hold():
+def test_values_beyond_a_type():
     snapshots = torch.tensor([[1.0, 1.0, 1.0, 0.0, 1.0], [3.0, -1.0, 2.0, 1.0, 0.0]], dtype=torch.bfloat16)[:, None]
     for context in (backends.torch_only(), threads(1)):
         stored = torch.empty((1, 1, 5), dtype=torch.int8)
@@ -297,7 +297,7 @@ def test_what_a_type_does_not_hold():
         assert found.extremes[0, :4].tolist() == [-256, 2.0**126, -256, 256]
 
 
-def test_what_counts_as_beyond_an_exact_integer():
+def test_limits_of_exact_integers():
     """From 0, whose ULP is 2**-126, to the limits, and to the bfloat16 values on either side of them."""
     sizes = [2.0**24 * (1 - 2**-8), 2.0**24, 2.0**24 * (1 + 2**-7), 2.0**63 * (1 - 2**-8), 2.0**63]
     for sign in (1, -1):

@@ -40,7 +40,7 @@ def left(folder):
     return [path.name for path in (folder / "locks").iterdir()]
 
 
-def test_the_dead_leave_no_lock(folder):
+def test_locks_of_dead_processes_are_deleted(folder):
     assert locks.hold(folder) == ["0.output.lock"]
     assert left(folder) == []
 
@@ -52,7 +52,7 @@ def test_a_killed_process_is_dead(tmp_path):
     assert locks.hold(tmp_path) == ["0.output.lock"]
 
 
-def test_the_locks_of_the_living_stay(folder):
+def test_locks_of_living_processes_are_kept(folder):
     with user(folder):
         lock_again = folder / "locks" / "1.output.lock"
         lock_again.write_text("results/other\n")
@@ -60,13 +60,13 @@ def test_the_locks_of_the_living_stay(folder):
         assert left(folder) == ["1.output.lock"]
 
 
-def test_two_may_use_a_folder_at_a_time(tmp_path):
+def test_two_users_of_a_folder(tmp_path):
     with user(tmp_path), user(tmp_path):
         lock(tmp_path)
         assert locks.hold(tmp_path) == []
 
 
-def test_the_second_of_two_still_holds_the_folder_when_the_first_is_gone(tmp_path):
+def test_the_folder_stays_in_use_until_its_last_user_ends(tmp_path):
     first, second = user(tmp_path), user(tmp_path)
     with second:
         with first:
@@ -82,13 +82,13 @@ def test_a_lock_older_than_the_first_use_stays(tmp_path):
     assert left(tmp_path) == ["0.output.lock"]
 
 
-def test_once_used_from_another_host_nothing_is_removed(folder):
+def test_no_lock_is_deleted_if_another_host_used_the_folder(folder):
     with open(folder / "in_use", "a") as file:
         file.write("another-host\n")
     assert locks.hold(folder) == []
     assert left(folder) == ["0.output.lock"]
 
 
-def test_a_folder_that_cannot_be_made_is_none_of_our_business(tmp_path):
+def test_a_folder_that_cannot_be_created_is_ignored(tmp_path):
     (tmp_path / "file").touch()
     assert locks.hold(tmp_path / "file" / "folder") == []

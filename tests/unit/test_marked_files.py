@@ -27,7 +27,7 @@ def interrupted(path, count, mark="a"):
     assert not writer.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
 
 
-def test_a_marked_file_stays_on_error_and_is_gone_on_with(tmp_path):
+def test_a_partial_file_is_kept_on_error_and_resumed(tmp_path):
     path = tmp_path / "history.safetensors"
     interrupted(path, 4)
     assert names(tmp_path) == [".history.safetensors.a.part"]
@@ -45,7 +45,7 @@ def test_a_marked_file_stays_on_error_and_is_gone_on_with(tmp_path):
 
 
 @pytest.mark.parametrize("changes", [{"metadata": {"seed": "2"}}, {"mark": "b"}])
-def test_another_file_is_not_gone_on_with(tmp_path, changes):
+def test_another_file_is_not_resumed(tmp_path, changes):
     path = tmp_path / "history.safetensors"
     interrupted(path, 4)
     with marked(path, **changes) as writer:
@@ -68,7 +68,7 @@ def test_two_writers_of_one_marked_file_end_with_it(tmp_path):
     assert names(tmp_path) == ["history.safetensors"]
 
 
-def test_a_marked_file_that_was_taken_away_gets_no_final_name(tmp_path):
+def test_a_deleted_partial_file_is_not_renamed(tmp_path):
     path = tmp_path / "history.safetensors"
     old = marked(path).__enter__()
     old.append("embedding_history", rows(0, 6))

@@ -20,7 +20,7 @@ SMALL = {"vocabulary_size": 20, "context": 12, "width": 16, "layers": 3, "heads"
 
 
 @pytest.mark.parametrize("shape", [REAL, SMALL])
-def test_names_order_and_shapes_are_theirs(shape):
+def test_names_order_and_shapes_as_in_transformers(shape):
     theirs = {name: tuple(weight.shape) for name, weight in reference.empty_model(shape).named_parameters()}
     assert list(model.shapes(shape).items()) == list(theirs.items())
 
@@ -29,7 +29,7 @@ def test_the_default_model_has_116_480_parameters():
     assert sum(math.prod(shape) for shape in model.shapes(REAL).values()) == 116_480
 
 
-def test_what_decays_is_what_the_trainer_decays(tmp_path):
+def test_weight_decay_applies_as_in_the_trainer(tmp_path):
     network = reference.empty_model(SMALL)
     trainer = reference.make_trainer(network, [0], reference.settings(), str(tmp_path), [])
     decayed, rest = trainer.create_optimizer().param_groups

@@ -117,7 +117,7 @@ def test_on_a_tie_the_component_with_the_smallest_label_counts(backend):
         assert found["largest_component_density"].item() == np.float32(density)
 
 
-def test_many_tokens_in_one_place_and_many_apart():
+def test_many_equal_tokens_and_many_distinct_ones():
     """More than a block of each, so that windows, padding and the search through blocks are used."""
     draw = torch.Generator().manual_seed(3)
     tight = 1 + torch.randn(2, 200, 24, generator=draw) * 0.003
@@ -201,6 +201,6 @@ def test_a_vocabulary_whose_matrix_does_not_fit(tmp_path):
         ),
     ],
 )
-def test_what_is_refused(call, message, bad_input):
+def test_refused_input(call, message, bad_input):
     with pytest.raises(UserError, match=message):
         call(random_history())

@@ -31,7 +31,7 @@ def torchs(settings, parameters):
     [(ADAMW, torch.bfloat16), (ADAMW, torch.float32), (SGD, torch.float32), (PLAIN, torch.float32)],
 )
 @pytest.mark.parametrize("kind", [float, torch.tensor])
-def test_it_is_torchs_to_the_bit(settings, dtype, kind):
+def test_the_optimizer_equals_torchs_to_the_bit(settings, dtype, kind):
     ours, theirs = flats(dtype), flats(dtype)
     optimizer, reference = Optimizer(settings, ours, DECAYS), torchs(settings, theirs)
     for step in range(20):
@@ -49,7 +49,7 @@ def test_it_is_torchs_to_the_bit(settings, dtype, kind):
 
 @pytest.mark.parametrize("settings", [SGD, PLAIN], ids=["momentum", "sgd"])
 @pytest.mark.parametrize("kind", [float, torch.tensor])
-def test_sgd_in_bfloat16_is_that_in_float32_with_every_state_rounded_once(settings, kind):
+def test_sgd_in_bfloat16_equals_float32_with_each_state_rounded_once(settings, kind):
     """Step by step from the same state: to the bit, but where float32's own rounding decides (never two cells)."""
     ours, equal, moved = flats(torch.bfloat16), [], []
     optimizer = Optimizer(settings, ours, DECAYS)
@@ -71,7 +71,7 @@ def test_sgd_in_bfloat16_is_that_in_float32_with_every_state_rounded_once(settin
 
 
 @pytest.mark.parametrize("settings", [ADAMW, SGD, PLAIN], ids=["adamw", "momentum", "sgd"])
-def test_its_first_step_is_the_formula(settings):
+def test_first_step_by_the_formula(settings):
     (p, q), (before, _) = flats(torch.float32), flats(torch.float32)
     gradient = flats(torch.float32, seed=1)
     p.grad, q.grad = gradient

@@ -20,12 +20,12 @@ AUTO = {"lat": None, "lon": None, "r": None}
 
 
 def write(folder, W, box=AUTO, basis=BASIS, disk_budget_gb=10.0):
-    """(sphere, centroid, the metadata of both, what was said)."""
+    """(sphere, centroid, the metadata of both, the summary)."""
     folder.mkdir(exist_ok=True)
     paths = {name: str(folder / name) for name in ("W.safetensors", "holes.csv", "census.json", "sphere", "centroid")}
     write_tensors(paths["W.safetensors"], {"W": W})
     census.write(paths["W.safetensors"], paths["holes.csv"], paths["census.json"])
-    said = overdensity.write(
+    summary = overdensity.write(
         *(paths[name] for name in ("W.safetensors", "holes.csv", "sphere", "centroid")),
         {"basis": basis, "box": box, "disk_budget_gb": disk_budget_gb},
         {"code_digest": "x"},
@@ -35,24 +35,24 @@ def write(folder, W, box=AUTO, basis=BASIS, disk_budget_gb=10.0):
         with open_tensors(paths[name]) as file:
             found.append({key: file.rows(key) for key in file.keys()})  # noqa: SIM118 - a reader, not a dict
             facts |= file.metadata
-    return *found, facts, said
+    return *found, facts, summary
 
 
-def test_what_was_planted_lies_in_the_box(tmp_path):
+def test_planted_tokens_lie_in_the_box(tmp_path):
     W, members, inside = embedding(V=6000, cloud=300)
-    ball, centre, facts, said = write(tmp_path, W, BOX)
+    ball, centre, facts, summary = write(tmp_path, W, BOX)
     assert ball["in_box"].nonzero().flatten().tolist() == inside
     assert centre["populations"].tolist() == POPULATIONS
     assert centre["n_tokens"] == HOLE_TOKENS == len(centre["token_ids"])
     assert sorted(centre["token_ids"].tolist()) == sorted(token for group in members for token in group)
     assert json.loads(facts["box"]) == BOX
     assert (facts["box_rule"], facts["members"]) == ("as configured", "tokens of the holes in the box")
-    assert said.startswith(
+    assert summary.startswith(
         "2,413 of 6,000 tokens in the box (as configured: lat -15 to 5, lon -10 to 20, r 0.2 to 0.5)"
     )
 
 
-def test_the_spheres_file(tmp_path):
+def test_the_sphere_file(tmp_path):
     W, *_ = embedding(D=30)
     ball, *_, facts, _ = write(tmp_path, W)
     vectors, values = sphere.principal_axes(W)
@@ -75,9 +75,9 @@ def test_the_limits_written_choose_the_same_tokens_again(tmp_path):
 
 def test_a_single_limit(tmp_path):
     W, *_ = embedding()
-    ball, *_, said = write(tmp_path, W, AUTO | {"r": (0.3, 1.0)})
+    ball, *_, summary = write(tmp_path, W, AUTO | {"r": (0.3, 1.0)})
     assert torch.equal(ball["in_box"], (ball["radius"] >= 0.3) & (ball["radius"] <= 1.0))
-    assert "(as configured: r 0.3 to 1)" in said
+    assert "(as configured: r 0.3 to 1)" in summary
 
 
 # --- the automatic box
@@ -92,7 +92,7 @@ def test_the_automatic_box_is_around_the_largest_hole(tmp_path):
     assert 0.9 * target < ball["in_box"].sum() <= target
 
 
-def test_without_a_hole_it_is_around_the_densest_region(tmp_path):
+def test_without_a_hole_the_box_is_around_the_densest_region(tmp_path):
     random = torch.Generator().manual_seed(0)
     W = torch.randn(4000, 8, generator=random)
     W[100:160] = torch.tensor([2.0, 2, 2, 0, 0, 0, 0, 0]) + 0.01 * torch.randn(60, 8, generator=random)
@@ -115,7 +115,7 @@ def test_small_vocabularies(tmp_path, V):
 
 @settings(max_examples=50)
 @given(st.integers(2, 400), st.integers(0, 10_000), st.integers(1, 60), st.floats(1e-6, 1e3))
-def test_automatic_boxes_have_room_for_what_they_hold(V, seed, most, scale):
+def test_automatic_boxes_keep_to_their_limit(V, seed, most, scale):
     random = np.random.default_rng(seed)
     latitude, longitude = random.uniform(-90, 90, V), random.uniform(-180, 180, V)
     radius = scale * random.random(V)
@@ -131,7 +131,7 @@ def test_automatic_boxes_have_room_for_what_they_hold(V, seed, most, scale):
     assert 1 <= tokens <= max(most, len(holes[0]) if holes else 1)
 
 
-def test_a_box_may_go_over_180_degrees():
+def test_a_box_may_cross_180_degrees():
     longitude = np.array([179.0, -179.0, 178.0] + [0.0] * 40)
     radius = np.array([1.0, 1.0, 1.0] + [0.01] * 40)
     box, _ = boxes.automatic_box(np.zeros(43), longitude, radius, [np.array([0, 1])], most=3)
@@ -223,9 +223,9 @@ def refused(folder, W, **settings):
 
 def test_an_empty_box(tmp_path):
     W, *_ = embedding(V=3000)
-    said = refused(tmp_path, W, box={"lat": (-15.0, 5.0), "lon": (-10.0, 20.0), "r": (100.0, 200.0)})
-    assert said.startswith(
-        "box: lat -15 to 5, lon -10 to 20, r 100 to 200: no token lies in it; expected some of lat -"
+    message = refused(tmp_path, W, box={"lat": (-15.0, 5.0), "lon": (-10.0, 20.0), "r": (100.0, 200.0)})
+    assert message.startswith(
+        "box: lat -15 to 5, lon -10 to 20, r 100 to 200: no token lies in it; expected limits within lat -"
     )
 
 
@@ -234,8 +234,8 @@ def test_a_box_of_a_mirrored_sphere_says_which_signs_it_needs(tmp_path, signs):
     W, *_ = embedding(V=6000)
     basis = {"north": 2 * signs[0], "meridian": signs[1], "equinox": 3 * signs[2]}
     box = {"lat": (-9.0, -1.0), "lon": (1.0, 9.0), "r": (0.3, 0.4)}
-    said = refused(tmp_path, W, box=box, basis=basis)
-    assert said.endswith("; with basis {north: 2, meridian: 1, equinox: 3} the largest hole would lie in the box")
+    message = refused(tmp_path, W, box=box, basis=basis)
+    assert message.endswith("; with basis {north: 2, meridian: 1, equinox: 3} the largest hole would lie in the box")
 
 
 def test_the_hint_is_there_where_the_box_is_not_empty(tmp_path):
@@ -249,18 +249,18 @@ def test_the_hint_is_there_where_the_box_is_not_empty(tmp_path):
 
 def test_a_box_beyond_the_budget(tmp_path):
     W, *_ = embedding(V=3000)
-    said = refused(tmp_path, W, box=AUTO | {"r": (0.0, 10.0)}, disk_budget_gb=0.03)
-    assert said == (
+    message = refused(tmp_path, W, box=AUTO | {"r": (0.0, 10.0)}, disk_budget_gb=0.03)
+    assert message == (
         "box: r 0 to 10: the distances of 3,000 tokens take 0.036 GB; expected up to disk_budget_gb (0.03): "
-        "a smaller box, or more"
+        "make the box smaller or the budget larger"
     )
     ball, *_ = write(tmp_path / "auto", embedding(V=30_000)[0], disk_budget_gb=0.03)
     assert ball["in_box"].sum() <= 2738
 
 
 def test_more_axes_than_dimensions(tmp_path):
-    said = refused(tmp_path, torch.eye(9, 2))
-    assert said == (
+    message = refused(tmp_path, torch.eye(9, 2))
+    assert message == (
         f"{tmp_path}/W.safetensors: basis: north 2, meridian 1 and equinox 3, where three different components from 1 "
         "to 2 are expected (or negatives)"
     )

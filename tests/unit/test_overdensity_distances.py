@@ -103,7 +103,7 @@ def lattice(seed, dtype=torch.bfloat16, V=60, D=2):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_against_plain_answers(tmp_path, seed, dtype):
+def test_against_a_plain_oracle(tmp_path, seed, dtype):
     W, threshold = lattice(seed, dtype), [0.0, 2.0**-7, 0.012][seed]
     in_box = torch.rand(60, generator=torch.Generator().manual_seed(seed)) < 0.8
     distances, tokens, rows, found = run(tmp_path, W, in_box, threshold)
@@ -171,7 +171,7 @@ def needs(N, D, width=2):
     return least / 1e9, (least + 4 * N * N) / 1e9
 
 
-def test_the_budget_changes_no_byte(tmp_path, monkeypatch):
+def test_bytes_do_not_depend_on_the_budget(tmp_path, monkeypatch):
     monkeypatch.setattr(overdensity, "HEIGHT", 64)
     W, _, _ = planted([40, 20, 3], V=300)
     least, whole = needs(300, 24)
@@ -233,7 +233,7 @@ def test_small_boxes(tmp_path, W, edges, cluster, zeros):
 
 
 def refused(folder, W, in_box, **options):
-    """What is said, in one line; nothing is left and nothing was computed."""
+    """The message, one line; no file is left and nothing was computed."""
     inputs, out = checkpoint(folder, W, in_box), folder / "out"
     with pytest.raises(UserError) as caught:
         overdensity.write(
@@ -245,35 +245,34 @@ def refused(folder, W, in_box, **options):
 
 
 def test_an_empty_box(tmp_path):
-    said = refused(tmp_path, torch.ones(3, 2), torch.zeros(3, dtype=torch.bool))
-    assert (
-        said == f"{tmp_path / 'sphere.safetensors'}: in_box: no token lies in the box, where at least one is expected"
-    )
+    message = refused(tmp_path, torch.ones(3, 2), torch.zeros(3, dtype=torch.bool))
+    assert message == f"{tmp_path / 'sphere.safetensors'}: in_box: no token lies in the box; expected at least one"
 
 
 def test_a_box_of_another_vocabulary(tmp_path):
-    said = refused(tmp_path, torch.ones(3, 2), torch.ones(4, dtype=torch.bool))
-    assert said == f"{tmp_path / 'sphere.safetensors'}: tensor 'in_box' is BOOL (4), expected BOOL (3)"
+    message = refused(tmp_path, torch.ones(3, 2), torch.ones(4, dtype=torch.bool))
+    assert message == f"{tmp_path / 'sphere.safetensors'}: tensor 'in_box' is BOOL (4), expected BOOL (3)"
 
 
 def test_more_memory_than_the_budget(tmp_path):
     W = torch.ones(2000, 50)
-    said = refused(tmp_path, W, torch.ones(2000, dtype=torch.bool), budget_gb=needs(2000, 50, 4)[0] * 0.999)
-    assert said == (
+    message = refused(tmp_path, W, torch.ones(2000, dtype=torch.bool), budget_gb=needs(2000, 50, 4)[0] * 0.999)
+    assert message == (
         f"{tmp_path / 'sphere.safetensors'}: distances between 2,000 tokens of 50 dimensions need 0.03 GB of memory "
-        "(and 0.02 GB of disk); expected up to memory_budget_gb (0.0263496): a smaller box, or more"
+        "(and 0.02 GB of disk); expected up to memory_budget_gb (0.0263496): make the box smaller "
+        "or the budget larger"
     )
 
 
 def test_more_disk_than_there_is(tmp_path, monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9 - 15_000_000, 15_000_000))
-    said = refused(tmp_path, torch.ones(2000, 3), torch.ones(2000, dtype=torch.bool))
-    assert said == f"{tmp_path / 'out' / FILES[0]}: needs 16.0 MB, but the disk has 15.0 MB left"
+    message = refused(tmp_path, torch.ones(2000, 3), torch.ones(2000, dtype=torch.bool))
+    assert message == f"{tmp_path / 'out' / FILES[0]}: needs 16.0 MB, but the disk has 15.0 MB left"
 
 
-def test_numbers_that_are_none(tmp_path):
+def test_nan_is_refused(tmp_path):
     W = torch.ones(5, 2)
     W[3, 1] = math.nan
-    said = refused(tmp_path, W, torch.tensor([False, True, True, True, True]))
-    assert said.startswith(f"{tmp_path / 'W.safetensors'}: token 3 has a NaN")
+    message = refused(tmp_path, W, torch.tensor([False, True, True, True, True]))
+    assert message.startswith(f"{tmp_path / 'W.safetensors'}: token 3 has a NaN")

@@ -84,7 +84,7 @@ def test_the_bins_are_128_to_a_power_of_two():
     assert found["edges"].tolist() == [*(1 + i / 128 for i in range(128)), 2, 2 + 2 / 128]
 
 
-def test_the_lower_median_is_torchs():
+def test_the_lower_median_equals_torchs():
     for N in (2, 3, 4, 5, 8, 9):
         matrix = torch.rand(N, N, generator=torch.Generator().manual_seed(N))
         matrix = torch.maximum(matrix, matrix.T).fill_diagonal_(0)
@@ -108,7 +108,7 @@ def test_blocks_and_threads_change_no_bit(torch_only):
 
 @pytest.mark.parametrize("torch_only", [False, True])
 @pytest.mark.parametrize("wrong", [math.nan, -1.0, -0.0, -math.inf])
-def test_what_is_no_distance(wrong, torch_only):
+def test_values_that_are_not_distances(wrong, torch_only):
     matrix = symmetric(20, "ties")
     matrix[4, 11] = matrix[11, 4] = wrong
     with backends.torch_only() if torch_only else nullcontext():
@@ -128,6 +128,6 @@ def test_what_is_no_distance(wrong, torch_only):
         [(0, torch.zeros(1, 3)), (0, torch.zeros(1, 3)), (2, torch.zeros(1, 3))],
     ],
 )
-def test_blocks_of_no_matrix(blocks):
+def test_bad_blocks(blocks):
     with pytest.raises(UserError, match=r"of a matrix|none of a matrix"):
         pairs.pair_statistics(lambda: iter(blocks))

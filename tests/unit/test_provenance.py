@@ -103,14 +103,14 @@ def test_a_new_import_and_a_new_module_count(toy):
     assert code_digest(toy) != before
 
 
-def test_a_copy_elsewhere_and_other_times_have_the_same_digest(toy, tmp_path):
+def test_digest_ignores_path_and_modification_time(toy, tmp_path):
     shutil.copytree(toy, tmp_path / "far" / "away")  # new times, too
     assert code_digest(tmp_path / "far" / "away") == code_digest(toy)
     (toy / "run.py").touch()
     assert code_digest(tmp_path / "far" / "away") == code_digest(toy)
 
 
-def test_the_same_texts_under_other_names_are_other_code(toy):
+def test_code_digest_depends_on_module_names(toy):
     def digest_with(**modules):
         for name, text in modules.items():
             (toy / f"blackholes/{name}.py").write_text(text)
@@ -165,14 +165,14 @@ def test_digest_of_values():
     assert provenance.digest({"a": 1}) == hashlib.sha256(b'{"a":1}').hexdigest()[:16]
 
 
-def test_a_file_is_known_by_its_contents(tmp_path):
+def test_a_files_digest_is_of_its_contents(tmp_path):
     (tmp_path / "a.csv").write_bytes(b"x\n1\n")
     (tmp_path / "b.txt").write_bytes(b"x\n1\n")
     assert provenance.file_digest(tmp_path / "a.csv") == provenance.file_digest(tmp_path / "b.txt")
     assert provenance.file_digest(tmp_path / "a.csv") == hashlib.sha256(b"x\n1\n").hexdigest()[:16]
 
 
-def test_a_tensor_file_with_provenance_is_known_by_its_header(tmp_path):
+def test_digest_of_a_tensor_file_with_provenance_is_of_its_header(tmp_path):
     def made(name, tensor, **metadata):
         write_tensors(tmp_path / name, {"x": tensor}, metadata)
         return provenance.file_digest(tmp_path / name)
@@ -183,7 +183,7 @@ def test_a_tensor_file_with_provenance_is_known_by_its_header(tmp_path):
     assert made("d.safetensors", torch.ones(4), code_digest="1") != first
 
 
-def test_an_hdf5_file_with_provenance_is_known_by_its_attributes_and_what_its_datasets_are(tmp_path):
+def test_digest_of_an_hdf5_file_with_provenance_is_of_attributes_and_layout(tmp_path):
     def made(array, key="W", **metadata):
         with h5py.File(tmp_path / "a.h5", "w") as file:
             file.attrs.update(metadata)
@@ -203,7 +203,7 @@ def test_an_hdf5_file_with_provenance_is_known_by_its_attributes_and_what_its_da
     assert len({first, *others}) == 6
 
 
-def test_every_byte_of_a_tensor_file_without_provenance_counts(tmp_path):
+def test_digest_of_a_tensor_file_without_provenance_is_of_all_bytes(tmp_path):
     for name, value in ("a", 1.0), ("b", 1.0), ("c", 1.0000001):
         write_tensors(tmp_path / f"{name}.safetensors", {"x": torch.full((3,), value)}, {"format": "pt"})
     one, same, other = (provenance.file_digest(tmp_path / f"{name}.safetensors") for name in "abc")
@@ -211,7 +211,7 @@ def test_every_byte_of_a_tensor_file_without_provenance_counts(tmp_path):
 
 
 @pytest.mark.parametrize("data", [b"", b"short", b"a text, with a length of exabytes", b"\xff" * 20])
-def test_what_only_calls_itself_a_tensor_file(tmp_path, data):
+def test_digest_of_a_file_that_is_no_tensor_file(tmp_path, data):
     (tmp_path / "a.safetensors").write_bytes(data)
     assert provenance.file_digest(tmp_path / "a.safetensors") == hashlib.sha256(data).hexdigest()[:16]
 
@@ -334,7 +334,7 @@ def allowed_in(script):
 
 
 @pytest.mark.parametrize("script", sorted(path.name for path in SCRIPTS.glob("*.py")))
-def test_what_a_script_depends_on(script):
+def test_dependencies_of_a_script(script):
     files = closure(SCRIPTS, script, *(FIGURES if script in DRAW else ())) - {script}
     assert {f.split("/")[1].removesuffix(".py") for f in files} <= allowed_in(script) | {"__init__"}
     if not any("training" in name for name in imports((SCRIPTS / script).read_text())):
@@ -383,7 +383,7 @@ def outside_of(lines):
 
 
 @pytest.mark.parametrize("script", ["figure.py", "train.py"])
-def test_the_closure_holds_what_python_really_loads(tmp_path, script):
+def test_the_closure_contains_all_modules_that_python_loads(tmp_path, script):
     lines = [line for line in (SCRIPTS / script).read_text().splitlines() if re.match(r"(from|import) ", line)]
     if script == "figure.py":  # with what the rules import, which is to load no torch either
         lines += [f"import {name}" for name in FIGURES] + [line for line in rule_lines() if "blackholes" in line]

@@ -12,9 +12,8 @@ from blackholes.artifacts.files import write_table
 from blackholes.artifacts.tensors import write_tensors
 from blackholes.errors import UserError
 from blackholes.figures import style
-from blackholes.figures.reproduction.reproduction import reproduction as figure
-from blackholes.reproduction import comparison as reproduction
-from blackholes.reproduction import published
+from blackholes.figures.reproduction import reproduction as figure
+from blackholes.reproduction import comparison, published
 from blackholes.reproduction.published import CHECKPOINT, CHECKPOINT_SETTINGS, CHECKPOINT_VALUES
 from matplotlib.text import Text
 from planted import BOX, HOLE_TOKENS, POPULATIONS, ZERO_PAIRS
@@ -36,11 +35,11 @@ def write(folder, box=BOX, census=None, **overdensity):
 
 def table(folder, files, corpus=None):
     """Rows of reproduction.csv by quantity, of the checkpoint."""
-    said = reproduction.write(corpus, {}, folder / "reproduction.csv", files)
+    summary = comparison.write(corpus, {}, folder / "reproduction.csv", files)
     with open(folder / "reproduction.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == len(published.VALUES) + len(CHECKPOINT_VALUES) == 51
-    return {row["quantity"]: row for row in rows if row["experiment"] == CHECKPOINT}, said
+    return {row["quantity"]: row for row in rows if row["experiment"] == CHECKPOINT}, summary
 
 
 def test_the_published_numbers_fit_together():
@@ -51,9 +50,9 @@ def test_the_published_numbers_fit_together():
     assert len({value.quantity for value in CHECKPOINT_VALUES}) == len(CHECKPOINT_VALUES) == 12
 
 
-def test_until_someone_has_the_file(tmp_path):
-    rows, said = table(tmp_path, None)
-    assert said == "51 published values: 0 agrees, 0 differs, 0 not comparable, 51 not run"
+def test_without_the_checkpoint_values_are_not_run(tmp_path):
+    rows, summary = table(tmp_path, None)
+    assert summary == "51 published values: 0 agrees, 0 differs, 0 not comparable, 51 not run"
     assert {(row["verdict"], row["reason"], row["ours"]) for row in rows.values()} == {
         ("not run", "qwen3 was not run", "")
     }
@@ -64,8 +63,8 @@ def test_until_someone_has_the_file(tmp_path):
 
 
 def test_the_same_numbers_agree(tmp_path):
-    rows, said = table(tmp_path, write(tmp_path))
-    assert said == "51 published values: 12 agrees, 0 differs, 0 not comparable, 39 not run"
+    rows, summary = table(tmp_path, write(tmp_path))
+    assert summary == "51 published values: 12 agrees, 0 differs, 0 not comparable, 39 not run"
     assert {(row["verdict"], row["standard_errors"]) for row in rows.values()} == {("agrees", "0.0")}
     conditions = "151,936 × 2,560 bfloat16, lat -15 to 5, lon -10 to 20, r 0.2 to 0.5, edges ≤ 0.002"
     assert rows["edges"]["our_conditions"] == conditions
@@ -125,10 +124,10 @@ def test_bad_files_are_named(tmp_path, kind, text, words):
 def test_the_figure_shows_what_was_not_run(tmp_path, ran):
     table(tmp_path, write(tmp_path, edges=2_445_367) if ran else None)
     drawing = figure.from_files(SimpleNamespace(table=str(tmp_path / "reproduction.csv")), {})
-    said = [text.get_text() for text in drawing.findobj(Text) if text.get_text()]
-    assert said.count("not run") == (39 if ran else 51)
-    assert {"207,519,378", "1.2463528", f"not run ({39 if ran else 51})"} <= set(said)
-    assert ("+∞" in said) == ran
+    texts = [text.get_text() for text in drawing.findobj(Text) if text.get_text()]
+    assert texts.count("not run") == (39 if ran else 51)
+    assert {"207,519,378", "1.2463528", f"not run ({39 if ran else 51})"} <= set(texts)
+    assert ("+∞" in texts) == ran
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # of a layout that fails
         style.save(drawing, tmp_path / "figure.png", dpi=50)

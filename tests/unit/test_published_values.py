@@ -17,9 +17,8 @@ from blackholes.artifacts.tensors import write_tensors
 from blackholes.config import model as config
 from blackholes.errors import UserError
 from blackholes.figures import style
-from blackholes.figures.reproduction.reproduction import reproduction as figure
-from blackholes.reproduction import comparison as reproduction
-from blackholes.reproduction import measured, published
+from blackholes.figures.reproduction import reproduction as figure
+from blackholes.reproduction import comparison, measured, published
 from blackholes.reproduction.published import BFLOAT16, CONDITIONS, FLOAT32, ONE, SIXTEEN, VALUES, Value
 from helpers import names
 from matplotlib.text import Text
@@ -116,7 +115,7 @@ def made(tmp_path_factory):
 
 def table(folder, corpus, runs):
     """Rows of reproduction.csv by (quantity, experiment, step), but for the finished checkpoint's."""
-    reproduction.write(corpus, runs, folder / "reproduction.csv")
+    comparison.write(corpus, runs, folder / "reproduction.csv")
     with open(folder / "reproduction.csv", newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["experiment"] != published.CHECKPOINT]
     return {(row["quantity"], row["experiment"], row["step"]): row for row in rows}
@@ -125,17 +124,17 @@ def table(folder, corpus, runs):
 # --- the rule, by hand
 
 
-def test_one_published_run_is_one_draw_among_ours():
+def test_one_published_run_is_judged_by_our_spread():
     value = Value("mean loss of 100 steps", ONE, 100, 3.0)
     ours = np.array([3.1, 3.3])  # mean 3.2, std 0.1 √2; √(0.02 + 0.02 / 2) = √0.03
-    distance, assumed = reproduction.standard_errors(value, ours)
+    distance, assumed = comparison.standard_errors(value, ours)
     assert distance == pytest.approx(0.2 / np.sqrt(0.03))
     assert assumed == "published from one run: judged by the spread of ours"
 
 
 def test_two_means_with_their_spreads():
     value = Value(measured.DISTINCT, FLOAT32, 0, 40.0, std=8.0)  # of 32 runs
-    distance, assumed = reproduction.standard_errors(value, np.array([44.0, 46.0, 42.0, 44.0]))
+    distance, assumed = comparison.standard_errors(value, np.array([44.0, 46.0, 42.0, 44.0]))
     assert distance == pytest.approx(4 / np.sqrt(8**2 / 32 + (8 / 3) / 4))
     assert assumed == ""
 
@@ -148,9 +147,9 @@ def test_two_means_with_their_spreads():
         (1.00, [1, 1, 1, 1], 0.0),
     ],
 )
-def test_a_spread_that_was_not_printed(mean, ours, spread):
+def test_an_unpublished_spread(mean, ours, spread):
     ours = np.array(ours, float)
-    distance, assumed = reproduction.standard_errors(Value("holes", SIXTEEN, 1, mean), ours)
+    distance, assumed = comparison.standard_errors(Value("holes", SIXTEEN, 1, mean), ours)
     error = np.sqrt(spread**2 / 16 + ours.var(ddof=1) / 4)
     assert distance == pytest.approx((ours.mean() - mean) / error if error else 0.0)
     assert assumed.startswith("spread of the published runs taken to be")
@@ -158,16 +157,16 @@ def test_a_spread_that_was_not_printed(mean, ours, spread):
 
 def test_without_any_spread_only_equal_numbers_agree():
     value = Value("largest touching cluster", ONE, 5_000, 51)
-    assert reproduction.standard_errors(value, np.full(4, 51.0))[0] == 0
-    assert reproduction.standard_errors(value, np.full(4, 50.0))[0] == -np.inf
+    assert comparison.standard_errors(value, np.full(4, 51.0))[0] == 0
+    assert comparison.standard_errors(value, np.full(4, 50.0))[0] == -np.inf
 
 
 def test_one_run_of_ours():
     value = Value("touching clusters", ONE, 500, 61)
-    assert reproduction.standard_errors(value, np.array([60.0])) == (None, "one run of ours has no spread")
-    assert reproduction.standard_errors(value, np.array([61.0])) == (0.0, "")
+    assert comparison.standard_errors(value, np.array([60.0])) == (None, "one run of ours has no spread")
+    assert comparison.standard_errors(value, np.array([61.0])) == (0.0, "")
     known = Value(measured.DISTINCT, FLOAT32, 0, 40.0, std=8.0)
-    distance, assumed = reproduction.standard_errors(known, np.array([44.0]))
+    distance, assumed = comparison.standard_errors(known, np.array([44.0]))
     assert distance == pytest.approx(4 / np.sqrt(8**2 / 32 + 8**2))
     assert assumed == "spread of ours taken to be the published one"
 
@@ -177,8 +176,8 @@ def test_least_spread_against_all_that_is_possible(runs):
     for total in range(3 * runs):
         possible = [x for x in itertools.product(range(5), repeat=runs) if sum(x) == total]
         least = min(np.std(x, ddof=1) for x in possible)
-        assert reproduction.least_spread(total / runs, runs) == pytest.approx(least)
-    assert reproduction.least_spread(3.0, 1) == 0
+        assert comparison.least_spread(total / runs, runs) == pytest.approx(least)
+    assert comparison.least_spread(3.0, 1) == 0
 
 
 def test_least_spread_of_tokens_a_hole_follows_from_the_printed_numbers():
@@ -195,24 +194,24 @@ def test_least_spread_of_tokens_a_hole_follows_from_the_printed_numbers():
 def test_cohens_d():
     one, other = np.array([4.0, 6.0, 5.0]), np.array([1.0, 3.0])
     pooled = np.sqrt((2 * 1 + 1 * 2) / 3)
-    assert reproduction.cohens_d(one, other) == pytest.approx(3 / pooled)
-    assert reproduction.cohens_d(np.ones(3), np.zeros(3)) is None
-    assert reproduction.cohens_d(np.ones(1), other) is None
+    assert comparison.cohens_d(one, other) == pytest.approx(3 / pooled)
+    assert comparison.cohens_d(np.ones(3), np.zeros(3)) is None
+    assert comparison.cohens_d(np.ones(1), other) is None
     published_d = (21.4 - 2.2) / np.sqrt((7.1**2 + 1.1**2) / 2)
     assert published_d == pytest.approx(3.79, abs=0.02)  # as printed, from means and spreads as printed
 
 
 def test_error_of_d_by_hand():
     """√((m + n) / mn + d² / 2(m + n)): no simulation of our sizes tells this from a sum with m + n − 2."""
-    assert reproduction.error_of_d(2.0, 4, 4) == pytest.approx(np.sqrt(1 / 2 + 1 / 4), rel=1e-14)
-    assert reproduction.error_of_d(-3.0, 2, 6) == pytest.approx(np.sqrt(2 / 3 + 9 / 16), rel=1e-14)
+    assert comparison.error_of_d(2.0, 4, 4) == pytest.approx(np.sqrt(1 / 2 + 1 / 4), rel=1e-14)
+    assert comparison.error_of_d(-3.0, 2, 6) == pytest.approx(np.sqrt(2 / 3 + 9 / 16), rel=1e-14)
 
 
 def test_error_of_d_against_a_simulation():
     """To 6 %: without the term with d², or with another factor 2 in it, it would be 10 % off."""
     random = np.random.default_rng(0)
-    drawn = [reproduction.cohens_d(random.normal(1.5, 1, 40), random.normal(0, 1, 30)) for _ in range(4_000)]
-    assert np.std(drawn) == pytest.approx(reproduction.error_of_d(1.5, 40, 30), rel=0.06)
+    drawn = [comparison.cohens_d(random.normal(1.5, 1, 40), random.normal(0, 1, 30)) for _ in range(4_000)]
+    assert np.std(drawn) == pytest.approx(comparison.error_of_d(1.5, 40, 30), rel=0.06)
 
 
 # --- the published facts
@@ -241,7 +240,7 @@ def test_the_overlay_has_the_published_conditions(name):
     loaded = overlaid("published")
     assert list(loaded.experiments) == list(CONDITIONS)
     told = loaded.experiments[name].shared_settings()
-    assert reproduction.other_settings(CONDITIONS[name], told) == []
+    assert comparison.other_settings(CONDITIONS[name], told) == []
     assert told["steps"] == CONDITIONS[name].steps
     assert loaded.experiments[name].runs >= max(CONDITIONS[name].runs, 4)
 
@@ -249,13 +248,13 @@ def test_the_overlay_has_the_published_conditions(name):
 def test_the_short_overlay_stops_early_on_the_published_schedule():
     loaded = overlaid("published", "published_short")
     told = loaded.experiments[SIXTEEN].shared_settings()
-    assert (told["steps"], reproduction.other_settings(CONDITIONS[SIXTEEN], told)) == (1_000, [])
+    assert (told["steps"], comparison.other_settings(CONDITIONS[SIXTEEN], told)) == (1_000, [])
     others = [name for name in CONDITIONS if name != SIXTEEN]
     full = overlaid("published")
     assert all(loaded.experiments[name] == full.experiments[name] for name in others)
 
 
-def test_a_copy_of_the_text_takes_the_place_of_its_address():
+def test_a_local_copy_of_the_text_replaces_the_url():
     own = {"source": "file", "url": None, "path": "text.txt", "encoding": "cp1252"}
     corpus = overlaid("published", corpus=own).corpus
     assert (corpus.name, corpus.url, corpus.path) == ("gatsby", None, "text.txt")
@@ -264,7 +263,7 @@ def test_a_copy_of_the_text_takes_the_place_of_its_address():
 # --- the table
 
 
-def test_what_was_made_as_published_agrees(made, tmp_path):
+def test_runs_as_published_agree(made, tmp_path):
     rows = table(tmp_path, made.corpus, made.runs)
     assert len(rows) == len(VALUES)
     assert [key for key, row in rows.items() if row["verdict"] != "agrees" and "increases" not in key[0]] == []
@@ -298,7 +297,7 @@ def test_every_quantity_is_measured_from_its_file(made, tmp_path):
     assert ours["increases a run", SIXTEEN, "10000"] == 1  # from step 0 to 1, and never again
     assert ours[measured.DISTINCT, FLOAT32, "0"] == np.mean([35, 51, 35, 51])
     assert ours[measured.DISTINCT, BFLOAT16, "1000"] == np.mean([1, 2, 3])
-    d = reproduction.cohens_d(np.array([14.0, 28, 14, 28]), np.array([1.0, 2, 3]))
+    d = comparison.cohens_d(np.array([14.0, 28, 14, 28]), np.array([1.0, 2, 3]))
     assert ours["Cohen's d of distinct vectors", f"{FLOAT32}, {BFLOAT16}", "1000"] == pytest.approx(d, abs=1e-5)
 
 
@@ -310,7 +309,7 @@ def test_a_loss_is_of_the_100_steps_that_end_with_its_step(made, tmp_path):
     assert found == pytest.approx([np.mean(range(201, 301)) * 127 / 128])
 
 
-def test_what_is_far_off_differs(made, tmp_path):
+def test_distant_values_differ(made, tmp_path):
     runs = dict(made.runs)
     runs[ONE] = write_experiment(
         tmp_path,
@@ -425,15 +424,15 @@ def test_one_run_of_ours_cannot_be_judged(made, tmp_path):
 
 
 def test_the_line_that_counts_the_verdicts(made, tmp_path):
-    said = reproduction.write(made.corpus, made.runs, tmp_path / "reproduction.csv")
-    assert said == "51 published values: 38 agrees, 1 differs, 0 not comparable, 12 not run"
+    summary = comparison.write(made.corpus, made.runs, tmp_path / "reproduction.csv")
+    assert summary == "51 published values: 38 agrees, 1 differs, 0 not comparable, 12 not run"
     before = (tmp_path / "reproduction.csv").read_bytes()
-    reproduction.write(made.corpus, made.runs, tmp_path / "reproduction.csv")
+    comparison.write(made.corpus, made.runs, tmp_path / "reproduction.csv")
     assert (tmp_path / "reproduction.csv").read_bytes() == before
 
 
 @pytest.mark.slow
-def test_the_trainer_divides_by_a_label_that_is_no_target():
+def test_the_trainer_divides_by_all_labels():
     """What makes 127/128: at the first step all logits are equal, and the loss of every target is ln V."""
     import reference
 
@@ -452,7 +451,7 @@ def test_the_trainer_divides_by_a_label_that_is_no_target():
 
 def refused(folder, corpus, runs):
     with pytest.raises(UserError) as caught:
-        reproduction.write(corpus, runs, folder / "out" / "reproduction.csv")
+        comparison.write(corpus, runs, folder / "out" / "reproduction.csv")
     assert "\n" not in str(caught.value)
     assert names(folder / "out") == []
     return str(caught.value)
@@ -500,12 +499,12 @@ def texts(drawing):
 
 def test_the_figure_has_a_line_for_every_value(made, tmp_path):
     drawing = drawn(tmp_path, made.corpus, made.runs)
-    said = texts(drawing)
+    shown = texts(drawing)
     assert {"agrees (38)", "differs (1)", "not comparable (0)", "not run (12)", "3.0779", "42.7 ± 8.5", "49.59"} <= set(
-        said
+        shown
     )
-    assert "−79.0" in said
-    assert any("black holes" in text for text in said)
+    assert "−79.0" in shown
+    assert any("black holes" in text for text in shown)
     assert all(text.get_fontsize() >= 5 for text in drawing.findobj(Text) if text.get_text())
 
 
@@ -513,7 +512,7 @@ def test_the_figure_has_a_line_for_every_value(made, tmp_path):
     "case",
     ["another device", "one experiment", "another text", "one run each"],
 )
-def test_the_figure_says_what_cannot_be_compared(made, tmp_path, case):
+def test_the_figure_labels_values_that_are_not_comparable(made, tmp_path, case):
     corpus, runs = made.corpus, dict(made.runs)
     if case == "another device":
         runs[SIXTEEN] = write_experiment(tmp_path, SIXTEEN, device="cpu")
@@ -523,14 +522,14 @@ def test_the_figure_says_what_cannot_be_compared(made, tmp_path, case):
         corpus = write_corpus(tmp_path, 100_000)
     else:
         runs = {name: write_experiment(tmp_path, name, runs=1) for name in CONDITIONS}
-    said = texts(drawn(tmp_path, corpus, runs))
+    shown = texts(drawn(tmp_path, corpus, runs))
     expected = {
         "another device": "published from a CUDA device, ours from cpu",
         "one experiment": "not run",
         "another text": "other data: 100,000 tokens, 51 of 128 dead, published …",
         "one run each": "one run of ours has no spread",
     }
-    assert expected[case] in said
+    assert expected[case] in shown
 
 
 def test_same_figure_same_bytes(made, tmp_path):

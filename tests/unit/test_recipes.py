@@ -64,13 +64,13 @@ def changed(before, after):
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_setting_changes_all_below_and_nothing_beside(scripts, stage):
+def test_a_setting_changes_its_descendants_only(scripts, stage):
     assert changed(all_recipes(scripts), all_recipes(scripts, **{stage: 1})) == BELOW[stage]
 
 
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("file", ["{}.py", "blackholes/{}_maths.py"])
-def test_code_changes_all_below_and_nothing_beside(scripts, stage, file):
+def test_code_changes_its_descendants_only(scripts, stage, file):
     before = all_recipes(scripts)
     with open(scripts / file.format(stage), "a") as text:
         text.write("# edited\n")
@@ -87,7 +87,7 @@ def test_more_runs_leave_the_others_alone(scripts):
     assert changed(before, after) == {"summary"}
 
 
-def test_the_same_again(scripts):
+def test_repeated_calls_are_equal(scripts):
     assert all_recipes(scripts) == all_recipes(scripts)
     assert all_recipes(scripts) == all_recipes(scripts, reverse=True)  # rules may come in any order
 
@@ -113,7 +113,7 @@ def test_a_stage_that_is_not_declared(scripts):
         workflow(scripts)[0].recipe("lattice")
 
 
-def test_a_runs_settings_do_not_depend_on_how_many_there_are_or_how_they_are_run():
+def test_run_settings_do_not_depend_on_number_or_scheduling_of_runs():
     def settings(**change):
         loaded = config.load({"experiments": {"qwen": {"runs": 4, **change.pop("qwen", {})}}, **change})
         return loaded.experiments["qwen"].run_settings(3)

@@ -256,7 +256,7 @@ def test_two_jobs_that_write_the_same_run_at_once(tmp_path, undisturbed):
     assert {name: data for name, data in job.bytes().items() if "/." not in name} == undisturbed
 
 
-def test_a_job_whose_history_another_recipe_has_taken_stops(tmp_path):
+def test_a_job_stops_if_another_recipe_takes_its_history(tmp_path):
     """Nothing of the old recipe gets a final name."""
     old, new = Job(tmp_path / "runs", steps=1500), Job(tmp_path / "runs", learning_rate=2e-3)
     process = old.start()
@@ -287,7 +287,7 @@ class Killed(BaseException):
     """What no code handles."""
 
 
-def test_runs_that_go_forward_together_go_on_together(tmp_path, monkeypatch):
+def test_stacked_runs_resume_together(tmp_path, monkeypatch):
     """The way of a GPU: one state for all runs of the job, here with stacked parameters on the CPU."""
     from blackholes.training.stacked import StackedRuns
 

@@ -40,7 +40,7 @@ def test_a_short_run_of_a_long_schedule_is_its_beginning(schedule):
     assert rates == [learning_rate(settings(schedule, 50), step) for step in range(1, 21)]
 
 
-def test_what_is_not_there_is_refused():
+def test_unknown_schedules_and_steps_are_refused():
     with pytest.raises(ValueError, match="'step' is not one of 'linear', 'cosine', 'constant'"):
         learning_rate(settings("step", 10), 1)
     for step in (0, 11):

@@ -32,29 +32,32 @@ def results(tmp_path):
     return tmp_path / "results"
 
 
-def test_everything_that_was_made(results):
-    said = show.table(results).splitlines()
-    assert said[0] == ("toy: means over 4 runs; 2 steps on which the number of holes increased, all runs together")
-    assert said[1].split() == list(show.COLUMNS.values())
-    assert [line.split() for line in said[3:6]] == [
+def test_summary_of_all_results(results):
+    lines = show.table(results).splitlines()
+    assert lines[0] == ("toy: means over 4 runs; 2 steps on which the number of holes increased, over all runs")
+    assert lines[1].split() == list(show.COLUMNS.values())
+    assert [line.split() for line in lines[3:6]] == [
         ["0", *["0.25"] * 5, "-"],
         ["1", *["1.25"] * 6],
         ["7", *["7.25"] * 6],
     ]
-    assert said[7:] == [
+    assert lines[7:] == [
         "corpus text: 2 of 3 tokens are dead",
         "checkpoint many: 6 holes of 814, 704, 306, 228, 11, … tokens among 151,936",
         "checkpoint none: no hole among 151,936",
         "checkpoint one: 1 hole of 34 tokens among 151,936",
         "snowballs one: 1.0 vectors at σ = 0, 34.0 vectors at σ = 0.5; the checkpoint has 1",
-        "lattice still: the median token is frozen: none is",
-        "lattice toy: the median token is frozen: dead tokens after step 1,312",
+        "lattice still: the median token freezes: no tokens",
+        "lattice toy: the median token freezes: dead tokens after step 1,312",
     ]
 
 
-def test_nothing_was_made(tmp_path, monkeypatch, capsys):
+def test_no_results(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["show", str(tmp_path)])
     with pytest.raises(SystemExit) as caught:
         show.main()
     assert caught.value.code == 2
-    assert f"{tmp_path}: no experiment's summary.csv in it; run the workflow first" in capsys.readouterr().err
+    assert (
+        f"{tmp_path}: no summary.csv of any experiment in this folder; run the workflow first"
+        in capsys.readouterr().err
+    )

@@ -63,7 +63,7 @@ def made(tmp_path_factory):
 
 
 def draw(module, made):
-    return importlib.import_module(f"blackholes.figures.{module}").from_files(made, {"snowball": "trained"})
+    return importlib.import_module(f"blackholes.figures.snowballs.{module}").from_files(made, {"snowball": "trained"})
 
 
 def words(figure):
@@ -87,7 +87,7 @@ def test_same_figure_same_bytes(module, made, tmp_path):
         assert (tmp_path / f"first.{kind}").read_bytes() == (tmp_path / f"second.{kind}").read_bytes()
 
 
-def test_what_is_said(made):
+def test_the_labels(made):
     sweep = words(draw("snowball_sweep", made["several holes"]))
     for text in ("within", "global", "checkpoint: 16", "checkpoint: 3", "(tokens)", "σ (logarithmic)"):
         assert (text in sweep) == (text != "checkpoint: 16"), text
@@ -99,8 +99,8 @@ def test_what_is_said(made):
     assert "∞" in words(draw("z_scores", made["one hole"]))
 
 
-def test_they_import_no_torch():
-    modules = ", ".join(f"blackholes.figures.{module}" for module in MODULES)
+def test_figures_import_no_torch():
+    modules = ", ".join(f"blackholes.figures.snowballs.{module}" for module in MODULES)
     check = f"import sys; import {modules}; sys.exit('torch' in sys.modules or 'matplotlib.pyplot' in sys.modules)"
     subprocess.run([sys.executable, "-c", check], check=True, cwd=Path(style.__file__).parents[2])
 

@@ -45,7 +45,7 @@ def test_more_tokens_begin_with_the_same():
         assert torch.equal(snowball.sample(around, 1.0, n, 1, 0), many[:n])
 
 
-def test_the_formula():
+def test_against_the_formula():
     """Drawn again here: a Philox stream for a block of tokens, float32 noise, one float32 sum, one rounding."""
     around, sigma = centroid(1200), 0.002
     key = int.from_bytes(hashlib.sha256(struct.pack("<qdq", 7, sigma, 5)).digest()[:16], "little")
@@ -85,7 +85,7 @@ def test_the_noise_is_normal():
     st.floats(-12, 1).map(lambda e: 10.0**e),
     st.integers(0, 2**32),
 )
-def test_what_is_left_out_cannot_move(value, sigma, seed):
+def test_dimensions_left_out_cannot_move(value, sigma, seed):
     around = torch.tensor([value], dtype=torch.float32)
     ends = torch.tensor([-snowball.REACH, snowball.REACH])
     rounded = lambda z: (around + z * np.float32(sigma)).bfloat16()  # noqa: E731
@@ -121,7 +121,7 @@ def test_how_often_a_dimension_moves(boundary):
     assert found[~some].sum() <= 5
 
 
-def test_which_dimensions_move_depends_on_the_distance_to_a_boundary():
+def test_dimensions_near_a_rounding_boundary_move():
     spacing = 2.0**-8  # at 0.75; boundaries lie half of it away from bfloat16's values
     at = torch.tensor([0.75, 0.75 + 0.49 * spacing, 0.75 + 0.5 * spacing, 0.0, 1e-6])
     reach = lambda share: share * spacing / snowball.REACH  # noqa: E731
@@ -191,7 +191,7 @@ def test_the_cases_differ(naive):
     assert 0 < movable[0] < movable[1] < movable[2] < 160
 
 
-def test_a_wrong_sampler_is_told_apart(naive, monkeypatch):
+def test_a_wrong_sampler_is_detected(naive, monkeypatch):
     assert smallest_p(trials(1.4 * SIGMAS[0], seed=2), naive[SIGMAS[0]]) < LEVEL / 100
     movable = snowball.movable
     monkeypatch.setattr(snowball, "movable", lambda c, s, reach=1.0: movable(c, s, min(reach, 1.0)))

@@ -110,7 +110,7 @@ def test_boxes(west, east, south, north, far):
     assert sphere.in_box(*places, **box).tolist() == [inside(*place) for place in zip(*places, strict=True)]
 
 
-def test_limits_are_in_the_box_and_none_is_no_limit():
+def test_limits_are_inclusive_and_none_means_unlimited():
     one = torch.tensor([10.0])
     assert sphere.in_box(one, one, one, lat=(10.0, 10.0), lon=(10.0, 10.0), r=(10.0, 10.0)).all()
     assert sphere.in_box(one, one, one).all()
@@ -125,13 +125,13 @@ def test_limits_are_in_the_box_and_none_is_no_limit():
         ((2, 1, 8), "from 1 to 7 are expected"),
     ],
 )
-def test_bases_that_cannot_be(basis, words):
+def test_impossible_bases(basis, words):
     with pytest.raises(UserError, match=words):
         sphere.coordinates(cloud(), *basis)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_what_is_not_finite_is_named(value):
+def test_values_that_are_not_finite_are_named(value):
     W = cloud()
     W[17, 3] = value
     for work in (sphere.principal_axes, lambda w: sphere.coordinates(w, 2, 1, 3, eigenvectors=torch.eye(7).double())):

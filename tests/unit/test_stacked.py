@@ -76,7 +76,7 @@ def test_every_run_is_as_the_cpu_trains_it(precision, optimizer, shape):
 
 
 @pytest.mark.parametrize("precision", ["fp32", "mixed"])
-def test_a_step_of_plain_descent_is_the_gradient_of_transformers(precision):
+def test_a_plain_sgd_step_is_the_gradient_of_transformers(precision):
     """With sgd at rate 1 and nothing else, what a float32 parameter loses is its gradient."""
     plain = {"optimizer": "sgd", "learning_rate": 1.0, "weight_decay": 0.0, "clip": 1e9, "precision": precision}
     runs, starts = start(**plain), windows(1)
@@ -150,7 +150,7 @@ def test_a_run_that_diverges_changes_no_byte_of_the_others(precision):
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_a_restored_state_goes_on_to_the_same_bytes(precision, optimizer):
+def test_a_restored_state_gives_the_same_bytes(precision, optimizer):
     runs = start(precision=precision, **optimizer)
     runs.block(windows(3), rates(3))
     saved = copied(runs)
@@ -165,7 +165,7 @@ def test_a_restored_state_goes_on_to_the_same_bytes(precision, optimizer):
         assert same(again.state, after)
 
 
-def test_what_a_block_returned_lasts_while_the_next_one_runs():
+def test_a_blocks_results_survive_the_next_block():
     runs = start()
     first = runs.block(windows(3), rates(3))
     fetch = runs.to_host(first)

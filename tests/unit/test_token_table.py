@@ -33,7 +33,7 @@ def planted(tmp_path_factory):
     return make(folder, W, by_hand.characters(folder / "tokenizer", len(W) - 2)), W, members, inside
 
 
-def test_a_row_a_token(planted):
+def test_one_row_per_token(planted):
     made, W, members, _ = planted
     rows = read(made.tokens)
     assert list(rows[0]) == token_table.COLUMNS
@@ -77,8 +77,8 @@ def test_holes_and_what_lies_beside_them_come_first(planted):
     assert beside >= 13  # the near misses
     tokens = [token for group in members for token in group]
     assert (rank[tokens] <= inside + beside).mean() == 1
-    assert made.said.startswith("4,096 tokens: 4,094 ordinary, 2 padding; in holes 2,")
-    assert made.said.endswith(f"the reference has {inside + beside:,}")
+    assert made.summary.startswith("4,096 tokens: 4,094 ordinary, 2 padding; in holes 2,")
+    assert made.summary.endswith(f"; {inside + beside:,} in the reference set")
 
 
 def test_the_reference():

@@ -1,4 +1,4 @@
-"""Draws several figures of the same inputs: `params.figures` name modules of blackholes.figures and the outputs."""
+"""Draws several figures from the same inputs: `params.figures` names modules of blackholes.figures and the outputs."""
 
 from importlib import import_module
 

@@ -1,12 +1,12 @@
-"""Motion of a history on the lattice of bfloat16: displacements, their validation, tokens' lifecycle (row E)."""
+"""Motion of a history on bfloat16's lattice: displacements, their validation, the tokens' lifecycle (row E)."""
 
 from blackholes.artifacts.job import open_job
-from blackholes.lattice import displacements as lattice
+from blackholes.lattice import displacements
 
 with open_job(snakemake) as job:
-    said = lattice.write(
+    summary = displacements.write(
         job.input.get("history") or job.params.settings["path"],
-        lattice.Outputs(**dict(job.output.items())),
+        displacements.Outputs(**dict(job.output.items())),
         key=job.params.settings["key"],
         dead_mask=job.input.get("dead_mask") or None,
         keep=job.params.settings["keep"],
@@ -16,4 +16,4 @@ with open_job(snakemake) as job:
         budget_gb=job.config["lattice"][job.wildcards.lattice]["memory_budget_gb"],
         progress=job.progress("step"),
     )
-    job.say(said)
+    job.say(summary)

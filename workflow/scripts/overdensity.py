@@ -1,4 +1,4 @@
-"""The sphere, the box and what lies in it, the holes' centroid and spread (row C)."""
+"""Spherical coordinates, the box and the tokens in it, the holes' centroid and spread (row C)."""
 
 from blackholes.artifacts.job import open_job
 from blackholes.checkpoints import overdensity
@@ -6,7 +6,7 @@ from blackholes.kernels import device
 
 with open_job(snakemake) as job:
     on = device.choose(job.config["distances"]["device"])
-    said = overdensity.write(
+    summary = overdensity.write(
         job.input.W,
         job.input.holes,
         job.output.sphere,
@@ -15,4 +15,4 @@ with open_job(snakemake) as job:
         metadata=job.metadata | {"device": device.describe(on)},
         device=on,
     )
-    job.say(said)
+    job.say(summary)

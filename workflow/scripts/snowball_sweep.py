@@ -1,11 +1,11 @@
-"""All trials of a sweep over σ, and the checkpoint beside them (row D)."""
+"""All trials of a sweep over σ, compared with the checkpoint (row D)."""
 
 from blackholes.artifacts.job import open_job
 from blackholes.kernels import device
-from blackholes.snowballs import sweep as snowballs
+from blackholes.snowballs import sweep
 
 with open_job(snakemake) as job:
-    said = snowballs.write_sweep(
+    summary = sweep.write_sweep(
         job.input.get("centroid") or None,
         job.input.get("W") or None,
         job.params.settings,
@@ -18,4 +18,4 @@ with open_job(snakemake) as job:
         metadata=job.metadata,
         device=device.choose(job.config["distances"]["device"]),
     )
-    job.say(said)
+    job.say(summary)

@@ -2,10 +2,10 @@
 
 from blackholes.artifacts.job import open_job
 from blackholes.kernels import device
-from blackholes.snowballs import sweep as snowballs
+from blackholes.snowballs import sweep
 
 with open_job(snakemake) as job:
-    said = snowballs.write_trials(
+    summary = sweep.write_trials(
         job.input.get("centroid") or None,
         job.params.settings,
         job.params.sigma,
@@ -14,4 +14,4 @@ with open_job(snakemake) as job:
         device=device.choose(job.config["distances"]["device"]),
         progress=job.progress("trial"),
     )
-    job.say(said)
+    job.say(summary)

@@ -1,4 +1,4 @@
-"""The one exception that a user's input can cause."""
+"""The exception raised for bad user input."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ class UserError(ValueError):
 
 @contextmanager
 def about(subject: object) -> Iterator[None]:
-    """Name `subject`, a file, in front of what a UserError raised inside says."""
+    """Put `subject`, usually a file, in front of the message of a UserError raised inside."""
     try:
         yield
     except UserError as error:

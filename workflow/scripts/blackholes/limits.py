@@ -1,3 +1,3 @@
-"""Sizes at which the workflow changes what it does."""
+"""Sizes beyond which the workflow works differently."""
 
-LARGE = 1024  # tokens of a vocabulary; above it no (V, V) matrix is made: none is stored, graphs go from the vectors
+LARGE = 1024  # tokens; for larger vocabularies no (V, V) matrices are stored, and graphs are computed from the vectors

@@ -65,7 +65,7 @@ def locate(path: str | os.PathLike, tensor: str = "auto") -> Place:
     names = usual(files) if tensor == "auto" else [name for name in files if name == tensor]
     places = [_header(files[name])[name] for name in names if name in _header(files[name])]
     if not places:
-        wanted = "tensor of a usual name" if tensor == "auto" else f"tensor '{tensor}'"
+        wanted = "tensor with a usual name" if tensor == "auto" else f"tensor '{tensor}'"
         raise UserError(f"{path}: no {wanted}; {_candidates(files)}")
     first, *others = places
     if any(not _same(first, other) for other in others):

@@ -1,4 +1,4 @@
-"""Writes that are seen whole or not at all: a temporary name beside the target, flushed, then renamed."""
+"""Atomic writes: to a temporary file beside the target, which is flushed and then renamed."""
 
 import csv
 import errno
@@ -13,13 +13,13 @@ from blackholes.errors import UserError
 
 @contextmanager
 def atomic(path: str | os.PathLike) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it is flushed and renamed to `path`, on error removed.
+    """Yield a temporary path beside `path`; on success it is flushed and renamed to `path`, on error deleted.
 
-    The temporary name carries host and process, so that a job that a cluster runs twice cannot mix its halves;
-    what a killed process of this host left behind is swept up here.
+    The temporary name contains the host and the process id, so that two copies of a job on a cluster do not share it.
+    Temporary files of killed processes of this host are deleted.
 
     Raises:
-        UserError: the disk, or what is allowed of it, is full, or the folder cannot be written.
+        UserError: the disk or the quota is full, or the folder cannot be written.
     """
     path = Path(path)
     host = socket.gethostname()
@@ -37,22 +37,22 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
         size = _megabytes(temporary)
         with suppress(OSError):
             temporary.unlink()
-        _refuse(path, error, f"after {size:,.1f} MB; nothing of it is kept")
+        _raise_user_error(path, error, f"after {size:,.1f} MB; the partial file is deleted")
         raise
 
 
 @contextmanager
 def resumable(path: str | os.PathLike, mark: str) -> Iterator[Path]:
-    """As `atomic`, but what was written stays on error, under a temporary name that another process goes on with.
+    """As `atomic`, but on error the partial file is kept for another process to resume.
 
-    Two processes that write the same file at once, since a killed workflow left one alive, share the temporary and
-    do no harm: what they write under the same `mark` are the same bytes, and the first to end renames the file.
+    If a killed workflow left a process alive, two processes may write the same file at once. They share the temporary
+    file, which is harmless: with the same `mark` both write the same bytes, and the first to finish renames it.
 
     Args:
-        mark: identifies what is being written; what another mark left behind is removed.
+        mark: identifies the content; partial files with another mark are deleted.
 
     Raises:
-        UserError: as `atomic`; also where another job took the file away to write something else.
+        UserError: as `atomic`; also if another job deleted the file to write other content.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{mark}.part")
@@ -61,36 +61,37 @@ def resumable(path: str | os.PathLike, mark: str) -> Iterator[Path]:
         forget(path, keep=temporary)
         yield temporary
     except BaseException as error:
-        _refuse(path, error, f"after {_megabytes(temporary):,.1f} MB; it goes on from there when there is room")
+        size = _megabytes(temporary)
+        _raise_user_error(path, error, f"after {size:,.1f} MB; the partial file is kept: free some space and run again")
         raise
     flush(path.parent)
 
 
 def forget(path: str | os.PathLike, keep: Path | None = None) -> None:
-    """Remove what `resumable` left of `path`, but for `keep`."""
+    """Delete the partial files that `resumable` left of `path`, except `keep`."""
     path = Path(path)
     for stale in path.parent.glob(f".{path.name}.*.part"):
         if stale != keep:
             stale.unlink(missing_ok=True)
 
 
-def _refuse(path: Path, error: BaseException, left: str) -> None:
-    """Raise what a user can act upon."""
+def _raise_user_error(path: Path, error: BaseException, partial: str) -> None:
+    """Raise UserError if the disk is full or the file cannot be written; return for other errors."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        raise UserError(f"{path}: {error.strerror} {left}") from error
+        raise UserError(f"{path}: {error.strerror} {partial}") from error
     if isinstance(error, PermissionError):
         raise UserError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def _megabytes(path: Path) -> float:
-    """Size on the disk in MB: by blocks, for a file that is not filled from its start."""
+    """Space used on disk in MB. Counts blocks, since the file may be sparse."""
     with suppress(OSError):
         return path.stat().st_blocks * 512e-6
     return 0.0
 
 
 def flush(path: Path) -> None:
-    """Force a file's bytes, or a folder's entries, to the disk."""
+    """Flush a file's bytes, or a folder's entries, to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

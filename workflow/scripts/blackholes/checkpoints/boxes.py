@@ -1,4 +1,4 @@
-"""Boxes on the sphere of a checkpoint: the automatic one, and hints on one that misses the holes (row C)."""
+"""Boxes in spherical coordinates: the automatic one, and a hint for a configured one that misses the holes (row C)."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from torch import Tensor
 from blackholes.kernels import sphere
 
 CONFIGURED = "as configured"
-SHARE, LEAST = 8, 16  # an eighth of the vocabulary, and tokens: what an automatic box is to hold besides holes
+SHARE, LEAST = 8, 16  # an automatic box holds V / 8 tokens, at least 16, besides as many as there are in holes
 
 Box = dict[str, tuple[float, float] | None]
 
@@ -25,32 +25,31 @@ def automatic_box(
     holes: Sequence[Int[np.ndarray, "n"]],
     most: int,
 ) -> tuple[Box, str]:
-    """The densest region: (limits, in words what they are around).
+    """The densest region: (limits, a description of its centre).
 
-    Its centre is the largest hole, of equals the one with the smallest token; without holes, the token whose sixteenth
-    neighbour in the projection is the nearest. Around it the tokens are taken in by their distance from the centre,
-    and the box is the smallest with them inside: its limits are rounded outwards, to 0.01° and three digits of the
-    largest radius. Of these boxes, each within the next, it is the largest with no more tokens than there are in holes
-    and an eighth of the vocabulary (at least 16) together, and no more than `most`. Tokens at the centre are always
-    inside.
+    The centre is the largest hole (of several, the one with the smallest token id) or, without holes, the token
+    whose sixteenth nearest neighbour in the projection is closest. Tokens are added in order of their distance from the
+    centre, and the box is the smallest that contains them, its limits rounded outwards to 0.01° and to three digits of
+    the largest radius. It grows until the next token would take it past the number of tokens in holes plus an eighth of
+    the vocabulary (at least 16), or past `most`. Tokens at the centre are always inside.
     """
     V = len(radius)
-    places = _cartesian(latitude, longitude, radius)
-    centre, words = _centre(places, holes)
-    order = np.argsort(np.linalg.norm(places - centre, axis=1), kind="stable")
+    positions = _cartesian(latitude, longitude, radius)
+    centre, description = _centre(positions, holes)
+    order = np.argsort(np.linalg.norm(positions - centre, axis=1), kind="stable")
     target = min(sum(map(len, holes)) + max(V // SHARE, LEAST), V, most)
 
     def box(tokens: int) -> Box:
         return _around(*(values[order[:tokens]] for values in (latitude, longitude, radius)), unit=_unit(radius.max()))
 
-    fits, beyond = 1, V + 1  # boxes grow with their tokens
-    while beyond - fits > 1:
-        middle = (fits + beyond) // 2
+    fits, too_many = 1, V + 1  # bisection: a box around more tokens contains the box around fewer
+    while too_many - fits > 1:
+        middle = (fits + too_many) // 2
         if count(latitude, longitude, radius, box(middle)) <= target:
             fits = middle
         else:
-            beyond = middle
-    return box(fits), words
+            too_many = middle
+    return box(fits), description
 
 
 def count(latitude, longitude, radius, box: Box) -> int:
@@ -59,23 +58,25 @@ def count(latitude, longitude, radius, box: Box) -> int:
     return int(sphere.in_box(*values, **box).sum())
 
 
-def mirrored(places: Sequence[Tensor], found: Sequence[np.ndarray], box: Box, basis: Mapping[str, int]) -> str:
-    """Hint: the fewest axes to turn round so that the largest hole lies in a box that no hole is in. A box from another
-    machine may be for other signs."""
-    if not found or any(sphere.in_box(*(each[group].double() for each in places), **box).any() for group in found):
+def mirrored(coordinates: Sequence[Tensor], holes: Sequence[np.ndarray], box: Box, basis: Mapping[str, int]) -> str:
+    """Hint for a box without a hole: the fewest axes to flip so that the largest hole lies in it; "" if none does.
+
+    The sign of a principal axis is arbitrary, so a box made on another machine may expect other signs.
+    """
+    if not holes or any(sphere.in_box(*(each[group].double() for each in coordinates), **box).any() for group in holes):
         return ""
-    latitude, longitude, radius = (each[found[0][:1]].double() for each in places)
+    latitude, longitude, radius = (each[holes[0][:1]].double() for each in coordinates)
     for north, meridian, equinox in sorted(product((1, -1), repeat=3), key=sum, reverse=True)[1:]:
-        turned = longitude * equinox if meridian > 0 else 180 - longitude * equinox
-        if sphere.in_box(latitude * north, (turned + 180) % 360 - 180, radius, **box).any():
+        flipped = longitude * equinox if meridian > 0 else 180 - longitude * equinox
+        if sphere.in_box(latitude * north, (flipped + 180) % 360 - 180, radius, **box).any():
             signs = {"north": north, "meridian": meridian, "equinox": equinox}
-            words = ", ".join(f"{name}: {axis * signs[name]}" for name, axis in basis.items())
-            return f"; with basis {{{words}}} the largest hole would lie in the box"
+            flipped_basis = ", ".join(f"{name}: {axis * signs[name]}" for name, axis in basis.items())
+            return f"; with basis {{{flipped_basis}}} the largest hole would lie in the box"
     return ""
 
 
 def spans(latitude, longitude, radius) -> str:
-    """From where to where tokens lie, in words."""
+    """Smallest and largest coordinates of all tokens, as text."""
     named = (("lat", latitude), ("lon", longitude), ("r", radius))
     return ", ".join(f"{key} {values.min():.4g} to {values.max():.4g}" for key, values in named)
 
@@ -86,22 +87,22 @@ def _cartesian(latitude, longitude, radius) -> Float[np.ndarray, "V 3"]:
     return np.stack([flat * np.cos(lon), flat * np.sin(lon), radius * np.sin(lat)], 1)
 
 
-def _centre(places: Float[np.ndarray, "V 3"], holes: Sequence[np.ndarray]) -> tuple[Float[np.ndarray, "3"], str]:
+def _centre(positions: Float[np.ndarray, "V 3"], holes: Sequence[np.ndarray]) -> tuple[Float[np.ndarray, "3"], str]:
     if holes:
         largest = max(holes, key=lambda group: (len(group), -group[0]))
-        return places[largest[0]], f"around the largest hole, of {len(largest):,} tokens"
-    near = min(LEAST, len(places) - 1)
-    distance = cKDTree(places).query(places, k=[near + 1])[0][:, 0]  # the nearest is the token itself
-    return places[distance.argmin()], "around the densest region, since there is no hole"
+        return positions[largest[0]], f"around the largest hole, of {len(largest):,} tokens"
+    neighbour = min(LEAST, len(positions) - 1)
+    distance = cKDTree(positions).query(positions, k=[neighbour + 1])[0][:, 0]  # the first is the token itself
+    return positions[distance.argmin()], "around the densest region, since there is no hole"
 
 
 def _unit(largest: float) -> float:
-    """Three digits of the largest radius."""
+    """What radii are rounded to: the third digit of the largest one."""
     return 10.0 ** (math.floor(math.log10(largest)) - 2) if largest > 0 else 1.0
 
 
 def _around(latitude, longitude, radius, unit: float) -> Box:
-    """The smallest box of round limits with these tokens inside."""
+    """The smallest box with rounded limits that contains these tokens."""
     west, east = _arc(longitude)
     return {
         "lat": (max(_down(latitude.min(), 0.01), -90.0), min(_up(latitude.max(), 0.01), 90.0)),
@@ -111,10 +112,10 @@ def _around(latitude, longitude, radius, unit: float) -> Box:
 
 
 def _arc(longitude: np.ndarray) -> tuple[float, float]:
-    """West and east end of the shortest arc with all of these on it: the largest gap is left out."""
+    """West and east end of the shortest arc that contains these longitudes: the complement of the largest gap."""
     ordered = np.sort(longitude)
     gaps = np.append(np.diff(ordered), ordered[0] + 360 - ordered[-1])
-    widest = len(gaps) - 1 - gaps[::-1].argmax()  # of equal gaps the last: an arc that does not go over 180°
+    widest = len(gaps) - 1 - gaps[::-1].argmax()  # the last of equal gaps, so that the arc does not cross 180°
     return float(ordered[(widest + 1) % len(ordered)]), float(ordered[widest])
 
 

@@ -1,4 +1,4 @@
-"""Black holes of a checkpoint: rows of its embedding that are equal, in the whole vocabulary (row C)."""
+"""Black holes of a checkpoint: equal rows of its embedding, over the whole vocabulary (row C)."""
 
 import json
 
@@ -17,7 +17,7 @@ COLUMNS = ["hole", "population", "token_ids", "text", "norm"]
 
 
 def holes(W: Float[Tensor, "V D"]) -> list[Int[np.ndarray, "n"]]:
-    """Token ids, ascending, of every group of two and more equal rows: the largest first, then by smallest id."""
+    """Token ids, ascending, of every group of two or more equal rows: the largest first, then by smallest id."""
     labels = duplicates.labels(W).cpu().numpy()
     order = np.argsort(labels, kind="stable")
     groups = np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
@@ -25,25 +25,25 @@ def holes(W: Float[Tensor, "V D"]) -> list[Int[np.ndarray, "n"]]:
 
 
 def zero_pairs(populations: list[int]) -> int:
-    """Pairs of different tokens at distance 0: Σ n(n − 1)/2."""
+    """Number of pairs of tokens at distance 0: Σ n(n − 1)/2."""
     return sum(n * (n - 1) // 2 for n in populations)
 
 
 def write(W: str, table: str, summary: str, tokenizer: str | None = None, device: torch.device | str = "cpu") -> str:
-    """Write black_holes.csv and census.json of W.safetensors. Returns one line that says what was found.
+    """Write black_holes.csv and census.json of W.safetensors. Returns a one-line summary.
 
-    `hole` is its smallest token id; `token_ids` stand with spaces between them; `text`, where there is a tokenizer, is
-    a JSON list of what they stand for; `norm` is that of the common vector.
+    `hole` is the hole's smallest token id; `token_ids` are separated by spaces; `text` is a JSON list of the tokens'
+    texts, empty without a tokenizer; `norm` is that of the common vector.
 
     Raises:
         UserError: naming the file and what is wrong with it.
     """
     with about(W):
         embedding = read_embedding(W).to(device)
-        found = holes(embedding)
+        groups = holes(embedding)
     V, D = embedding.shape
-    words = None if tokenizer is None else texts(tokenizer, V)
-    firsts = torch.tensor([group[0] for group in found], dtype=torch.int64)
+    token_texts = None if tokenizer is None else texts(tokenizer, V)
+    firsts = torch.tensor([group[0] for group in groups], dtype=torch.int64)
     norms = embedding[firsts.to(embedding.device)].cpu().double().norm(dim=1).tolist()
     write_table(
         table,
@@ -53,24 +53,24 @@ def write(W: str, table: str, summary: str, tokenizer: str | None = None, device
                 int(group[0]),
                 len(group),
                 " ".join(map(str, group)),
-                "" if words is None else json.dumps([words[token] for token in group], ensure_ascii=False),
+                "" if token_texts is None else json.dumps([token_texts[token] for token in group], ensure_ascii=False),
                 norm,
             )
-            for group, norm in zip(found, norms, strict=True)
+            for group, norm in zip(groups, norms, strict=True)
         ),
     )
-    populations = [len(group) for group in found]
-    inside = sum(populations)
+    populations = [len(group) for group in groups]
+    in_holes = sum(populations)
     facts = {
         "tokens": V,
         "dimensions": D,
         "dtype": str(embedding.dtype).removeprefix("torch."),
-        "holes": len(found),
-        "hole_tokens": inside,
-        "n_unique": V - inside + len(found),
-        "n_singletons": V - inside,
+        "holes": len(groups),
+        "hole_tokens": in_holes,
+        "n_unique": V - in_holes + len(groups),
+        "n_singletons": V - in_holes,
         "zero_pairs": zero_pairs(populations),
         "populations": populations,
     }
     write_text(summary, json.dumps(facts, indent=1) + "\n")
-    return f"{len(found):,} holes, {inside:,} of {V:,} tokens in them, {facts['zero_pairs']:,} zero pairs"
+    return f"{len(groups):,} holes, {in_holes:,} of {V:,} tokens in them, {facts['zero_pairs']:,} zero pairs"

@@ -1,4 +1,4 @@
-"""The embedding of a finished checkpoint, read in pieces, and written as the file that row C starts from."""
+"""The embedding of a finished checkpoint, copied in pieces to the file that row C starts from."""
 
 from collections.abc import Callable, Mapping
 
@@ -18,7 +18,7 @@ _PIECE = 16 << 20  # bytes read at once
 
 
 def find(model: str | None, source: Mapping) -> Place:
-    """The embedding of the checkpoint that a configuration names: a run's `model`, or `path`, or `hub`.
+    """Locate a checkpoint's embedding: in a run's `model` folder, or in the configured `hub` repository or `path`.
 
     Raises:
         UserError: as `locate` and `hub.fetch_weights`.
@@ -34,12 +34,12 @@ def write_embedding(
     metadata: Mapping[str, str] | None = None,
     progress: Callable[..., None] = lambda done, total: None,
 ) -> str:
-    """Copy an embedding into W.safetensors: `W` (V, D) in its own dtype. Returns one line that says what it is.
+    """Copy an embedding into W.safetensors: `W` (V, D) in its own dtype. Returns a one-line summary.
 
     Memory is a few pieces of 16 MB, whatever the size of the checkpoint.
 
     Raises:
-        UserError: naming the file: not complete, or with NaN or infinity in some tokens' rows.
+        UserError: naming the file: it is incomplete, or some rows contain NaN or infinity.
     """
     V, D = place.shape
     dtype = DTYPES[place.dtype]
@@ -47,7 +47,7 @@ def write_embedding(
     metadata = {**(metadata or {}), "tensor": place.tensor, "file": place.file.name}
     bad: list[int] = []
     with open(place.file, "rb") as source, TensorWriter(out, {KEY: (dtype, (V, D))}, metadata) as writer:
-        source.seek(place.start)  # no map of the file: a system may refuse one that is larger than its memory
+        source.seek(place.start)  # not memory-mapped: some systems refuse a mapping larger than their memory
         for start in range(0, V, length):
             data = np.fromfile(source, np.uint8, min(length, V - start) * D * dtype.itemsize)
             rows = torch.from_numpy(data).view(dtype).view(-1, D)
@@ -62,10 +62,10 @@ def write_embedding(
 
 
 def read_embedding(path: str) -> Float[Tensor, "V D"]:
-    """The whole of W.safetensors.
+    """`W` of W.safetensors.
 
     Raises:
-        UserError: not such a file.
+        UserError: the file cannot be read, or `W` is missing or has another dtype or shape.
     """
     with open_tensors(path) as file:
         dtype = file.dtype(KEY) if KEY in file.keys() else torch.bfloat16  # noqa: SIM118 - a reader, not a dict

@@ -1,4 +1,4 @@
-"""Checkpoints on the Hugging Face hub: only the files that are needed, at one revision, through its own cache."""
+"""Checkpoints on the Hugging Face hub: downloads the files needed, at one revision, into huggingface_hub's cache."""
 
 from pathlib import Path
 
@@ -11,11 +11,11 @@ from blackholes.errors import UserError
 
 
 def fetch_weights(repository: str, revision: str, tensor: str = "auto") -> Path:
-    """Download what holds the embedding; returns an index, beside the shard or shards in question, or a single file.
+    """Download the files that hold the embedding; return the index (its shards lie beside it) or the single file.
 
     Raises:
-        UserError: the hub cannot be reached and the file is not in its cache, there is no such repository, revision
-            or file, or no tensor of this name in the index.
+        UserError: the hub cannot be reached and the file is not cached; the repository, revision or file does not
+            exist; the index has no such tensor.
     """
     index = _fetch(repository, revision, INDEX, optional=True)
     if index is None:
@@ -23,9 +23,9 @@ def fetch_weights(repository: str, revision: str, tensor: str = "auto") -> Path:
     files = shards(index)
     names = usual(files) if tensor == "auto" else [name for name in files if name == tensor]
     if not names:
-        wanted = "tensor of a usual name" if tensor == "auto" else f"tensor '{tensor}'"
-        near = [name for name in files if "emb" in name.lower()] or list(files)
-        raise UserError(f"{repository} at {revision}: no {wanted}; set tensor to one of {', '.join(near[:8])}")
+        wanted = "tensor with a usual name" if tensor == "auto" else f"tensor '{tensor}'"
+        likely = [name for name in files if "emb" in name.lower()] or list(files)
+        raise UserError(f"{repository} at {revision}: no {wanted}; set tensor to one of {', '.join(likely[:8])}")
     for file in dict.fromkeys(files[name] for name in names):
         _fetch(repository, revision, file)
     return index
@@ -35,26 +35,26 @@ def fetch_tokenizer(repository: str, revision: str, out: str) -> None:
     """Write the repository's tokenizer.json.
 
     Raises:
-        UserError: as `fetch_weights`; also where it has none.
+        UserError: as `fetch_weights`; also if the repository has no tokenizer.json.
     """
     file = _fetch(repository, revision, TOKENIZER, optional=True)
     if file is None:
-        raise UserError(f"{repository} at {revision}: no {TOKENIZER}; with `tokenizer: null`, tokens have no text")
+        raise UserError(f"{repository} at {revision}: no {TOKENIZER}; set `tokenizer: null` to go without token texts")
     write_text(out, file.read_text(encoding="utf-8"))
 
 
 def _fetch(repository: str, revision: str, file: str, optional: bool = False) -> Path | None:
-    """A file's place in the cache of huggingface_hub; None where the repository does not have it."""
+    """A file's path in huggingface_hub's cache; None if it is `optional` and the repository does not have it."""
     try:
         return Path(hf_hub_download(repository, file, revision=revision))
     except LocalEntryNotFoundError as error:
-        reason = f"the hub cannot be reached ({_first_line(error.__cause__ or error)}) and it is not in the cache"
+        reason = f"the hub cannot be reached ({_first_line(error.__cause__ or error)}) and the file is not in the cache"
         raise UserError(f"{repository} at {revision}: {file}: {reason}") from error
     except EntryNotFoundError as error:
         if optional:
             return None
         raise UserError(f"{repository} at {revision}: it has no {file}; expected {SINGLE} or {INDEX}") from error
-    except Exception as error:  # whatever the network, the hub or its cache may raise
+    except Exception as error:  # the network, the hub and its cache raise many kinds
         raise UserError(f"{repository} at {revision}: {file} cannot be fetched: {_first_line(error)}") from error
 
 

@@ -1,4 +1,4 @@
-"""Exact distances between the tokens of the box, and what they say: pairs, graph, cluster, cells (row C)."""
+"""Exact distances between the tokens in the box, and statistics of them: pairs, graph, cluster, cells (row C)."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +18,7 @@ from blackholes.kernels.euclidean import euclidean_blocks, euclidean_matrix
 
 KEY = "distances"
 HEIGHT = 1024  # rows of a block
-DRAWN = 1024  # vectors of the cluster whose distances among themselves are kept
+DRAWN = 1024  # vectors of the cluster whose mutual distances are stored, for the figure
 
 Blocks = Iterator[tuple[int, Float32[Tensor, "n N"]]]
 
@@ -39,18 +39,19 @@ def write(
 
     Args:
         W: W.safetensors. sphere: sphere.safetensors, of which `in_box` is read.
-        distances: gets `distances` float32 (N, N) and `spike_token_ids` int64 (N,), ascending: the tokens in the box.
-        table: gets `statistic, value`.
-        statistics: gets what `describe` returns, and `spike_token_ids`.
+        distances: output with `distances` float32 (N, N) and `spike_token_ids` int64 (N,), ascending: the tokens in
+            the box.
+        table: output with columns `statistic, value`.
+        statistics: output with the tensors that `describe` returns.
         threshold: largest Euclidean distance of adjacent tokens.
-        budget_gb: working memory, in GB of 10⁹ bytes. With room for the whole matrix, each pair is computed once;
-            without, the matrix goes to the disk in blocks of rows and each pair is computed twice, to the same bits.
+        budget_gb: working memory, in GB of 10⁹ bytes. If the whole matrix fits, each pair is computed once; otherwise
+            the matrix is written in blocks of rows and each pair is computed twice, with bit-equal results.
 
-    Returns one line that says what was found.
+    Returns a one-line summary.
 
     Raises:
-        UserError: naming the file and what is wrong with it; an empty box, and one that takes more memory than the
-            budget or more disk than there is, before anything is computed.
+        UserError: naming the file and what is wrong with it; an empty box; a box that needs more memory than the budget
+            or more disk than is free (found before anything is computed).
     """
     tokens, vectors = _in_box(W, sphere)
     N = len(tokens)
@@ -66,7 +67,7 @@ def write(
                 waiting.result()
             waiting = background.submit(writer.append, KEY, rows)
             if matrix is None:
-                waiting.result()  # the next rows take their place
+                waiting.result()  # the next block overwrites these rows
             progress(start + len(rows), N)
         waiting.result()
 
@@ -80,83 +81,84 @@ def write(
     rows, tensors = describe(stored, vectors, tokens, threshold)
     write_tensors(statistics, tensors, metadata)
     write_table(table, ["statistic", "value"], rows.items())
-    shown = ("tokens", "pairs", "zeros", "lower median", "edges", "components", "largest component")
-    return ", ".join(f"{name} {rows[name]:,}" for name in shown)
+    summary = ("tokens", "pairs", "zeros", "lower median", "edges", "components", "largest component")
+    return ", ".join(f"{name} {rows[name]:,}" for name in summary)
 
 
 def describe(
     blocks: Callable[[], Blocks], vectors: Float[Tensor, "N D"], tokens: Int64[Tensor, "N"], threshold: float
 ) -> tuple[dict[str, object], dict[str, Tensor]]:
-    """What the distances say: rows of overdensity.csv, and tensors for the figures.
+    """Statistics of the distances: rows of overdensity.csv, and tensors for the figures.
 
-    `blocks()` gives (first row, rows) of the matrix between `vectors`, which are those of `tokens`, ascending.
+    `blocks()` yields (first row, rows) of the matrix of distances between `vectors`, the rows of W of `tokens`.
 
     The **graph** joins tokens at most `threshold` apart. Its **cluster** is the component with most tokens in black
-    holes; of equals the larger one, then the one with the smallest token. What is said of the cluster's vectors in
-    cells, and drawn of them, is about its different vectors, those that most tokens share first.
+    holes (of several, the largest, then the one with the smallest token id). Tensors about the cluster's vectors list
+    each distinct vector once, those shared by most tokens first.
 
-    Tensors, indices counting the tokens of the box:
+    Tensors (indices count the tokens in the box):
         `histogram`, `edges`, `nearest`, `nearest_different`: as kernels.pairs; `nearest_token_ids` (N,), −1 for none.
-        `degrees` (N,); `component_labels` (N,): index of the component's first token; `hole_labels` (N,): of the
+        `degrees` (N,); `component_labels` (N,): index of the component's first token; `hole_labels` (N,): index of the
         first token with an equal vector.
-        Of every component of two and more tokens, the largest first: `component_token_ids` (C,), its smallest;
-        `component_populations`, `component_edges`, `component_hole_tokens`; `component_diameters` (C, 2), hops between
-        the two tokens farthest apart: at least, at most (equal, but for graphs too large to be sure; see
-        kernels.bit_graphs).
-        `cluster_token_ids` (n,): all its tokens. Of its K different vectors: `cluster_vectors` (K, D);
-        `cluster_vector_token_ids` (K,), the smallest with this vector; `cluster_populations` (K,), how many have it;
-        `cluster_varies` bool (D,), dimensions in which they differ; `cluster_extent` (D,), how far, in cells.
-        `cluster_touching` (K,): label of the component of the graph that joins vectors at most one cell apart.
-        Of the first k ≤ 1,024 of these: `cluster_distances` float32 (k, k); `cluster_cells` (k, k), Chebyshev;
+        For each component of two or more tokens, the largest first: `component_token_ids` (C,), its smallest token id;
+        `component_populations`, `component_edges`, `component_hole_tokens`; `component_diameters` (C, 2), a lower and
+        an upper bound, in hops (equal unless the graph is too large for the exact diameter; see kernels.bit_graphs).
+        `cluster_token_ids` (n,): all its tokens. For its K distinct vectors: `cluster_vectors` (K, D);
+        `cluster_vector_token_ids` (K,), the smallest token id with this vector; `cluster_populations` (K,), the number
+        of tokens with it; `cluster_varies` bool (D,), whether they differ in this dimension; `cluster_extent` (D,),
+        largest minus smallest value, in cells.
+        `cluster_touching` (K,): label of the component in the graph that joins vectors at most one cell apart.
+        For the first k ≤ 1,024 of them: `cluster_distances` float32 (k, k); `cluster_cells` (k, k), Chebyshev in cells;
         `cluster_tree` (k − 1, 2): edges of the minimum spanning tree.
     """
-    found = pairs.pair_statistics(blocks)
+    pair_statistics = pairs.pair_statistics(blocks)
     graph = bit_graphs.adjacency(blocks(), threshold)
     equal = duplicates.labels(vectors).cpu()
     degrees, labels = bit_graphs.degrees(graph), bit_graphs.components(graph)
-    parts = _components(graph, degrees, labels, equal)
-    cluster = labels == _cluster(labels, equal)
-    about_cluster = _in_cells(vectors, equal, cluster.nonzero()[:, 0])
-    largest = int(parts["populations"][0]) if len(parts["populations"]) else 1
+    components = _components(graph, degrees, labels, equal)
+    in_cluster = labels == _cluster(labels, equal)
+    cluster = _cluster_vectors(vectors, equal, in_cluster.nonzero()[:, 0])
+    largest = int(components["populations"][0]) if len(components["populations"]) else 1
     isolated = int((degrees == 0).sum())
     rows = {
         "tokens": len(tokens),
-        "pairs": found["pairs"],
-        "min": found["min"],
-        "least above zero": found["smallest"],
-        "lower median": found["median"],
-        "mean": found["mean"],
-        "max": found["max"],
-        "zeros": found["zeros"],
+        "pairs": pair_statistics["pairs"],
+        "min": pair_statistics["min"],
+        "least above zero": pair_statistics["smallest"],
+        "lower median": pair_statistics["median"],
+        "mean": pair_statistics["mean"],
+        "max": pair_statistics["max"],
+        "zeros": pair_statistics["zeros"],
         "threshold": threshold,
         "edges": int(degrees.sum()) // 2,
-        "components": isolated + len(parts["populations"]),
+        "components": isolated + len(components["populations"]),
         "isolated": isolated,
         "largest component": largest,
-        "diameter of the largest": _words(parts["diameters"][0]) if len(parts["diameters"]) else 0,
-        "cluster tokens": int(cluster.sum()),
-        "cluster tokens in holes": int((cluster & _in_hole(equal)).sum()),
-        "cluster vectors": len(about_cluster["vectors"]),
-        "cluster dimensions that vary": int(about_cluster["varies"].sum()),
-        "cluster extent in cells": int(about_cluster["extent"].max()),
-        "cluster parts that touch": len(about_cluster["touching"].unique()),
+        "diameter of the largest": _diameter_text(components["diameters"][0]) if len(components["diameters"]) else 0,
+        "cluster tokens": int(in_cluster.sum()),
+        "cluster tokens in holes": int((in_cluster & _in_hole(equal)).sum()),
+        "cluster vectors": len(cluster["vectors"]),
+        "cluster dimensions that vary": int(cluster["varies"].sum()),
+        "cluster extent in cells": int(cluster["extent"].max()),
+        "cluster parts that touch": len(cluster["touching"].unique()),
     }
+    nearest_token = pair_statistics["nearest_token"]
     tensors = {
         "spike_token_ids": tokens,
-        "histogram": found["histogram"],
-        "edges": found["edges"],
-        "nearest": found["nearest"],
-        "nearest_different": found["nearest_different"],
-        "nearest_token_ids": torch.where(found["nearest_token"] < 0, -1, tokens[found["nearest_token"]]),
+        "histogram": pair_statistics["histogram"],
+        "edges": pair_statistics["edges"],
+        "nearest": pair_statistics["nearest"],
+        "nearest_different": pair_statistics["nearest_different"],
+        "nearest_token_ids": torch.where(nearest_token < 0, -1, tokens[nearest_token]),
         "degrees": degrees,
         "component_labels": labels,
         "hole_labels": equal,
-        "component_token_ids": tokens[parts.pop("labels")],
-        "cluster_token_ids": tokens[cluster],
-        "cluster_vector_token_ids": tokens[about_cluster.pop("first")],
+        "component_token_ids": tokens[components.pop("labels")],
+        "cluster_token_ids": tokens[in_cluster],
+        "cluster_vector_token_ids": tokens[cluster.pop("first")],
     }
-    tensors |= {f"component_{name}": values for name, values in parts.items()}
-    tensors |= {f"cluster_{name}": values for name, values in about_cluster.items()}
+    tensors |= {f"component_{name}": values for name, values in components.items()}
+    tensors |= {f"cluster_{name}": values for name, values in cluster.items()}
     return rows, tensors
 
 
@@ -167,18 +169,18 @@ def _in_box(W: str, sphere: str) -> tuple[Int64[Tensor, "N"], Float[Tensor, "N D
         file.expect("in_box", torch.bool, (len(embedding),))
         tokens = file.rows("in_box").nonzero()[:, 0]
     if not len(tokens):
-        raise UserError(f"{sphere}: in_box: no token lies in the box, where at least one is expected")
+        raise UserError(f"{sphere}: in_box: no token lies in the box; expected at least one")
     vectors = embedding[tokens]
     for token in tokens[~torch.isfinite(vectors).all(1)][:1].tolist():
-        raise UserError(f"{W}: token {token} has a NaN or infinity, where finite numbers are expected")
+        raise UserError(f"{W}: token {token} has a NaN or infinity; expected finite numbers")
     return tokens, vectors
 
 
 def _fits(sphere: str, vectors: Tensor, budget_gb: float) -> bool:
-    """Whether the matrix has room in memory.
+    """Whether the whole matrix fits into the memory budget.
 
     Raises:
-        UserError: not even what is computed from it, a block of rows at a time, has.
+        UserError: not even computing it block by block would fit.
     """
     N, D = vectors.shape
     matrix, graphs = 4 * N * N, N * N // 4
@@ -186,22 +188,23 @@ def _fits(sphere: str, vectors: Tensor, budget_gb: float) -> bool:
     if need > budget_gb * 1e9:
         raise UserError(
             f"{sphere}: distances between {N:,} tokens of {D:,} dimensions need {need / 1e9:,.2f} GB of memory (and "
-            f"{matrix / 1e9:,.2f} GB of disk); expected up to memory_budget_gb ({budget_gb:g}): a smaller box, or more"
+            f"{matrix / 1e9:,.2f} GB of disk); expected up to memory_budget_gb ({budget_gb:g}): make the box smaller "
+            "or the budget larger"
         )
     return need + matrix <= budget_gb * 1e9
 
 
 def _components(graph: Tensor, degrees: Tensor, labels: Tensor, equal: Tensor) -> dict[str, Tensor]:
-    """Of components of two and more tokens, the largest first: label, population, edges, tokens in holes, diameter."""
+    """Components of two or more tokens, the largest first: label, population, edges, tokens in holes, diameter."""
     N = len(labels)
     sizes = torch.bincount(labels, minlength=N)
     edges = torch.bincount(labels, weights=degrees.double(), minlength=N).long() // 2
     hole_tokens = torch.bincount(labels[_in_hole(equal)], minlength=N)
     first = (sizes > 1).nonzero()[:, 0]
     first = first[sizes[first].argsort(descending=True, stable=True)]
-    members = labels.argsort(stable=True).split(sizes[sizes > 0].tolist())  # by label, which ascends
-    place = dict(zip(labels.unique().tolist(), members, strict=True))
-    diameters = [bit_graphs.diameter(graph, place[label]) for label in first.tolist()]
+    groups = labels.argsort(stable=True).split(sizes[sizes > 0].tolist())  # in ascending order of label
+    members = dict(zip(labels.unique().tolist(), groups, strict=True))
+    diameters = [bit_graphs.diameter(graph, members[label]) for label in first.tolist()]
     return {
         "labels": first,
         "populations": sizes[first],
@@ -222,38 +225,38 @@ def _cluster(labels: Int64[Tensor, "N"], equal: Int64[Tensor, "N"]) -> int:
     return max(labels.unique().tolist(), key=lambda label: (holes[label], sizes[label], -label))
 
 
-def _in_cells(vectors: Tensor, equal: Tensor, members: Tensor) -> dict[str, Tensor]:
-    """Of a cluster's different vectors: first token, population, and what `describe` lists."""
+def _cluster_vectors(vectors: Tensor, equal: Tensor, members: Tensor) -> dict[str, Tensor]:
+    """Tensors about a cluster's distinct vectors: see `describe`; `first` is the index of each one's first token."""
     first, populations = equal[members].unique(return_counts=True)
     order = populations.argsort(descending=True, stable=True)
     first, populations = first[order], populations[order]
-    different = vectors[first.to(vectors.device)].cpu()
+    distinct = vectors[first.to(vectors.device)].cpu()
     low, high = None, None
-    for piece in different.split(HEIGHT):
-        places = cells.ordinals(piece)
-        low = places.amin(0) if low is None else torch.minimum(low, places.amin(0))
-        high = places.amax(0) if high is None else torch.maximum(high, places.amax(0))
+    for piece in distinct.split(HEIGHT):
+        ordinals = cells.ordinals(piece)
+        low = ordinals.amin(0) if low is None else torch.minimum(low, ordinals.amin(0))
+        high = ordinals.amax(0) if high is None else torch.maximum(high, ordinals.amax(0))
     extent = high - low
-    drawn = different[:DRAWN]
+    drawn = distinct[:DRAWN]
     varying = extent > 0
     varying[0] |= not varying.any()  # at least one dimension to compare
-    places = cells.ordinals(different[:, varying])
-    touching = ((start, (~rows).float()) for start, rows in cells.near(places, 1))
+    ordinals = cells.ordinals(distinct[:, varying])
+    touching = ((start, (~rows).float()) for start, rows in cells.near(ordinals, 1))
     distances = euclidean_matrix(drawn)
     tree = minimum_spanning_tree(distances.double().numpy()).tocoo()
     return {
         "first": first,
         "populations": populations,
-        "vectors": different,
+        "vectors": distinct,
         "varies": extent > 0,
         "extent": extent,
         "distances": distances,
-        "cells": cells.chebyshev(places[:DRAWN]),
+        "cells": cells.chebyshev(ordinals[:DRAWN]),
         "touching": bit_graphs.components(bit_graphs.adjacency(touching, 0)),
         "tree": torch.from_numpy(np.sort(np.stack([tree.row, tree.col], 1), 1)).long(),
     }
 
 
-def _words(diameter: Int64[Tensor, "2"]) -> int | str:
+def _diameter_text(diameter: Int64[Tensor, "2"]) -> int | str:
     least, most = diameter.tolist()
     return least if least == most else f"{least} to {most}"

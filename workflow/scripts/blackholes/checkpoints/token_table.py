@@ -1,4 +1,4 @@
-"""tokens.csv of a checkpoint: what every token is, and how much its vector looks unused (row C)."""
+"""tokens.csv of a checkpoint: what each token is, and how likely its vector was never trained (row C)."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -31,21 +31,20 @@ def write(
     out: str,
     tokenizer: str | None = None,
 ) -> str:
-    """Write tokens.csv, one row a token, ordered by id; returns one line that says what was found.
+    """Write tokens.csv, one row per token, ordered by id. Returns a one-line summary.
 
     Args:
         weights: W.safetensors. holes: black_holes.csv. sphere: sphere.safetensors, of which the first eigenvector and
             `in_box` are read. centroid: black_hole_centroid.safetensors. statistics: distance_statistics.safetensors,
-            which knows the cluster.
+            of which the cluster's tokens are read.
         tokenizer: tokenizer.json; without it texts are empty and categories `unknown`.
 
-    Columns: `hole` (empty: a singleton), `in_box`, `in_cluster` (0, 1), `text`, `category`, `script`, `merge_rank` and
-    round trips (0, 1) as checkpoints.token_texts explains; the indicators
-    of kernels.indicators and the `rank` they give.
+    Columns: `hole` (empty for a singleton), `in_box`, `in_cluster` (0 or 1); `text`, `category`, `script`, `merge_rank`
+    and round trips (0 or 1) as in checkpoints.token_texts; the indicators of kernels.indicators, and `rank` from them.
 
-    The reference of the indicators, tokens taken to be unused, is found and not given: members of black holes, for no
-    two trained tokens end in the same place, and the overdensity's cluster, which holds their neighbours. (Fishing
-    for Magikarp, 2024, needs such a list for each model, written by hand.) Without either, it is the box.
+    The indicators compare with an automatically chosen reference set of unused tokens: the members of black holes,
+    since no two trained tokens end with equal vectors, and the overdensity's cluster, which holds their neighbours.
+    Without either, it is the tokens in the box. (Fishing for Magikarp, 2024, uses a list written by hand per model.)
 
     Raises:
         UserError: naming the file and what is wrong with it.
@@ -63,10 +62,10 @@ def write(
         in_cluster[_read(file, "cluster_token_ids", torch.int64, ("n",)).numpy()] = True
     reference = reference_set(hole >= 0, in_cluster, in_box)
     with about(weights):
-        found = indicators.under_training(W, reference, centre, component)
-    rank = indicators.suspicion(found["centroid_distance"], found["cosine_unused"])
+        scores = indicators.under_training(W, reference, centre, component)
+    rank = indicators.suspicion(scores["centroid_distance"], scores["cosine_unused"])
     explained = token_texts.explain(tokenizer, V)
-    table = _rows(hole, in_box, in_cluster, {name: values.numpy() for name, values in found.items()}, explained, rank)
+    table = _rows(hole, in_box, in_cluster, {name: values.numpy() for name, values in scores.items()}, explained, rank)
     write_table(out, COLUMNS, table)
     return _summary(explained.category, hole >= 0, len(reference))
 
@@ -74,17 +73,17 @@ def write(
 def reference_set(
     in_hole: Bool[np.ndarray, "V"], in_cluster: Bool[np.ndarray, "V"], in_box: Bool[np.ndarray, "V"]
 ) -> Int64[Tensor, "n"]:
-    """Ids of the tokens taken to be unused: of holes and of the cluster; of the box, if these are fewer than two."""
-    known = in_hole | in_cluster
-    chosen = known if known.sum() > 1 else in_box
+    """Ids of the tokens taken to be unused: those in holes or in the cluster; if fewer than two, those in the box."""
+    unused = in_hole | in_cluster
+    chosen = unused if unused.sum() > 1 else in_box
     return torch.from_numpy(np.flatnonzero(chosen))
 
 
 def hole_of(table: str, V: int) -> Int64[np.ndarray, "V"]:
-    """Each token's hole as black_holes.csv names it, −1 for a singleton.
+    """Each token's hole, as numbered in black_holes.csv, or −1 for a singleton.
 
     Raises:
-        UserError: not such a table, or of another vocabulary.
+        UserError: the table cannot be read, or belongs to another vocabulary.
     """
     hole = np.full(V, -1)
     for name, ids in read_holes(table).items():
@@ -103,13 +102,13 @@ def _rows(
     hole: np.ndarray,
     in_box: np.ndarray,
     in_cluster: np.ndarray,
-    found: dict[str, np.ndarray],
+    scores: dict[str, np.ndarray],
     explained: token_texts.Explained,
     rank: Tensor,
 ) -> Iterator[tuple]:
-    known = explained.category
+    category = explained.category
     for id, place in enumerate(rank.tolist()):
-        trips = [int(trip) if known[id] not in ("unknown", "padding") else "" for trip in explained.round_trips[id]]
+        trips = [int(trip) if category[id] not in ("unknown", "padding") else "" for trip in explained.round_trips[id]]
         merge = explained.merge_rank[id]
         yield (
             id,
@@ -117,8 +116,8 @@ def _rows(
             hole[id] if hole[id] >= 0 else "",
             int(in_box[id]),
             int(in_cluster[id]),
-            *(values[id] for values in found.values()),
-            known[id],
+            *(values[id] for values in scores.values()),
+            category[id],
             explained.script[id],
             "" if merge is None else merge,
             *trips,
@@ -127,12 +126,10 @@ def _rows(
 
 
 def _summary(category: list[str], in_hole: np.ndarray, reference: int) -> str:
-    """`30,522 tokens, 1,331 unreachable, …; of 2,100 in holes: 1,800 unreachable, …; 2,212 tokens of reference`"""
-    kinds = Counter(category)
-    inside = Counter(np.array(category)[in_hole].tolist())
-    words = [
-        ", ".join(f"{count[kind]:,} {kind}" for kind in token_texts.CATEGORIES if count[kind])
-        for count in (kinds, inside)
-    ]
-    holes = f"; in holes {words[1]}" if words[1] else "; no holes"
-    return f"{len(category):,} tokens: {words[0]}{holes}; the reference has {reference:,}"
+    """`30,522 tokens: 29,191 ordinary, 1,331 unreachable; in holes 1,800 unreachable; 2,212 in the reference set`"""
+    counts = Counter(category), Counter(np.array(category)[in_hole].tolist())
+    everywhere, in_holes = (
+        ", ".join(f"{count[kind]:,} {kind}" for kind in token_texts.CATEGORIES if count[kind]) for count in counts
+    )
+    holes = f"; in holes {in_holes}" if in_holes else "; no holes"
+    return f"{len(category):,} tokens: {everywhere}{holes}; {reference:,} in the reference set"

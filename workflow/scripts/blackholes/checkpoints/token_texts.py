@@ -1,7 +1,7 @@
-"""What the tokens of a checkpoint are: their text, kind and script, and whether any text is encoded to them (row C).
+"""What the tokens of a checkpoint are: their text, category and script, and whether any text encodes to them (row C).
 
-Works from a `tokenizer.json` of Hugging Face tokenizers: byte-level BPE (GPT-2, Qwen), BPE and Unigram with byte
-fallback (Llama, T5), WordPiece (BERT), and vocabularies of characters or words.
+Reads a `tokenizer.json` of Hugging Face tokenizers: byte-level BPE (GPT-2, Qwen), BPE and Unigram with byte fallback
+(Llama, T5), WordPiece (BERT), and vocabularies of characters or words.
 """
 
 import json
@@ -22,7 +22,7 @@ from blackholes.byte_level import BYTES, printable, printable_bytes
 from blackholes.checkpoints.characters import Completions, is_letter, script
 from blackholes.errors import UserError
 
-BATCH = 20_000  # texts encoded at once: some 20 MB of encodings
+BATCH = 20_000  # texts encoded at once: about 20 MB of encodings
 CATEGORIES = ("ordinary", "special", "byte", "partial_utf8", "unreachable", "padding", "unknown")
 _FALLBACK = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
@@ -31,27 +31,27 @@ _FALLBACK = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 class Explained:
     """One entry for every row of the embedding matrix."""
 
-    text: list[str]  # printable; empty where no token has this id
+    text: list[str]  # printable; empty if no token has this id
     category: list[str]  # one of CATEGORIES
     script: list[str]
     merge_rank: list[int | None]
-    round_trips: Bool[np.ndarray, "V 3"]  # alone, after a space, in a context: does the encoding hold the token?
+    round_trips: Bool[np.ndarray, "V 3"]  # does its text, alone, after a space, in a context, encode to the token?
 
 
 @dataclass(frozen=True)
 class Piece:
     """What a token stands for inside a text."""
 
-    text: str | None  # None where its bytes are no complete UTF-8
-    data: bytes = b""  # those bytes
-    shown: str = ""  # as a table shows it
+    text: str | None  # None if its bytes are not complete UTF-8
+    data: bytes = b""  # those bytes, if `text` is None or the token is a byte-fallback token
+    shown: str = ""  # as printed in tables
 
 
 class Vocabulary:
     """The tokens of a tokenizer file, by id."""
 
     def __init__(self, path: str | Path):
-        """Raises UserError that names the file: missing, or not of Hugging Face tokenizers."""
+        """Raises UserError, naming the file, if it is missing or not a Hugging Face tokenizer."""
         try:
             self.tokenizer = Tokenizer.from_file(str(path))
         except Exception as error:  # the library raises nothing narrower
@@ -66,7 +66,7 @@ class Vocabulary:
         self.tokens: dict[int, str] = {id: token for token, id in self.tokenizer.get_vocab().items()}
 
     def _add(self, config: Path) -> None:
-        """Tokens that older checkpoints only name beside the tokenizer, with the ids that follow on."""
+        """Add the tokens that older checkpoints list only in tokenizer_config.json, if their ids follow the others."""
         if not config.is_file():
             return
         try:
@@ -81,14 +81,14 @@ class Vocabulary:
 
     @cached_property
     def _steps(self) -> list[dict]:
-        """Every normalizer, pre-tokenizer and decoder, however nested."""
-        queue, found = [self._parts.get(key) for key in ("normalizer", "pre_tokenizer", "decoder")], []
+        """All normalizers, pre-tokenizers and decoders, including nested ones."""
+        queue, steps = [self._parts.get(key) for key in ("normalizer", "pre_tokenizer", "decoder")], []
         while queue:
             step = queue.pop()
             if isinstance(step, dict):
-                found.append(step)
+                steps.append(step)
                 queue += [inner for value in step.values() if isinstance(value, list) for inner in value]
-        return found
+        return steps
 
     @cached_property
     def _byte_level(self) -> bool:
@@ -96,7 +96,7 @@ class Vocabulary:
 
     @cached_property
     def _space(self) -> str:
-        """What stands for a space inside a token: SentencePiece's ▁."""
+        """The character that stands for a space inside a token, such as SentencePiece's ▁."""
         for step in self._steps:
             if step.get("type") == "Metaspace":
                 return step.get("replacement", "▁")
@@ -105,7 +105,7 @@ class Vocabulary:
         return " "
 
     def piece(self, id: int) -> Piece:
-        """What token `id`, which must be there, stands for."""
+        """What token `id` stands for; the id must exist."""
         token = self.tokens[id]
         if id in self.added:
             return Piece(token, shown=printable(token))
@@ -119,7 +119,7 @@ class Vocabulary:
         return Piece(text.removeprefix(prefix) if prefix and len(text) > len(prefix) else text, shown=printable(text))
 
     def merge_ranks(self) -> dict[int, int]:
-        """Token id → order in which BPE learnt it; of Unigram, order of falling probability; WordPiece has none."""
+        """Token id → the order in which BPE learnt it, or for Unigram its rank by probability; empty for WordPiece."""
         ids, kind = {token: id for id, token in self.tokens.items()}, self.model.get("type")
         if kind == "Unigram":
             order = sorted(self.model["vocab"], key=lambda entry: -entry[1])
@@ -134,19 +134,19 @@ class Vocabulary:
         return ranks
 
     def holding(self, ids: Sequence[int], texts: Sequence[str]) -> Bool[np.ndarray, "n"]:
-        """Whether the encoding of each text holds the token beside it."""
-        os.environ.setdefault("RAYON_NUM_THREADS", str(torch.get_num_threads()))  # the library's own threads
-        found: list[bool] = []
+        """Whether each text's encoding contains the token at the same place in `ids`."""
+        os.environ.setdefault("RAYON_NUM_THREADS", str(torch.get_num_threads()))  # threads of the tokenizers library
+        held: list[bool] = []
         for start in range(0, len(ids), BATCH):
             batch = slice(start, start + BATCH)
             encodings = self._encode(list(texts[batch]))
-            found += [id in encoding for id, encoding in zip(ids[batch], encodings, strict=True)]
-        return np.array(found, bool)
+            held += [id in encoding for id, encoding in zip(ids[batch], encodings, strict=True)]
+        return np.array(held, bool)
 
     def _encode(self, texts: list[str]) -> Iterator[list[int]]:
         try:
             encodings = self.tokenizer.encode_batch_fast(texts, add_special_tokens=False)
-        except Exception:  # one of them has a character that the vocabulary lacks, without a token for such
+        except Exception:  # a text has an unknown character, and the vocabulary has no token for those
             if len(texts) == 1:
                 yield []
                 return
@@ -158,7 +158,7 @@ class Vocabulary:
             yield encoding.ids
 
     def neutral(self, texts: Sequence[str]) -> str:
-        """A letter to write around a token: one that is a token by itself and that fewest others contain."""
+        """A letter to write around a token: one that is itself a token and occurs in the fewest other tokens."""
         uses = Counter(character for text in texts for character in set(text) if len(text) > 1)
         letters = {text for text in texts if len(text) == 1 and is_letter(text)}
         for letter in sorted(letters, key=lambda letter: (uses[letter], letter))[:100]:
@@ -168,7 +168,7 @@ class Vocabulary:
 
 
 def _of_bytes(data: bytes, always: bool = False) -> Piece:
-    """Of a byte-level token; `always`: of a byte-fallback one, which is a byte even where it is a character too."""
+    """The piece of a byte-level token; `always`: of a byte-fallback token, which stays a byte even if it is ASCII."""
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
@@ -179,23 +179,23 @@ def _of_bytes(data: bytes, always: bool = False) -> Piece:
 
 
 def texts(path: str | Path, V: int) -> list[str]:
-    """The printable text of tokens 0 … V − 1 of a tokenizer file; empty where there is none of this id."""
+    """The printable text of tokens 0 to V − 1 of a tokenizer file; empty for ids without a token."""
     vocabulary = Vocabulary(path)
     return [vocabulary.piece(id).shown if id in vocabulary.tokens else "" for id in range(V)]
 
 
 def explain(path: str | Path | None, V: int) -> Explained:
-    """What each of the V rows of an embedding matrix stands for, and whether a text reaches it.
+    """What each of the V rows of an embedding matrix stands for, and whether any text encodes to it.
 
-    Categories: `special`, an added token; `byte`, a byte-fallback token or a single byte that is no character;
-    `partial_utf8`, bytes that are no complete UTF-8, which only larger characters can hold; `padding`, a row that
-    no token of the tokenizer has; `unreachable`, no tried text is encoded to it; `ordinary`, all others; `unknown`,
-    without a tokenizer.
+    Categories: `special`, an added token; `byte`, a byte-fallback token or a single byte that is not a character;
+    `partial_utf8`, several bytes that are not complete UTF-8 by themselves; `padding`, a row without a token in the
+    tokenizer; `unreachable`, none of the texts tried encodes to it; `ordinary`, all others; `unknown`, without a
+    tokenizer.
 
-    Round trips ask whether the encoding of a text holds the token, for (V, 3) texts: the token's own without a
-    leading space, with one, and inside a context. Contexts are a neutral letter at either side, at both, full stops
-    and line ends; they are tried until one succeeds, since one failure proves nothing. Bytes and partial UTF-8 are
-    tried inside up to 4,096 characters, spread over all that have these bytes.
+    Round trips (V, 3): whether the encoding of a text contains the token, for the token's text without a leading
+    space, with one, and in a context. Contexts put a neutral letter on both sides or on one, full stops, or line ends
+    around it; they are tried until one succeeds, since one failure proves nothing. Bytes and partial UTF-8 are tried
+    inside up to 4,096 characters, sampled evenly from all whose UTF-8 contains these bytes.
     """
     if path is None:
         return Explained([""] * V, ["unknown"] * V, [""] * V, [None] * V, np.zeros((V, 3), bool))
@@ -209,16 +209,16 @@ def explain(path: str | Path | None, V: int) -> Explained:
     trips[whole, 1] = vocabulary.holding(whole.tolist(), [f" {text}" for text in bare])
     letter = vocabulary.neutral(texts)
     for left, right in [(letter, letter), (letter, ""), ("", letter), (".", "."), ("\n", ""), ("", "\n"), ("", "")]:
-        left_out = np.flatnonzero(~trips[whole, 2])  # every token is tried once; the rest until a context succeeds
-        trips[whole[left_out], 2] = vocabulary.holding(
-            whole[left_out].tolist(), [f"{left}{texts[index]}{right}" for index in left_out]
+        remaining = np.flatnonzero(~trips[whole, 2])
+        trips[whole[remaining], 2] = vocabulary.holding(
+            whole[remaining].tolist(), [f"{left}{texts[index]}{right}" for index in remaining]
         )
-    broken = [id for id, piece in pieces.items() if piece.text is None]
-    inside = Completions(pieces[id].data for id in broken)
+    partial = [id for id, piece in pieces.items() if piece.text is None]
+    completions = Completions(pieces[id].data for id in partial)
     for most in (4, 64, 4096):
-        tried = [(id, text) for id in broken if not trips[id, 2] for text in inside.texts(pieces[id].data, most)]
+        tried = [(id, text) for id in partial if not trips[id, 2] for text in completions.texts(pieces[id].data, most)]
         held = vocabulary.holding([id for id, _ in tried], [text for _, text in tried])
-        trips[[id for (id, _), found in zip(tried, held, strict=True) if found], 2] = True
+        trips[[id for (id, _), hit in zip(tried, held, strict=True) if hit], 2] = True
 
     ranks = vocabulary.merge_ranks()
     category, scripts = ["padding"] * V, [""] * V
@@ -227,8 +227,8 @@ def explain(path: str | Path | None, V: int) -> Explained:
         if id in vocabulary.added:
             continue
         own = script(piece.text if piece.text is not None else piece.data.decode("utf-8", "ignore"))
-        if piece.text is None and own == "Common":  # no letter of its own: one that all characters around it share
-            own = script("".join(inside.texts(piece.data, 64)))
+        if piece.text is None and own == "Common":  # no complete letter: the script of all characters it can be part of
+            own = script("".join(completions.texts(piece.data, 64)))
             own = "" if own == "Mixed" else own
         scripts[id] = own
     shown = [pieces[id].shown if id in pieces else "" for id in range(V)]

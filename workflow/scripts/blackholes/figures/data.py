@@ -14,30 +14,30 @@ from blackholes.errors import UserError
 
 
 def paths(value: str | Path | Iterable[str | Path]) -> list[Path]:
-    """A rule's named input, which is one path or a list, as a list."""
+    """A rule's named input, one path or several, as a list."""
     return [Path(value)] if isinstance(value, str | Path) else [Path(v) for v in value]
 
 
 def optional(inputs: object, name: str) -> Path | None:
-    """The first file of a named input, or None where the rule does not name it."""
+    """The first file of a named input, or None if the rule has no such input."""
     files = paths(getattr(inputs, name, None) or [])
     return files[0] if files else None
 
 
 def run_names(files: Sequence[Path], options: Mapping) -> list[str]:
-    """`options["runs"]`, or the folders that the files lie in: run_001, run_002, …"""
+    """`options["runs"]`, or the names of the files' folders: run_001, run_002, …"""
     return list(options.get("runs") or [file.parent.name for file in files])
 
 
 def read_series(files: Sequence[Path], keys: Sequence[str]) -> dict[str, np.ndarray]:
-    """One row a run: {key: (R, S)} for keys of shape (S,); every file has the same S."""
+    """{key: (R, S)} for keys of shape (S,), one row per file; every file must have the same S."""
     runs = [_read(file, keys) for file in files]
     _same_length(files, [len(run[keys[0]]) for run in runs], keys[0])
     return {key: np.stack([run[key] for run in runs]) for key in keys}
 
 
 def read_rows(files: Sequence[Path], key: str, rows: Sequence[int]) -> np.ndarray:
-    """(R, K, V): the K rows of a (S, V) tensor of every file, without reading the rest."""
+    """(R, K, V): the rows `rows` of a tensor (S, V) of every file, without reading the rest."""
     return np.stack([_read(file, [key], rows)[key] for file in files])
 
 
@@ -67,7 +67,7 @@ def read_tensors(file: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
 
 
 def key_steps(options: Mapping, last: int) -> list[int]:
-    """The configured snapshots (steps, `last`) that the history has, in order; else 0, 1, 10, 100, … and the last."""
+    """The configured key steps (numbers or `last`) that the history has, in order; by default 0, 1, 10, … and last."""
     wanted = options.get("key_steps") or [0, *(10**k for k in range(9)), last]
     numbers = {last if step == "last" else int(step) for step in wanted}
     return sorted(step for step in numbers if 0 <= step <= last) or [last]
@@ -86,32 +86,32 @@ def _require(file: Path, tensors, key: str) -> None:
 
 
 def _read(file: Path, keys: Sequence[str], rows: Sequence[int] | None = None) -> dict[str, np.ndarray]:
-    values = {}
+    arrays = {}
     with _open(file) as tensors:
         for key in keys:
             _require(file, tensors, key)
             if rows is None:
-                values[key] = tensors.get_tensor(key)
+                arrays[key] = tensors.get_tensor(key)
             else:
                 part = tensors.get_slice(key)
-                values[key] = np.concatenate([part[row : row + 1] for row in rows])
-    return values
+                arrays[key] = np.concatenate([part[row : row + 1] for row in rows])
+    return arrays
 
 
 def read_table(file: Path, columns: Sequence[str], **options) -> pd.DataFrame:
-    """A CSV table that has these columns, and rows."""
+    """A CSV table with at least these columns and one row; otherwise UserError."""
     try:
         table = pd.read_csv(file, **options)
     except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
         raise UserError(f"{file}: cannot be read as CSV ({error}); expected columns {', '.join(columns)}") from error
     missing = [column for column in columns if column not in table]
     if missing or table.empty:
-        problem = f"no column {missing[0]!r}" if missing else "no rows"
-        raise UserError(f"{file}: {problem}; expected columns {', '.join(columns)} and a row each step or token")
+        what = f"no column {missing[0]!r}" if missing else "no rows"
+        raise UserError(f"{file}: {what}; expected columns {', '.join(columns)} and one row per step or token")
     return table
 
 
 def _same_length(files: Sequence[Path], lengths: Sequence[int], key: str) -> None:
-    for file, rows in zip(files, lengths, strict=True):
-        if rows != lengths[0]:
-            raise UserError(f"{file}: {key} has {rows} rows; expected {lengths[0]}, as in {files[0]}")
+    for file, length in zip(files, lengths, strict=True):
+        if length != lengths[0]:
+            raise UserError(f"{file}: {key} has {length} rows; expected {lengths[0]}, as in {files[0]}")

@@ -1,4 +1,4 @@
-"""Lifecycle of tokens on the lattice (row E): when each moves for the first time, and when for the last."""
+"""Lifecycle of tokens on the lattice (row E): the first step at which each moves, and the last."""
 
 import math
 from collections.abc import Iterator
@@ -13,11 +13,11 @@ MEDIANS = ("tokens", "number", "never_moved", "moving_at_the_end", "first_motion
 
 
 class Lifecycle:
-    """Steps of every token, from norms that come in pieces.
+    """First and last steps of motion of every token, from norms added piece by piece.
 
     Steps count from 1, the first update of the optimizer; 0 means never. `early` is the last step whose displacement
-    has an L2 norm above √D, `midlife` the last with a coordinate that moves more than one ULP, `late` the last with
-    any motion; after it the token is frozen. Each comes no later than the next.
+    has an L2 norm above √D, `midlife` the last at which a coordinate moves more than one ULP, `late` the last with
+    any motion, after which the token is frozen. early ≤ midlife ≤ late.
     """
 
     def __init__(self, tokens: int, dimensions: int):
@@ -27,7 +27,7 @@ class Lifecycle:
         self.last = torch.zeros((len(PHASES), tokens), dtype=torch.int64)
 
     def add(self, norms: Float32[Tensor, "4 s V"]) -> None:
-        """The next steps' norms, in the order of kernels.lattice.NORMS."""
+        """Add the next steps' norms, in the order of kernels.lattice.NORMS."""
         l1, l2, largest, _ = norms
         steps = torch.arange(self._steps + 1, self._steps + 1 + l1.shape[0])[:, None]
         for phase, active in enumerate((l2 > self._limit, largest > 1, l1 > 0)):
@@ -38,11 +38,11 @@ class Lifecycle:
         self._steps += l1.shape[0]
 
     def rows(self, status: list[str]) -> Iterator[tuple]:
-        """COLUMNS of every token."""
+        """Rows of COLUMNS, one per token."""
         yield from zip(range(len(status)), status, self.first.tolist(), *self.last.tolist(), strict=True)
 
     def medians(self, groups: dict[str, Bool[Tensor, "V"]]) -> Iterator[tuple]:
-        """MEDIANS of every group of tokens: lower medians, in which what never came counts as step 0."""
+        """Rows of MEDIANS, one per group of tokens: lower medians, with "never" as step 0."""
         for name, mask in groups.items():
             first, last = self.first[mask], self.last[:, mask]
             never, moving = (first == 0).sum().item(), (last[-1] == self._steps).sum().item()

@@ -1,4 +1,4 @@
-"""What the lattice's displacements are (row E): counts of every kind, a sample of each odd one, and cross-checks."""
+"""Validation of lattice displacements (row E): counts of each kind, an example of each unusual one, cross-checks."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ def _fraction(delta: Tensor) -> Tensor:
     return (delta - delta.round()).abs()
 
 
-ODD: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {  # kind → which of (before, after, ΔW′) are of it
+UNUSUAL: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {  # kind → mask of the coordinates of that kind
     "almost_integer": lambda before, after, delta: (_fraction(delta) > 0) & (_fraction(delta) < ALMOST),
     "half": lambda before, after, delta: _fraction(delta) == 0.5,
     "other_non_integer": lambda before, after, delta: (_fraction(delta) >= ALMOST) & (_fraction(delta) != 0.5),
@@ -35,31 +35,31 @@ ODD: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {  # kind → which
 
 @dataclass
 class Validation:
-    """Counts and extremes of all steps so far, and where the first of each odd kind is."""
+    """Counts and extremes of all steps so far, and the first coordinate of each unusual kind."""
 
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys((*COUNTS, "other_non_integer"), 0))
     extremes: dict[str, float] = field(default_factory=dict)
     transitions: int = 0
     samples: dict[str, tuple] = field(default_factory=dict)
 
-    def add(self, snapshots: BFloat16[Tensor, "s1 V D"], found: Transitions, first_step: int) -> None:
-        """The next piece. Raises UserError where the cross-checks show that displacements cannot be right."""
-        counts = dict(zip(COUNTS, found.counts.T, strict=True))
-        for kind, what in FAULTS.items():
+    def add(self, snapshots: BFloat16[Tensor, "s1 V D"], transitions: Transitions, first_step: int) -> None:
+        """Add the next piece. Raises UserError if a cross-check shows that the displacements are wrong."""
+        counts = dict(zip(COUNTS, transitions.counts.T, strict=True))
+        for kind, fault in FAULTS.items():
             if counts[kind].any():
                 step = int(counts[kind].nonzero()[0])
                 number = int(counts[kind][step])
                 raise UserError(
-                    f"cross-check failed at step {first_step + step + 1}: {number:,} {what}; no bfloat16 moves so, the "
-                    "machine or its libraries compute wrongly"
+                    f"cross-check failed at step {first_step + step + 1}: {number:,} {fault}; this is impossible in "
+                    "bfloat16, so the machine or its libraries compute wrongly"
                 )
         counts["other_non_integer"] = counts["non_integer"] - counts["almost_integer"] - counts["half"]
         for kind, steps in counts.items():
             self.counts[kind] += int(steps.sum())
-            if kind in ODD and kind not in self.samples and steps.any():
-                self.samples[kind] = _first(snapshots, first_step, int(steps.nonzero()[0]), ODD[kind])
+            if kind in UNUSUAL and kind not in self.samples and steps.any():
+                self.samples[kind] = _first(snapshots, first_step, int(steps.nonzero()[0]), UNUSUAL[kind])
         for column, name in enumerate(EXTREMES):
-            values = found.extremes[:, column]
+            values = transitions.extremes[:, column]
             step = int(values.argmin() if name.startswith("min") else values.argmax())
             value, old = float(values[step]), self.extremes.get(name)
             if old is None or (value < old if name.startswith("min") else value > old):
@@ -69,14 +69,14 @@ class Validation:
         self.transitions += snapshots[1:].numel()
 
     def add_last(self, snapshots: BFloat16[Tensor, "s1 V D"], first_step: int) -> None:
-        """The last piece again, for the zeros of the last snapshot, which no step begins with."""
+        """Count the zeros of the history's last snapshot: `add` counts only those of each step's first snapshot."""
         zeros = int((snapshots[-1] == 0).sum())
         self.counts["zeros"] += zeros
         if zeros and "zeros" not in self.samples:
             self.samples["zeros"] = _first(snapshots, first_step, len(snapshots) - 2, lambda b, after, d: after == 0)
 
     def rows(self, stored_as: str) -> Iterator[tuple]:
-        """COLUMNS of the table: a kind, its number or value, and where the first one is."""
+        """Rows of COLUMNS: each kind, its count or value, and the first coordinate of that kind."""
         counts = self.counts
         values = {
             "transitions": self.transitions,
@@ -103,10 +103,10 @@ class Validation:
         yield "stored_as", "", stored_as, *nowhere
 
 
-def _first(snapshots: Tensor, first_step: int, index: int, kind: Callable) -> tuple:
-    """(step, token, dimension, before, after, ΔW′) of the first coordinate of this kind at the piece's step `index`."""
+def _first(snapshots: Tensor, first_step: int, index: int, mask: Callable) -> tuple:
+    """(step, token, dimension, before, after, ΔW′) of the first coordinate in the mask at the piece's step `index`."""
     before, after = snapshots[index], snapshots[index + 1]
     delta = lattice.displacement(before, after)
-    token, dimension = kind(before, after, delta).nonzero()[0].tolist()
+    token, dimension = mask(before, after, delta).nonzero()[0].tolist()
     values = (value[token, dimension].item() for value in (before, after, delta))
     return first_step + index + 1, token, dimension, *values

@@ -1,9 +1,9 @@
-"""What a notebook found in a finished checkpoint beside what we find in it.
+"""Published values of a finished checkpoint beside ours.
 
-Nothing here is drawn by chance, so there are no standard errors: counts agree when they are equal, distances when they
-are within 5e-6 of the published ones, relative, which is what both ways to compute them can promise. Then the distance
-in standard errors is given as 0, else as infinite. `not comparable` is another matrix, box or threshold, as far as can
-be told without the published file; `not run` is what nobody here has had the file for.
+Nothing here is random, so there are no standard errors: counts agree if they are equal, distances if they are within
+5e-6 (relative) of the published ones, which is the accuracy of both methods. The distance in standard errors is written
+as 0 if they agree, else as infinite. `not comparable`: our matrix, box or threshold differs from the published one, as
+far as one can tell without the published file. `not run`: the checkpoint is not configured here.
 """
 
 import json
@@ -16,32 +16,32 @@ from blackholes.errors import UserError
 from blackholes.reproduction import published
 from blackholes.reproduction.published import CHECKPOINT, CHECKPOINT_SETTINGS, CHECKPOINT_VALUES, CheckpointValue
 
-MATRIX = ("tokens", "dimensions", "dtype")  # all that the census depends on
+MATRIX = ("tokens", "dimensions", "dtype")  # the settings that the census depends on
 TOLERANCE = 5e-6  # of distances, relative
 
 
 def rows(files: Mapping[str, str] | None) -> list[dict]:
-    """One row a published value, by the columns of reproduction.csv.
+    """One row per published value, with the columns of reproduction.csv.
 
     Args:
         files: census (census.json), overdensity (overdensity.csv) and sphere (sphere.safetensors) of the checkpoint;
             None: it was not run.
 
     Raises:
-        UserError: a file that is not what it should be, by name.
+        UserError: naming a file that cannot be read or lacks a value.
     """
-    theirs = f"{published.CHECKPOINT_WORDS}, {_words(CHECKPOINT_SETTINGS)}"
+    theirs = f"{published.CHECKPOINT_WORDS}, {_box_and_threshold(CHECKPOINT_SETTINGS)}"
     if files is None:
-        nothing = {"verdict": "not run", "reason": f"{CHECKPOINT} was not run"}
-        return [_published(value, theirs) | nothing for value in CHECKPOINT_VALUES]
-    found = {"census": _census(files["census"]), "overdensity": _overdensity(files["overdensity"])}
-    settings = {key: found["census"][key] for key in MATRIX}
-    settings |= {"box": _box(files["sphere"]), "threshold": found["overdensity"]["threshold"]}
-    other = {"census": _differences(settings, MATRIX), "overdensity": _differences(settings, CHECKPOINT_SETTINGS)}
+        not_run = {"verdict": "not run", "reason": f"{CHECKPOINT} was not run"}
+        return [_published(value, theirs) | not_run for value in CHECKPOINT_VALUES]
+    measured = {"census": _census(files["census"]), "overdensity": _overdensity(files["overdensity"])}
+    settings = {key: measured["census"][key] for key in MATRIX}
+    settings |= {"box": _box(files["sphere"]), "threshold": measured["overdensity"]["threshold"]}
+    differences = {"census": _differences(settings, MATRIX), "overdensity": _differences(settings, CHECKPOINT_SETTINGS)}
     return [
         _published(value, theirs)
-        | {"our_conditions": f"{_size(settings)}, {_words(settings)}"}
-        | _verdict(value, float(_number(found, value, files)), other[value.file])
+        | {"our_conditions": f"{_size(settings)}, {_box_and_threshold(settings)}"}
+        | _verdict(value, float(_number(measured, value, files)), differences[value.file])
         for value in CHECKPOINT_VALUES
     ]
 
@@ -55,10 +55,10 @@ def _published(value: CheckpointValue, conditions: str) -> dict:
     }
 
 
-def _verdict(value: CheckpointValue, ours: float, other: list[str]) -> dict:
+def _verdict(value: CheckpointValue, ours: float, differences: list[str]) -> dict:
     row = {"ours": ours, "runs": 1}
-    if other:
-        return row | {"verdict": "not comparable", "reason": "; ".join(other)}
+    if differences:
+        return row | {"verdict": "not comparable", "reason": "; ".join(differences)}
     whole = float(value.value).is_integer()
     same = ours == value.value if whole else math.isclose(ours, value.value, rel_tol=TOLERANCE)
     distance = 0.0 if same else math.copysign(math.inf, ours - value.value)
@@ -74,7 +74,7 @@ def _differences(settings: Mapping, keys: Iterable[str]) -> list[str]:
     ]
 
 
-def _words(settings: Mapping) -> str:
+def _box_and_threshold(settings: Mapping) -> str:
     return f"{_short(settings['box'])}, edges ≤ {settings['threshold']:g}"
 
 
@@ -88,10 +88,11 @@ def _short(value) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def _number(found: Mapping[str, Mapping], value: CheckpointValue, files: Mapping[str, str]) -> float:
-    if value.key not in found[value.file]:
-        raise UserError(f"{files[value.file]}: no '{value.key}'; expected {', '.join(found[value.file])} and it")
-    return found[value.file][value.key]
+def _number(measured: Mapping[str, Mapping], value: CheckpointValue, files: Mapping[str, str]) -> float:
+    if value.key not in measured[value.file]:
+        others = ", ".join(measured[value.file])
+        raise UserError(f"{files[value.file]}: no '{value.key}'; expected it beside {others}")
+    return measured[value.file][value.key]
 
 
 def _census(path: str) -> dict:
@@ -113,5 +114,5 @@ def _overdensity(path: str) -> dict[str, float]:
 def _box(path: str) -> dict[str, list[float]]:
     with open_tensors(path) as file:
         if "box" not in file.metadata:
-            raise UserError(f"{path}: no 'box' in its metadata, expected a file that this workflow made")
+            raise UserError(f"{path}: no 'box' in its metadata, expected a file made by this workflow")
         return {key: limits for key, limits in json.loads(file.metadata["box"]).items() if limits}

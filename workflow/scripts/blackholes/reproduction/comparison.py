@@ -1,17 +1,17 @@
-"""Published values beside ours: how far apart they are, in standard errors, and whether they can be compared at all.
+"""Published values beside ours: the difference in standard errors, and whether they can be compared at all.
 
-For a published mean p of m runs with standard deviation s, and ours q of n runs with t (both over n − 1):
+For a published mean p of m runs with standard deviation s, and our mean q of n runs with t (sample deviations):
 
-    standard errors = (q − p) / √(s²/m + t²/n)        `agrees` up to 3 on either side, beyond them `differs`
+    standard errors = (q − p) / √(s²/m + t²/n)        `agrees` up to ±3, `differs` beyond
 
-Where s was not printed it is taken to be t, but no smaller than what was printed allows: a mean of 1.06 holes in 16
-runs is not possible without spread. What was published from one run (m = 1) is one draw, judged by the spread of our
-runs; of eight, where nothing differs, such a distance is above 3 once in 50 by chance (Student's t). Where neither side
-has any spread, equal numbers agree and others differ by infinitely many standard errors.
+If s was not published it is taken to be t, or the smallest spread that the published numbers allow, if that is larger:
+a mean of 1.06 holes over 16 runs is impossible without spread. A value published from one run (m = 1) is judged by the
+spread of our runs; with eight runs of ours and no real difference, it is beyond 3 by chance once in 50 (Student's t).
+If neither side has any spread, equal values agree and others differ by infinitely many standard errors.
 
-`not comparable` is what was made in another way: from other data, with other settings or steps, or, but for step 0, on
-another kind of device, where sums are rounded in another order and tokens that are equal here may be so there or not.
-If the device alone differs, the distance is given all the same, and what it says. `not run` is what is not there.
+`not comparable`: made from other data, with other settings or steps, or (except at step 0) on another kind of device.
+Another device rounds sums in another order, so tokens whose vectors are equal here may differ there. If only the device
+differs, the difference is still given, with the verdict it would have. `not run`: we have no such runs.
 """
 
 import math
@@ -21,8 +21,8 @@ import numpy as np
 from jaxtyping import Float
 
 from blackholes.artifacts.files import write_table
-from blackholes.reproduction import checkpoint as reproduction_checkpoint
 from blackholes.reproduction import published
+from blackholes.reproduction.checkpoint import rows as checkpoint_rows
 from blackholes.reproduction.measured import DISTINCT, MEASURES, Corpus, Runs
 from blackholes.reproduction.published import CONDITIONS, Condition, Value
 
@@ -39,19 +39,19 @@ def write(
     out: str,
     checkpoint: Mapping[str, str] | None = None,
 ) -> str:
-    """Write reproduction.csv: a row each published value. Returns one line that counts the verdicts.
+    """Write reproduction.csv, one row per published value. Returns a one-line summary, the counts of the verdicts.
 
     Args:
-        corpus: tokens.safetensors; None where there are no experiments.
+        corpus: tokens.safetensors; None if there are no experiments.
         experiments: name → kind of file → that file of every run.
-        checkpoint: kind of file → that file of the published checkpoint, if it was run.
+        checkpoint: kind of file → that file of the published checkpoint; None if it was not run.
 
     Raises:
-        UserError: a file that is not what it should be, by name.
+        UserError: naming a file that cannot be read or lacks a value.
     """
     text = None if corpus is None else Corpus.read(corpus)
     table = rows(text, {name: Runs(files) for name, files in experiments.items()})
-    table += reproduction_checkpoint.rows(checkpoint)
+    table += checkpoint_rows(checkpoint)
     write_table(out, COLUMNS, ([_short(row[column]) for column in COLUMNS] for row in table))
     verdicts = [row["verdict"] for row in table]
     counted = ", ".join(f"{verdicts.count(word)} {word}" for word in ("agrees", "differs", "not comparable", "not run"))
@@ -59,14 +59,14 @@ def write(
 
 
 def rows(corpus: Corpus | None, experiments: Mapping[str, Runs]) -> list[dict]:
-    """One row a published value, by COLUMNS; of an experiment that is not among ours too."""
+    """One row of COLUMNS per published value, also for experiments that we did not run."""
     return [_row(value, corpus, experiments) for value in published.VALUES]
 
 
 def standard_errors(value: Value, ours: Float[np.ndarray, "R"]) -> tuple[float | None, str]:
-    """(distance of our runs' mean from a published value, what was assumed), by the rule above.
+    """(standard errors between our runs' mean and a published value, what was assumed), by the rule above.
 
-    The distance is None where one run of ours is to be compared and nothing tells its spread.
+    The first is None if we have one run and no spread was published.
     """
     runs = CONDITIONS[value.experiment].runs
     difference = float(ours.mean()) - value.value
@@ -86,13 +86,13 @@ def standard_errors(value: Value, ours: Float[np.ndarray, "R"]) -> tuple[float |
 
 
 def least_spread(mean: float, runs: int) -> float:
-    """The smallest sample standard deviation that whole numbers, one a run, with this mean can have."""
-    above = round(mean * runs) % runs  # so many runs are one larger than the others
+    """The smallest sample standard deviation that whole numbers, one per run, can have with this mean."""
+    above = round(mean * runs) % runs  # this many runs are one larger than the others
     return math.sqrt(above * (runs - above) / (runs * (runs - 1))) if runs > 1 else 0.0
 
 
 def cohens_d(one: Float[np.ndarray, "m"], other: Float[np.ndarray, "n"]) -> float | None:
-    """Difference of the means in pooled sample standard deviations; None where there is no spread to divide by."""
+    """Difference of the means in pooled sample standard deviations; None if there is no spread to divide by."""
     m, n = len(one), len(other)
     if min(m, n) < 2:
         return None
@@ -117,18 +117,18 @@ def _row(value: Value, corpus: Corpus | None, experiments: Mapping[str, Runs]) -
     if len(ran) < len(names):
         missing = ", ".join(name for name in names if name not in ran)
         return row | {"verdict": "not run", "reason": f"{missing} was not run"}
-    other = _other_conditions(value, ran, corpus)
+    differences = _other_conditions(value, ran, corpus)
     last = min(runs.settings["steps"] for runs in ran.values())
     if (value.step or 0) > last:
-        other.append(f"step {value.step:,} was not run, the last is {last:,}")
+        differences.append(f"step {value.step:,} was not run, the last is {last:,}")
     else:
         row |= _numbers(value, list(ran.values()), corpus)
-    row |= _verdict(row, other, _other_device(value, ran))
+    row |= _verdict(row, differences, _other_device(value, ran))
     return row | {"reason": "; ".join(filter(None, [row["reason"], value.note]))}
 
 
 def _numbers(value: Value, runs: list[Runs], corpus: Corpus) -> dict:
-    """`ours`, how far off it is, and as `reason` what that rests on."""
+    """`ours`, its difference in standard errors, and what was assumed for it as `reason`."""
     if value.step is None:
         dead = float(corpus.dead.sum())
         return {"ours": dead, "standard_errors": _ratio(dead - value.value, 0.0), "reason": "a fact of the text"}
@@ -155,50 +155,50 @@ def _numbers_of_d(value: Value, one: np.ndarray, other: np.ndarray) -> dict:
     return {"ours": d, "runs": min(sizes), "standard_errors": distance, "reason": reason}
 
 
-def _verdict(row: dict, other: list[str], device: str) -> dict:
+def _verdict(row: dict, differences: list[str], device: str) -> dict:
     distance = row["standard_errors"]
     verdict = None if distance is None else "agrees" if abs(distance) <= LIMIT else "differs"
-    if verdict and not other and not device:
+    if verdict and not differences and not device:
         return {"verdict": verdict}
-    if other or not verdict:  # of something else a distance says nothing
-        distance, reasons = None, [*(other or [row["reason"]]), device]
+    if differences or not verdict:
+        distance, reasons = None, [*(differences or [row["reason"]]), device]
     else:
         reasons = [device, f"by the numbers alone it {verdict}"]
     return {"verdict": "not comparable", "standard_errors": distance, "reason": "; ".join(filter(None, reasons))}
 
 
 def other_settings(condition: Condition, settings: Mapping, step: int | None = None) -> list[str]:
-    """Which of our settings are not those published; at step 0 nothing is trained yet, and few of them matter."""
+    """Our settings that differ from the published ones; only `init` and `model` matter at step 0, before training."""
     if step == 0:
         return _differences({key: condition.settings[key] for key in ("init", "model")}, settings)
     length = settings.get("schedule_steps") or settings["steps"]
-    other = [f"schedule over {length:,} steps, published {condition.steps:,}"] * (length != condition.steps)
-    return other + _differences(condition.settings, settings)
+    schedule = [f"schedule over {length:,} steps, published {condition.steps:,}"] * (length != condition.steps)
+    return schedule + _differences(condition.settings, settings)
 
 
 def _other_conditions(value: Value, ran: Mapping[str, Runs], corpus: Corpus) -> list[str]:
-    """In what our runs were made in another way than the published ones, but for steps and device."""
-    found = []
+    """How our runs' data and settings differ from the published ones; steps and device are compared elsewhere."""
+    differences = []
     far = abs(corpus.tokens - published.TOKENS) > published.TOLERANCE * published.TOKENS
     if far or corpus.dead.sum() != published.DEAD:
         mine = f"{corpus.tokens:,} tokens, {corpus.dead.sum()} of {len(corpus.dead)} dead"
-        found.append(f"other data: {mine}, published {published.TOKENS:,} and {published.DEAD}")
+        differences.append(f"other data: {mine}, published {published.TOKENS:,} and {published.DEAD}")
     for name, runs in ran.items() if value.step is not None else ():
-        found += other_settings(CONDITIONS[name], runs.settings, value.step)
+        differences += other_settings(CONDITIONS[name], runs.settings, value.step)
         if value.quantity in published.OF_TOUCHING:
-            found += _differences(published.TOUCHING, runs.touching, "touching.")
-    return list(dict.fromkeys(found))
+            differences += _differences(published.TOUCHING, runs.touching, "touching.")
+    return list(dict.fromkeys(differences))
 
 
 def _differences(wanted: Mapping, settings: Mapping, prefix: str = "") -> list[str]:
-    found = []
+    differences = []
     for key, theirs in wanted.items():
         mine = settings.get(key)
         if isinstance(theirs, Mapping) and isinstance(mine, Mapping):
-            found += _differences(theirs, mine, f"{prefix}{key}.")
+            differences += _differences(theirs, mine, f"{prefix}{key}.")
         elif mine != theirs:
-            found.append(f"{prefix}{key} {mine}, published {theirs}")
-    return found
+            differences.append(f"{prefix}{key} {mine}, published {theirs}")
+    return differences
 
 
 def _other_device(value: Value, ran: Mapping[str, Runs]) -> str:
@@ -231,5 +231,5 @@ def _ratio(difference: float, error: float) -> float:
 
 
 def _short(value):
-    """More digits than any of these numbers has."""
-    return round(value, 10) + 0.0 if isinstance(value, float) else value  # + 0.0: no −0
+    """Floats rounded to 10 decimals, more than any of these values has."""
+    return round(value, 10) + 0.0 if isinstance(value, float) else value  # + 0.0 turns −0 into 0

@@ -1,4 +1,4 @@
-"""Our value of each published quantity, read from the files of our runs."""
+"""Each published quantity as our runs have it, read from their files."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +18,7 @@ DISTINCT = "distinct vectors among dead tokens"
 
 @dataclass
 class Corpus:
-    """What we trained on: how many tokens, and which of the vocabulary are dead."""
+    """Our corpus: its length in tokens, and which tokens of the vocabulary are dead."""
 
     tokens: int
     dead: Bool[np.ndarray, "V"]
@@ -39,12 +39,12 @@ class Runs:
         files: kind (models, logs, counts, graphs, geometry) → that file of every run.
 
     Raises:
-        UserError: here and in every method: naming the file and what is wrong with it.
+        UserError: from here and every method, naming a file that cannot be read or lacks a value.
     """
 
     def __init__(self, files: Mapping[str, Sequence[str]]):
         self.files = files
-        self.settings: dict = _parameter(files["models"][0], "settings")  # all runs share them, but for the seed
+        self.settings: dict = _parameter(files["models"][0], "settings")  # equal for all runs except the seed
         self.devices = sorted({_metadata(path, "device") for path in files["models"]})
 
     def __len__(self) -> int:
@@ -52,15 +52,15 @@ class Runs:
 
     @property
     def touching(self) -> dict:
-        """Which pairs of tokens touch in our graphs."""
+        """How our graphs define touching: measure, operator, threshold."""
         return _parameter(self.files["graphs"][0], "adjacency")["touching"]
 
     def at(self, kind: str, key: str, step: int) -> Float[np.ndarray, "R"]:
-        """A series (S,) of every run at one step."""
+        """The value of a series (S,) at one step, for every run."""
         return np.array([float(rows[0]) for rows in self.rows(kind, key, step, step)])
 
     def rows(self, kind: str, key: str, first: int, last: int) -> list[np.ndarray]:
-        """Steps `first` to `last` of a tensor (S, …) of every run."""
+        """Steps `first` to `last` of a tensor (S, …), for every run."""
         of_runs = []
         for path in self.files[kind]:
             with open_tensors(path) as file:
@@ -83,9 +83,9 @@ def _at(kind: str, key: str) -> Callable:
 def _loss_of_the_trainer(runs: Runs, step: int, corpus: Corpus) -> np.ndarray:
     """Mean over 100 steps of the loss as the Trainer logs it.
 
-    Labels that are shifted twice leave a window of T tokens T − 1 targets. The Trainer divides the sum of their losses
-    by the T labels it was given (huggingface/transformers, pull request 46204), so that equal logits are logged as
-    127/128 ln 128; our logs have the mean over the targets.
+    With labels shifted twice, a window of T tokens has T − 1 targets, but the Trainer divides the sum of their losses
+    by the T labels it was given (huggingface/transformers, pull request 46204): equal logits are logged as
+    127/128 ln 128. Our logs have the mean over the targets.
     """
     context = runs.settings["model"]["context"]
     return runs.losses(step - 99, step).mean(1) * (context - 1) / context
@@ -125,10 +125,10 @@ MEASURES: dict[str, Callable[[Runs, int, Corpus], Float[np.ndarray, "R"]]] = {
 def _metadata(path: str, key: str) -> str:
     with open_tensors(path) as file:
         if key not in file.metadata:
-            raise UserError(f"{path}: no '{key}' in its metadata, expected a file that this workflow made")
+            raise UserError(f"{path}: no '{key}' in its metadata, expected a file made by this workflow")
         return file.metadata[key]
 
 
 def _parameter(path: str, name: str) -> dict:
-    """What the rule that made a file was told under this name."""
+    """The parameter of this name of the rule that made a file."""
     return json.loads(_metadata(path, "config"))[name]

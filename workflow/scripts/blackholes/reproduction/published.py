@@ -1,9 +1,8 @@
 """The published values that a reproduction is compared with, and the conditions they were measured under.
 
 Source: the published experiments with the notebooks that this workflow replaces. All are on *The Great Gatsby*, with
-the token after next as target and all training state in bfloat16. Numbers stand here as they were printed; nothing
-else is known of these runs, least of all their seeds. What a notebook found in a finished checkpoint stands at the end.
-Imports no torch.
+the token after next as target and all training state in bfloat16. Numbers are given as published; nothing else is
+known of these runs, not even their seeds. The values of a finished checkpoint are at the end. Imports no torch.
 """
 
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 ONE, SIXTEEN = "published_one", "published_sixteen"
 FLOAT32, BFLOAT16 = "noise_float32", "noise_bfloat16"
 
-# The notebook's download. Gutenberg corrects the text now and then, so a length within 0.1 % is the same book.
+# Of the notebook's download. Gutenberg corrects the text now and then: a length within 0.1 % is taken as the same book.
 TOKENS, DEAD = 265_905, 51
 TOLERANCE = 0.001
 
@@ -58,7 +57,7 @@ class Condition:
     steps: int  # the learning rate falls to 0 over these
     batch_size: int
     init: dict
-    device: str | None = None  # None: not said
+    device: str | None = None  # None: not published
 
     @property
     def settings(self) -> dict:
@@ -67,19 +66,19 @@ class Condition:
 
 @dataclass(frozen=True)
 class Value:
-    """One published number: the mean over the runs of its experiment, or what its one run had."""
+    """One published number: the mean over the runs of its experiment, or the value of its one run."""
 
     quantity: str
     experiment: str
-    step: int | None  # None: a fact of the corpus
+    step: int | None  # None: a property of the corpus
     value: float
-    std: float | None = None  # over the runs; None: not printed
-    least_std: float = 0.0  # the least that the other printed numbers allow
+    std: float | None = None  # over the runs; None: not published
+    least_std: float = 0.0  # the smallest that the other published numbers allow
     note: str = ""
 
     @property
     def experiments(self) -> list[str]:
-        """One experiment; two where they are compared with each other."""
+        """One experiment, or the two that are compared with each other."""
         return self.experiment.split(", ")
 
 
@@ -129,7 +128,7 @@ VALUES = [
     Value("Cohen's d of distinct vectors", f"{FLOAT32}, {BFLOAT16}", 1_000, 3.79),
 ]
 
-# The overdensity of one finished checkpoint. No chance is in these: the same file and box have the same numbers.
+# The overdensity of one finished checkpoint. Nothing here is random: the same file and box give the same numbers.
 CHECKPOINT = "qwen3"
 CHECKPOINT_WORDS = "Qwen3-4B-Instruct-2507"
 CHECKPOINT_SETTINGS = {
@@ -143,13 +142,13 @@ CHECKPOINT_SETTINGS = {
 
 @dataclass(frozen=True)
 class CheckpointValue:
-    """One published number of the checkpoint, and where ours stands."""
+    """One published number of the checkpoint, and where to find ours."""
 
     quantity: str
     unit: str
     value: float
     file: str  # census (census.json) or overdensity (overdensity.csv)
-    key: str  # what it is called there
+    key: str  # its key in that file
 
 
 CHECKPOINT_VALUES = [

@@ -1,4 +1,4 @@
-"""Snowballs: trials around a centroid for each σ, and the checkpoint that they are to explain beside them (row D)."""
+"""Snowballs: trials around a centroid for each σ, and their comparison with the checkpoint (row D)."""
 
 import csv
 import math
@@ -19,23 +19,23 @@ from blackholes.kernels import bf16, snowball
 COLUMNS = ["sigma", "trial_id", *snowball.STATISTICS]
 SCORES = ["label", "sigma", "statistic", "checkpoint", "mean", "std", "z"]
 TOUCHING = 2  # ε, inclusive
-MOST = 16384  # tokens: their distances take 1 GB
+MOST = 16384  # tokens in a trial: their distances take 1 GB
 BINS = 60  # of a histogram of elements
 QUANTILES = 241
 
 
 @dataclass
 class Source:
-    """What the tokens of a trial are thrown around."""
+    """What the trials need: the centroid, and how many tokens to draw around it."""
 
-    name: str  # of the file, or what stands for it
+    name: str  # of the file, for messages
     centroid: Float32[Tensor, "D"]
     epsilon: float
     n_tokens: int
-    spreads: dict[str, float]  # `within`, `global`: where they are known
+    spreads: dict[str, float]  # `within` and `global`, if the file has them
 
     def sigma(self, value: float | str) -> float:
-        """A configured σ, or what the word for one means here."""
+        """A configured σ as a number; `within` and `global` are looked up."""
         if not isinstance(value, str):
             return float(value)
         if value not in self.spreads:
@@ -44,18 +44,17 @@ class Source:
 
 
 def source(path: str | None, settings: Mapping) -> Source:
-    """The centroid of a file, or a random one, and what `auto` stands for.
+    """The centroid of a file, or a random one, with `auto` settings resolved.
 
     Args:
-        path: a safetensors file with `centroid` float32 (D,), and where a checkpoint's is meant `epsilon`,
-            `sigma_within`, `sigma_global` and `n_tokens`; None: settings["centroid"] is such a path, or has dim, norm
-            and seed.
+        path: a safetensors file with `centroid` float32 (D,) and, if it is a checkpoint's, `epsilon`, `sigma_within`,
+            `sigma_global` and `n_tokens`; None: settings["centroid"] is such a path, or has dim, norm and seed.
         settings: `centroid`, `n_tokens` and `epsilon`, as configured.
 
     Raises:
         UserError: naming the file and the key that is missing, of another shape, or out of range.
     """
-    known: dict[str, float] = {}
+    stored: dict[str, float] = {}
     given = path or settings["centroid"]
     if isinstance(given, Mapping):
         name, centroid = "centroid", direction(**given)
@@ -65,23 +64,24 @@ def source(path: str | None, settings: Mapping) -> Source:
             file.expect("centroid", torch.float32, ("D",))
             centroid = file.rows("centroid")
             for key in {"epsilon", "sigma_within", "sigma_global", "n_tokens"} & set(file.keys()):
-                known[key] = _number(file, key)
+                stored[key] = _number(file, key)
     if not torch.isfinite(centroid).all():
-        where = (~torch.isfinite(centroid)).nonzero()[0].item()
-        raise UserError(f"{name}: {centroid[where].item()} in dimension {where} of the centroid; expected a number")
-    epsilon = known.get("epsilon") if settings["epsilon"] == "auto" else settings["epsilon"]
+        dimension = (~torch.isfinite(centroid)).nonzero()[0].item()
+        value = centroid[dimension].item()
+        raise UserError(f"{name}: {value} in dimension {dimension} of the centroid; expected a finite number")
+    epsilon = stored.get("epsilon") if settings["epsilon"] == "auto" else settings["epsilon"]
     if epsilon is None:
         epsilon = bf16.ulp(centroid.abs().max().bfloat16()).item()
-    n_tokens = known.get("n_tokens") if settings["n_tokens"] == "auto" else settings["n_tokens"]
+    n_tokens = stored.get("n_tokens") if settings["n_tokens"] == "auto" else settings["n_tokens"]
     if n_tokens is None or not 1 <= n_tokens <= MOST:
         auto = "there is no tensor 'n_tokens'" if n_tokens is None else f"it has {n_tokens:,.0f} tokens"
         raise UserError(f"{name}: {auto}; expected n_tokens in the configuration, from 1 up to {MOST:,}")
-    spreads = {word: known[f"sigma_{word}"] for word in ("within", "global") if f"sigma_{word}" in known}
+    spreads = {word: stored[f"sigma_{word}"] for word in ("within", "global") if f"sigma_{word}" in stored}
     return Source(name, centroid, float(epsilon), int(n_tokens), spreads)
 
 
 def direction(dim: int, norm: float, seed: int) -> Float32[Tensor, "D"]:
-    """A point of length `norm` in a random direction."""
+    """A vector of length `norm` in a random direction."""
     numbers = np.random.Generator(np.random.Philox(key=seed)).standard_normal(dim)
     return torch.from_numpy((norm / np.linalg.norm(numbers) * numbers).astype(np.float32))
 
@@ -89,7 +89,7 @@ def direction(dim: int, norm: float, seed: int) -> Float32[Tensor, "D"]:
 def _number(file: TensorReader, key: str) -> float:
     value = file.rows(key)
     if value.numel() != 1 or not 0 <= (number := float(value)) < math.inf:
-        raise UserError(f"{file.path}: tensor '{key}' is {value.tolist()}, expected one number from 0 up")
+        raise UserError(f"{file.path}: tensor '{key}' is {value.tolist()}, expected one finite number, 0 or greater")
     return number
 
 
@@ -105,10 +105,10 @@ def write_trials(
     device: torch.device | str = "cpu",
     progress: Callable = lambda done, total, more=None: None,
 ) -> str:
-    """Write the trials of one σ as a table. Returns one line that says what they found.
+    """Write the trials of one σ as a table. Returns a one-line summary.
 
-    One trial is in memory at a time, and nothing of it is kept but its 20 statistics.
-    Raises UserError as `source` does, and for a σ under a word that the file does not explain.
+    One trial is in memory at a time; only its 20 statistics are kept.
+    Raises UserError as `source` does, and for `within` or `global` if the file lacks that σ.
     """
     around = source(path, settings)
     value = around.sigma(sigma)
@@ -116,9 +116,9 @@ def write_trials(
     with about(around.name):
         for trial in range(n_trials):
             tokens = snowball.sample(around.centroid, value, around.n_tokens, settings["seed"], trial)
-            found = snowball.trial_statistics(tokens.to(device), around.epsilon, TOUCHING * around.epsilon)
-            rows.append((value, trial, *found.values()))
-            progress(trial + 1, n_trials, lambda: {"unique": found["n_unique"], "holes": found["n_black_holes"]})
+            result = snowball.trial_statistics(tokens.to(device), around.epsilon, TOUCHING * around.epsilon)
+            rows.append((value, trial, *result.values()))
+            progress(trial + 1, n_trials, lambda: {"unique": result["n_unique"], "holes": result["n_black_holes"]})
     write_table(out, COLUMNS, rows)
     means = {name: np.mean([row[COLUMNS.index(name)] for row in rows]) for name in ("n_unique", "n_black_holes")}
     return (
@@ -143,37 +143,37 @@ def write_sweep(
     metadata: Mapping[str, str] | None = None,
     device: torch.device | str = "cpu",
 ) -> str:
-    """Write trials.csv (every σ, ascending), z_scores.csv and elements.safetensors. Returns one line about them.
+    """Write trials.csv (every σ, ascending), z_scores.csv and elements.safetensors. Returns a one-line summary.
 
     Args:
         path: as in `source`; a checkpoint's file also has `token_ids`, the rows of its members in `embedding`.
-        embedding: the checkpoint's W.safetensors; None: there is nothing to compare with.
-        tables: a table of trials for each of the σ called `labels`; `shown`: the σ whose elements are shown.
+        embedding: the checkpoint's W.safetensors; None: no checkpoint to compare with.
+        tables: one table of trials for each σ in `labels`. shown: the σ whose elements are written.
 
-    z = (checkpoint − mean) / std over the trials of a σ, std over n − 1; where no trial differs from another, 0 if the
-    checkpoint does not either, else ± infinity. Without a checkpoint both its columns are empty.
+    z = (checkpoint − mean) / std over the trials of a σ, std over n − 1. If all trials are equal, z is 0 if the
+    checkpoint equals them too, else ± infinity. Without a checkpoint, `checkpoint` and `z` are empty.
 
     Raises:
-        UserError: as `source`, and for a file that is not what it should be.
+        UserError: as `source`, and for a file of another kind.
     """
     around = source(path, settings)
-    read = {label: _read(table) for label, table in zip(labels, tables, strict=True)}
-    by_sigma = {rows[0][0]: rows for rows in read.values()}  # `within` may be a number that is listed too
+    by_label = {label: _read(table) for label, table in zip(labels, tables, strict=True)}
+    by_sigma = {rows[0][0]: rows for rows in by_label.values()}  # `within` may equal a σ that is listed as a number
     own: Mapping[str, float] = {}
     members = _members(path, embedding)
     if members is not None:
         own = snowball.trial_statistics(members.to(device), around.epsilon, TOUCHING * around.epsilon)
     write_table(trials, COLUMNS, (row for sigma in sorted(by_sigma, key=float) for row in by_sigma[sigma]))
-    write_table(scores, SCORES, _scores(read, own))
-    sigma = float(read[shown][0][0])
+    write_table(scores, SCORES, _scores(by_label, own))
+    sigma = float(by_label[shown][0][0])
     tokens = snowball.sample(around.centroid, sigma, around.n_tokens, settings["seed"], 0, every=True)
     parts = {"snowball": (tokens.float() - around.centroid).double()}
     if members is not None:
         parts["global"] = members.double()
         parts["within"] = members.double() - around.centroid.double()
-    facts = {**(metadata or {}), "sigma": repr(sigma), "label": shown, "members": _whose(path)}
-    found = {f"{name}.{key}": value for name, part in parts.items() for key, value in distribution(part).items()}
-    write_tensors(elements, found, facts)
+    facts = {**(metadata or {}), "sigma": repr(sigma), "label": shown, "members": _members_text(path)}
+    tensors = {f"{name}.{key}": value for name, part in parts.items() for key, value in distribution(part).items()}
+    write_tensors(elements, tensors, facts)
     return f"{sum(map(len, by_sigma.values())):,} trials of {len(by_sigma)} σ"
 
 
@@ -187,7 +187,7 @@ def _members(path: str | None, embedding: str | None) -> Float[Tensor, "n D"] | 
         return torch.cat([file.rows("W", token, token + 1) for token in ids])
 
 
-def _whose(path: str | None) -> str:
+def _members_text(path: str | None) -> str:
     if path is None:
         return ""
     with open_tensors(path) as file:
@@ -195,7 +195,7 @@ def _whose(path: str | None) -> str:
 
 
 def _read(table: str) -> list[list[str]]:
-    """Rows of a table of trials, as text: what is put together stays as it is written."""
+    """Rows of a table of trials, as text, so that they are copied unchanged."""
     try:
         with open(table, newline="", encoding="utf-8") as file:
             head, *rows = csv.reader(file)
@@ -206,8 +206,8 @@ def _read(table: str) -> list[list[str]]:
     return rows
 
 
-def _scores(read: Mapping[str, list[list[str]]], own: Mapping[str, float]):
-    for label, rows in read.items():
+def _scores(by_label: Mapping[str, list[list[str]]], own: Mapping[str, float]):
+    for label, rows in by_label.items():
         for name in snowball.STATISTICS:
             values = np.array([float(row[COLUMNS.index(name)]) for row in rows])
             mean, std = float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else 0.0
@@ -216,7 +216,7 @@ def _scores(read: Mapping[str, list[list[str]]], own: Mapping[str, float]):
 
 
 def z_score(value: float, mean: float, std: float) -> float:
-    """How far `value` is from the mean, in standard deviations; ± infinity beside trials that are all equal."""
+    """Distance of `value` from the mean in standard deviations; with std 0, 0 if equal to the mean, else ± infinity."""
     if std > 0:
         return (value - mean) / std
     return 0.0 if value == mean else math.copysign(math.inf, value - mean)
@@ -226,11 +226,11 @@ def z_score(value: float, mean: float, std: float) -> float:
 
 
 def distribution(values: Float[Tensor, "n D"]) -> dict[str, Tensor]:
-    """What is drawn of many numbers: histogram, quantiles, moments.
+    """Histogram, quantiles and moments of all elements, for the figure.
 
-    `edges` (BINS + 1,), `counts` (BINS,); `z`, `quantiles` (QUANTILES,): values that a share Φ(z) of the numbers is
-    below, z from that of the smallest to that of the largest; `moments` (4,): mean, standard deviation, skewness and
-    excess kurtosis (0 where all numbers are equal).
+    `edges` (BINS + 1,), `counts` (BINS,); `quantiles` (QUANTILES,): the values with a share Φ(`z`) of the elements
+    below them, for equally spaced `z` from the smallest element's to the largest's; `moments` (4,): mean, standard
+    deviation, skewness and excess kurtosis (0 if all elements are equal).
     """
     numbers = values.flatten().numpy()
     mean, std = float(numbers.mean()), float(numbers.std())

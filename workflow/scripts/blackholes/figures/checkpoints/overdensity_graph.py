@@ -1,4 +1,4 @@
-"""The adjacency graph of a checkpoint's overdensity: its components, its cluster, and the cluster in cells."""
+"""The adjacency graph of a checkpoint's overdensity: its components, the cluster, and the cluster's extent in cells."""
 
 from __future__ import annotations
 
@@ -12,50 +12,54 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from blackholes.artifacts.tables import read_statistics
-from blackholes.figures import style
+from blackholes.figures import scales, style
 from blackholes.figures.checkpoints import checkpoint_data
 
-_SHOWN = 8  # components that have a bar of their own
-_SPRUNG = 120  # vectors up to which the drawing is relaxed until none hides another
+_SHOWN = 8  # components with their own bar
+_SPRUNG = 120  # up to this many vectors, the layout is refined so that none hides another
 _COMPONENTS = ("component_populations", "component_hole_tokens", "component_diameters")
 _CLUSTER = ("cluster_populations", "cluster_distances", "cluster_cells", "cluster_tree", "cluster_extent")
 
 
 def from_files(inputs, options: Mapping) -> Figure:
     """inputs: statistics (distance_statistics.safetensors), table (overdensity.csv). options: checkpoint."""
-    found = checkpoint_data.tensors(inputs.statistics, *_COMPONENTS, *_CLUSTER)
-    return draw(found, read_statistics(inputs.table), options.get("checkpoint"))
+    tensors = checkpoint_data.tensors(inputs.statistics, *_COMPONENTS, *_CLUSTER)
+    return draw(tensors, read_statistics(inputs.table), options.get("checkpoint"))
 
 
 @style.styled
-def draw(found: Mapping[str, np.ndarray], facts: Mapping[str, float], checkpoint: str | None = None) -> Figure:
-    """found: as checkpoints.overdensity_distances writes it. facts: tokens, threshold, edges, isolated."""
-    words = f"{facts['edges']:,.0f} of {facts['pairs']:,.0f} pairs at most {facts['threshold']:g} apart"
+def draw(tensors: Mapping[str, np.ndarray], statistics: Mapping[str, float], checkpoint: str | None = None) -> Figure:
+    """tensors: as checkpoints.overdensity_distances writes them. statistics: pairs, edges, threshold, isolated."""
+    edges, pairs, threshold = (statistics[key] for key in ("edges", "pairs", "threshold"))
+    words = f"{edges:,.0f} of {pairs:,.0f} pairs at most {threshold:g} apart"
     figure, grid = style.panels(
         2, 2, (7.2, 6.4), f"{checkpoint}, {words}" if checkpoint else words, gridspec_kw={"height_ratios": [1.75, 1]}
     )
     for axes in grid[1]:
         axes.remove()
-    _components(grid[0, 0], found, int(facts["isolated"]))
-    _cluster(grid[0, 1], found)
-    _extent(figure.add_subplot(grid[1, 0].get_gridspec()[1, :]), found)
+    _components(grid[0, 0], tensors, int(statistics["isolated"]))
+    _cluster(grid[0, 1], tensors)
+    _extent(figure.add_subplot(grid[1, 0].get_gridspec()[1, :]), tensors)
     dot = {"marker": "o", "linestyle": "", "markeredgewidth": 0}
     entries = [
         (style.patch(style.COLOURS["cluster"]), "the cluster"),
         (style.patch(style.COLOURS["components"]), "other components"),
         (style.patch(style.COLOURS["isolated"]), "isolated tokens"),
-        (Line2D([], [], color=style.COLOURS["holes"], markersize=8, **dot), "a hole, area by its tokens"),
+        (Line2D([], [], color=style.COLOURS["holes"], markersize=8, **dot), "a hole (area: its population)"),
         (Line2D([], [], color=style.COLOURS["cluster"], markersize=4, **dot), "a vector of one token"),
         (Line2D([], [], color=style.INK, linewidth=0.9), "at most one cell apart"),
-        (Line2D([], [], color=style.PALE, linewidth=0.7, linestyle=(0, (2, 1.5))), "shortest links, longer than that"),
+        (
+            Line2D([], [], color=style.PALE, linewidth=0.7, linestyle=(0, (2, 1.5))),
+            "longer links of the spanning tree",
+        ),
     ]
     style.legend(figure, entries, 3)
     return figure
 
 
-def _components(axes: Axes, found: Mapping[str, np.ndarray], isolated: int) -> None:
-    """A bar a component, the largest first, then one for those left out and one for isolated tokens."""
-    populations, holes, hops = (found[key] for key in _COMPONENTS)
+def _components(axes: Axes, tensors: Mapping[str, np.ndarray], isolated: int) -> None:
+    """One bar per component, the largest first, then one for all further components and one for isolated tokens."""
+    populations, holes, hops = (tensors[key] for key in _COMPONENTS)
     cluster = int(np.lexsort((np.arange(len(holes)), -populations, -holes))[0]) if len(holes) else -1
     bars = []
     for place in range(min(len(populations), _SHOWN)):
@@ -87,9 +91,9 @@ def _components(axes: Axes, found: Mapping[str, np.ndarray], isolated: int) -> N
     axes.text(1, 1.01, "diameter in hops", transform=axes.transAxes, ha="right", va="bottom", fontsize=7)
 
 
-def _cluster(axes: Axes, found: Mapping[str, np.ndarray]) -> None:
-    """Every different vector a disc; near is near."""
-    populations, distances, cells, tree, _ = (found[key] for key in _CLUSTER)
+def _cluster(axes: Axes, tensors: Mapping[str, np.ndarray]) -> None:
+    """One disc per distinct vector, placed so that distances in the plane approximate those between the vectors."""
+    populations, distances, cells, tree, _ = (tensors[key] for key in _CLUSTER)
     axes.set_title(f"the cluster: {len(populations):,} vector{'s' * (len(populations) != 1)}", fontweight="bold")
     axes.set_xticks([])
     axes.set_yticks([])
@@ -99,7 +103,7 @@ def _cluster(axes: Axes, found: Mapping[str, np.ndarray]) -> None:
     if len(populations) > drawn:
         axes.text(1, 1.01, f"{drawn:,} drawn", transform=axes.transAxes, ha="right", va="bottom", fontsize=7)
     if populations.sum() == 1:
-        style.say(axes, "no two tokens of the box are adjacent")
+        style.note(axes, "no two tokens of the box are adjacent")
         return
     places = layout(distances.astype(float))
     near = np.argwhere(np.triu(cells <= 1, 1))
@@ -110,7 +114,7 @@ def _cluster(axes: Axes, found: Mapping[str, np.ndarray]) -> None:
             places[links], colors=style.PALE, linewidths=0.4 if many else 0.7, linestyles=[(0, (2, 1.5))], zorder=1
         )
     )
-    if 0 < len(near) <= 20_000:  # of more, nothing could be seen
+    if 0 < len(near) <= 20_000:  # more would hide everything
         pale = float(np.clip(60 / len(near), 0.1, 0.8))
         axes.add_collection(LineCollection(places[near], colors=style.INK, linewidths=0.6, alpha=pale, zorder=1.5))
     populations = populations[:drawn]
@@ -142,9 +146,9 @@ def _cluster(axes: Axes, found: Mapping[str, np.ndarray]) -> None:
 
 
 def layout(distances: np.ndarray) -> np.ndarray:
-    """Places in the plane, (k, 2) around 0, whose distances are like those given, (k, k): classical scaling,
+    """Points in the plane (k, 2), around 0, whose distances approximate those given (k, k).
 
-    relaxed by Kamada and Kawai's springs where there are few. The same distances give the same places.
+    By classical scaling, refined by the algorithm of Kamada and Kawai if there are few points. Deterministic.
     """
     k = len(distances)
     if k == 1:
@@ -160,15 +164,15 @@ def layout(distances: np.ndarray) -> np.ndarray:
 
         graph = networkx.empty_graph(k)
         near = {i: dict(enumerate(row)) for i, row in enumerate(scaled.tolist())}
-        start = {i: place + 1e-3 * np.array([np.cos(i), np.sin(i)]) for i, place in enumerate(places)}  # none at one
-        found = networkx.kamada_kawai_layout(graph, dist=near, pos=start)
-        places = np.array([found[i] for i in range(k)])
+        start = {i: place + 1e-3 * np.array([np.cos(i), np.sin(i)]) for i, place in enumerate(places)}  # all distinct
+        refined = networkx.kamada_kawai_layout(graph, dist=near, pos=start)
+        places = np.array([refined[i] for i in range(k)])
     return places - (places.min(0) + places.max(0)) / 2
 
 
-def _extent(axes: Axes, found: Mapping[str, np.ndarray]) -> None:
-    """How many cells the cluster's vectors reach over in each dimension."""
-    extent = found["cluster_extent"]
+def _extent(axes: Axes, tensors: Mapping[str, np.ndarray]) -> None:
+    """The range of the cluster's vectors in each dimension, in cells."""
+    extent = tensors["cluster_extent"]
     varies = np.flatnonzero(extent)
     axes.set_title(f"the cluster in cells: {len(varies):,} of {len(extent):,} dimensions vary", fontweight="bold")
     axes.set_xlabel("dimension")
@@ -179,19 +183,19 @@ def _extent(axes: Axes, found: Mapping[str, np.ndarray]) -> None:
     if not len(varies):
         axes.set_ylim(0, 1)
         axes.set_yticks([0, 1])
-        style.say(axes, "one vector: no dimension varies")
+        style.note(axes, "one vector: no dimension varies")
         return
-    spread = top > 50
-    low = 0.7 * extent[varies].min() if spread else 0
+    logarithmic = top > 50
+    low = 0.7 * extent[varies].min() if logarithmic else 0
     axes.vlines(varies, low, extent[varies], color=style.COLOURS["cluster"], linewidth=1.0)
     size = 3 if len(varies) <= 200 else 1
     axes.plot(varies, extent[varies], color=style.COLOURS["cluster"], marker="o", linestyle="", markersize=size)
-    if spread:
+    if logarithmic:
         axes.set_yscale("log")
         axes.set_ylim(low, 2 * top)
-        axes.yaxis.set_major_formatter(FuncFormatter(style.number))
+        axes.yaxis.set_major_formatter(FuncFormatter(scales.number))
         axes.yaxis.set_minor_formatter(NullFormatter())
         axes.set_ylabel("extent (cells,\nlogarithmic)")
     else:
-        style.count_axis(axes, "extent (cells)", top)
+        scales.count_axis(axes, "extent (cells)", top)
         axes.set_ylim(0, 1.12 * top)

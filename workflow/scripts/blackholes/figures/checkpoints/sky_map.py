@@ -1,4 +1,4 @@
-"""Where a checkpoint's tokens lie: their norms, the whole sky with the box, and the box from near."""
+"""Where a checkpoint's tokens lie: their norms, the whole sky with the box, and a zoom into the box."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from blackholes.figures import style
 from blackholes.figures.checkpoints import checkpoint_data
 
-_MANY = 4000  # points; above, the sky is drawn as counts
+_MANY = 4000  # with more tokens than this, the sky is drawn as counts per cell
 _GREYS = LinearSegmentedColormap.from_list("tokens", ["#e9ecf1", "#7b8798", "#22262e"])
 _DOT = {"linestyle": "", "marker": "o", "markeredgewidth": 0}
 
@@ -33,7 +33,7 @@ def from_files(inputs, options: Mapping) -> Figure:
 
 @style.styled
 def draw(tokens: pd.DataFrame, box: Box, checkpoint: str | None = None) -> Figure:
-    """tokens: norm, hole, in_box, in_cluster, latitude, longitude (degrees), radius, a row each."""
+    """tokens: one row per token with norm, hole, in_box, in_cluster, latitude, longitude (degrees), radius."""
     title = f"{checkpoint}, {len(tokens):,} tokens" if checkpoint else f"{len(tokens):,} tokens"
     figure, grid = style.panels(2, 2, (7.2, 6.6), title, gridspec_kw={"height_ratios": [1, 2]})
     for axes in grid[0]:
@@ -105,10 +105,10 @@ def _sky(figure: Figure, axes: Axes, tokens: pd.DataFrame, box: Box) -> None:
 
 
 def _zoom(axes: Axes, tokens: pd.DataFrame, box: Box) -> None:
-    """What lies between the box's latitudes and longitudes: beyond its radii pale."""
+    """The tokens between the box's latitudes and longitudes; those outside its radii are pale."""
     lat, lon = box["lat"] or (-90, 90), box["lon"] or (-180, 180)
     width = lon[1] - lon[0] if lon[0] <= lon[1] else lon[1] - lon[0] + 360
-    longitude = lon[0] + np.mod(tokens["longitude"].to_numpy(float) - lon[0], 360)  # one stretch, also over 180°
+    longitude = lon[0] + np.mod(tokens["longitude"].to_numpy(float) - lon[0], 360)  # continuous across 180°
     longitude = np.where(longitude - lon[0] > (width + 360) / 2, longitude - 360, longitude)
     latitude = tokens["latitude"].to_numpy(float)
     near = (latitude >= lat[0]) & (latitude <= lat[1]) & (longitude >= lon[0]) & (longitude <= lon[0] + width)
@@ -139,9 +139,9 @@ def _zoom(axes: Axes, tokens: pd.DataFrame, box: Box) -> None:
 
 
 def _holes(axes: Axes, tokens: pd.DataFrame, longitude: np.ndarray, largest: float, names: bool = False) -> None:
-    """A circle a hole, its area as the population; beside the largest, if named, the number."""
-    inside = tokens.assign(longitude=longitude)[tokens["hole"] >= 0]
-    holes = inside.groupby("hole").agg(x=("longitude", "first"), y=("latitude", "first"), n=("hole", "size"))
+    """One circle per hole, its area proportional to the population; `names`: label the largest with populations."""
+    members = tokens.assign(longitude=longitude)[tokens["hole"] >= 0]
+    holes = members.groupby("hole").agg(x=("longitude", "first"), y=("latitude", "first"), n=("hole", "size"))
     if holes.empty:
         return
     size = np.maximum(largest**2 * holes["n"] / holes["n"].max(), 2.0)
@@ -156,7 +156,7 @@ def _holes(axes: Axes, tokens: pd.DataFrame, longitude: np.ndarray, largest: flo
         words = "holes of " + ", ".join(f"{n:,}" for n in biggest) + more
     place = holes.loc[biggest.index[0]]
     low, high = axes.dataLim.intervalx
-    side = (place["x"] - low) / (high - low or 1)  # a text around a place near the edge would leave the panel
+    side = (place["x"] - low) / (high - low or 1)  # a text centred near the edge would leave the panel
     axes.annotate(
         words,
         (place["x"], place["y"]),

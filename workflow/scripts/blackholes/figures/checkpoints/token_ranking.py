@@ -1,4 +1,4 @@
-"""Which tokens of a checkpoint look unused: what they are, their indicators, and the first of the ranking by name."""
+"""Which tokens of a checkpoint look unused: their categories, their indicators, and the top of the ranking."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
-from blackholes.figures import style
+from blackholes.figures import scales, style
 from blackholes.figures.checkpoints import checkpoint_data
 
-_LINES, _COLUMNS, _LETTERS = 22, 2, 31  # of the list; letters of a text
-_MANY = 3000  # points; above, they are drawn as an image
-_FIRST = 100  # of the ranking, in the bars
+_LINES, _COLUMNS, _LETTERS = 22, 2, 31  # lines and columns of the list, characters of a text
+_MANY = 3000  # with more tokens than this, points are drawn as an image
+_FIRST = 100  # top of the ranking that has its own bar
 
 
 class Row(NamedTuple):
-    """A line of the list: a hole, by its first token, or a single token."""
+    """A line of the list: a hole (numbers of its first token), or a single token."""
 
     rank: int
     categories: list[str]
@@ -40,7 +40,7 @@ def from_files(inputs, options: Mapping) -> Figure:
 
 @style.styled
 def draw(tokens: pd.DataFrame, checkpoint: str | None = None) -> Figure:
-    """tokens: as tokens.csv has them."""
+    """tokens: the table tokens.csv."""
     figure, grid = style.panels(
         2, 2, (7.2, 8.2), f"{checkpoint}, {len(tokens):,} tokens", gridspec_kw={"height_ratios": [1, 1.75]}
     )
@@ -49,18 +49,18 @@ def draw(tokens: pd.DataFrame, checkpoint: str | None = None) -> Figure:
     rows = list(folded(tokens, _LINES * _COLUMNS))
     for column, axes in enumerate(grid[1]):
         _list(axes, rows[_LINES * column : _LINES * (column + 1)], len(rows) > _LINES * column)
-    there = [name for name in style.CATEGORIES if (tokens["category"] == name).any()]
+    present = [name for name in style.CATEGORIES if (tokens["category"] == name).any()]
     square = {"marker": "s", "linestyle": "", "markersize": 7}
     entries = [
         (Line2D([], [], color=style.CATEGORIES[name], **square), checkpoint_data.WORDS.get(name, name))
-        for name in there
+        for name in present
     ]
     style.legend(figure, entries, min(len(entries), 6))
     return figure
 
 
 def folded(tokens: pd.DataFrame, most: int) -> Iterator[Row]:
-    """The first lines of the ranking; a hole, whose tokens share every number, is one line."""
+    """The first lines of the ranking; a hole is one line, since all its tokens have the same numbers."""
     seen = set()
     members = tokens[tokens["hole"] >= 0].groupby("hole")
     for token in tokens.sort_values("rank").itertuples():
@@ -78,21 +78,21 @@ def folded(tokens: pd.DataFrame, most: int) -> Iterator[Row]:
 
 
 def name(text: str, token_id: int, category: str) -> str:
-    """A token as the list shows it: spaces are seen, and characters that the font lacks become their numbers."""
+    """A token as listed: spaces as ␣, and code points in place of characters that the font lacks."""
     if not text:
         return f"row {token_id}" if category == "padding" else f"token {token_id}"
-    known, shown, lacking = _characters(), "", []
+    known, shown, missing = _characters(), "", []
     for character in text.replace(" ", "␣"):
         if ord(character) in known:
-            shown += _numbers(lacking) + character
-            lacking = []
+            shown += _code_points(missing) + character
+            missing = []
         else:
-            lacking.append(f"{ord(character):04X}")
-    return shown + _numbers(lacking)
+            missing.append(f"{ord(character):04X}")
+    return shown + _code_points(missing)
 
 
-def _numbers(lacking: Sequence[str]) -> str:
-    return f"‹{' '.join(lacking[:3])}{' …' if len(lacking) > 3 else ''}›" if lacking else ""
+def _code_points(missing: Sequence[str]) -> str:
+    return f"‹{' '.join(missing[:3])}{' …' if len(missing) > 3 else ''}›" if missing else ""
 
 
 @cache
@@ -101,7 +101,7 @@ def _characters() -> set[int]:
 
 
 def _shares(axes: Axes, tokens: pd.DataFrame) -> None:
-    """What the tokens of some sets are."""
+    """Shares of the categories in some sets of tokens."""
     sets = {
         "in holes": tokens["hole"] >= 0,
         "in the cluster": tokens["in_cluster"] == 1,
@@ -120,7 +120,7 @@ def _shares(axes: Axes, tokens: pd.DataFrame) -> None:
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="y", visible=False)
     axes.set_xlabel("share of the tokens")
-    axes.set_title("what they are", fontweight="bold")
+    axes.set_title("categories", fontweight="bold")
     axes.text(1.02, 1.01, "tokens", transform=axes.transAxes, va="bottom", fontsize=7)
 
 
@@ -153,7 +153,7 @@ def _indicators(axes: Axes, tokens: pd.DataFrame) -> None:
     axes.set_xscale("log")
     axes.set_xlim(least / 1.25, 1.4 * max(distance.max(), 1.1 * least))
     zero = [least] if (distance == 0).any() else []
-    ticks = [tick for tick in style.log_ticks(*np.log10(axes.get_xlim()), most=6) if not zero or tick > 1.3 * least]
+    ticks = [tick for tick in scales.log_ticks(*np.log10(axes.get_xlim()), most=6) if not zero or tick > 1.3 * least]
     axes.set_xticks(zero + ticks, ["0"] * len(zero) + [f"{tick:g}" for tick in ticks])
     axes.set_xticks([], minor=True)
     axes.set_xlabel("distance to the centroid (embedding\nunits, logarithmic)")

@@ -1,4 +1,4 @@
-"""How many coordinates change their exponent, and so the spacing of their lattice, in each step."""
+"""Share of coordinates whose exponent, and with it their ULP, changes in each step."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from blackholes.figures import style
+from blackholes.figures import curves, scales, style
 from blackholes.figures.lattice import lattice_data
 
 
@@ -28,8 +28,8 @@ def draw(groups: Mapping[str, pd.DataFrame], dimensions: int, options: Mapping) 
     for axes, (group, table) in zip(grid[0], groups.items(), strict=True):
         steps = table["step"].to_numpy()
         share = 100 * table["exponent_crossings"].to_numpy() / (table["number"].to_numpy() * dimensions)
-        style.noisy_runs(axes, steps, share[None], lattice_data.colour(group))
-        style.log_axis(axes, steps[-1])
+        curves.noisy_runs(axes, steps, share[None], lattice_data.colour(group))
+        scales.log_axis(axes, steps[-1])
         total = int(table["exponent_crossings"].sum())
         axes.set_title(f"{table['number'].iloc[0]:,} {lattice_data.GROUPS[group]}", color=lattice_data.colour(group))
         axes.set_title(f"{total:,} in all", loc="right", fontsize=7)
@@ -37,6 +37,8 @@ def draw(groups: Mapping[str, pd.DataFrame], dimensions: int, options: Mapping) 
     top = max(np.nanmax(axes.dataLim.y1) for axes in grid[0])
     grid[0, 0].set_ylim(-0.03 * (top or 1), 1.05 * (top or 1))
     mean = tuple(Line2D([], [], color=lattice_data.colour(group), linewidth=1.5) for group in groups)
-    grey = Line2D([], [], **{**style.RUN, "linewidth": 0.8, "alpha": 0.7})
-    style.legend(figure, [(mean, f"averaged over steps t/{style.SPREAD} to {style.SPREAD} t"), (grey, "step by step")])
+    grey = Line2D([], [], **{**curves.RUN, "linewidth": 0.8, "alpha": 0.7})
+    style.legend(
+        figure, [(mean, f"averaged over steps t/{curves.SPREAD} to {curves.SPREAD} t"), (grey, "step by step")]
+    )
     return figure

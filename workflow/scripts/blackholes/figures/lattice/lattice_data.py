@@ -1,4 +1,4 @@
-"""Reads what the figures of a history's motion draw: per step, per token, one token's raster."""
+"""Reads what the figures of row E draw: tables per step and per token, and one token's raster."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from blackholes.errors import UserError
-from blackholes.figures import data, style
+from blackholes.figures import curves, data, style
 
 GROUPS = {"dead": "dead tokens", "live": "live tokens", "all": "all tokens, not told apart"}
 PHASES = ("early", "midlife", "late")
@@ -18,7 +18,7 @@ PHASES = ("early", "midlife", "late")
 
 @dataclass
 class Raster:
-    """Displacements of one token, in ULP: (steps, D); the first is that of step 1."""
+    """Displacements of one token in ULP, (S − 1, D); row 0 is step 1."""
 
     token: int
     displacement: np.ndarray
@@ -45,20 +45,20 @@ def read_lifecycle(file: str) -> dict[str, pd.DataFrame]:
 
 
 def read_raster(file: str) -> Raster:
-    """Raises UserError, also for a file that does not say whose raster it is."""
+    """raster.safetensors. Raises UserError, also if the metadata lacks the token."""
     tensors, metadata = data.read_tensors(Path(file))
     if "displacement" not in tensors or "raster_token" not in metadata:
         raise UserError(f"{file}: no raster in it; expected a tensor 'displacement', and raster_token in the metadata")
     return Raster(int(metadata["raster_token"]), tensors["displacement"])
 
 
-def running_median(steps: np.ndarray, values: np.ndarray, spread: float = style.SPREAD) -> np.ndarray:
-    """Median over the steps t / 1.1 to 1.1 t, for every step t: in a mean, a few steps that jump far would show."""
+def running_median(steps: np.ndarray, values: np.ndarray, spread: float = curves.SPREAD) -> np.ndarray:
+    """Median over the steps t / 1.1 to 1.1 t for every step t: unlike the mean, not moved by a few far jumps."""
     first = np.searchsorted(steps, steps / spread, side="left")
     end = np.searchsorted(steps, steps * spread, side="right")
     return np.array([np.median(values[a:b]) for a, b in zip(first, end, strict=True)])
 
 
 def _grouped(table: pd.DataFrame, names: pd.Series) -> dict[str, pd.DataFrame]:
-    found = {name: table[names == name].reset_index(drop=True) for name in GROUPS}
-    return {name: rows for name, rows in found.items() if len(rows)}
+    groups = {name: table[names == name].reset_index(drop=True) for name in GROUPS}
+    return {name: rows for name, rows in groups.items() if len(rows)}

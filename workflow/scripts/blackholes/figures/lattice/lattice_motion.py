@@ -1,4 +1,4 @@
-"""When tokens move for the first time, and when for the last."""
+"""The steps at which tokens move for the first and for the last time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from blackholes.figures import style
+from blackholes.figures import curves, scales, style
 from blackholes.figures.lattice import lattice_data
 
 
@@ -21,7 +21,7 @@ def from_files(inputs, options: Mapping) -> Figure:
 
 @style.styled
 def draw(groups: Mapping[str, pd.DataFrame], steps: int, options: Mapping) -> Figure:
-    """groups: name → lifecycle of its tokens. Cumulative, over all tokens of the group."""
+    """groups: name → lifecycle of its tokens. Curves are cumulative shares of the group's tokens."""
     figure, grid = style.panels(1, 3, (9.6, 3.5), lattice_data.title(options, "first and last motion"), sharey=True)
     x = np.arange(steps + 1)
     last = "have moved for the last time"
@@ -30,8 +30,8 @@ def draw(groups: Mapping[str, pd.DataFrame], steps: int, options: Mapping) -> Fi
         for group, table in groups.items():
             moves = np.sort(table[column].to_numpy()[table[column].to_numpy() > 0])
             share = 100 * np.searchsorted(moves, x, side="right") / len(table)
-            style.curve(axes, x, share, log=log, color=lattice_data.colour(group), linewidth=1.6)
-        (style.step_axis if log else style.linear_step_axis)(axes, steps)
+            curves.curve(axes, x, share, log=log, color=lattice_data.colour(group), linewidth=1.6)
+        (scales.step_axis if log else scales.linear_step_axis)(axes, steps)
         axes.set_title(words)
         axes.set_ylim(-3, 103)
     grid[0, 0].set_ylabel("tokens (%)")

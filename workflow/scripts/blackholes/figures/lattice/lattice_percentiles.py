@@ -1,4 +1,4 @@
-"""How far tokens move in a step, in lattice steps: percentiles over dead and over live tokens."""
+"""How far tokens move in a step, in ULP: percentiles over dead and over live tokens."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter
 
-from blackholes.figures import style
+from blackholes.figures import curves, scales, style
 from blackholes.figures.lattice import lattice_data
 
-_LEAST = 0.25  # drawn as a log axis below it has nothing to show but 0
-_MOST = 1e9  # a coordinate that leaves 0 counts 1e35 steps
+_LEAST = 0.25  # the axis is logarithmic from here up; below, the only value is 0
+_MOST = 1e9  # end of the axis: a coordinate that leaves 0 moves 1e35 ULP
 
 
 def from_files(inputs, options: Mapping) -> Figure:
@@ -36,7 +36,7 @@ def draw(groups: Mapping[str, pd.DataFrame], dimensions: int, options: Mapping) 
         steps = table["step"].to_numpy()
         for name, shade in zip(names, shades, strict=True):
             values = np.minimum(table[f"percentile_{name}"].to_numpy(float), np.finfo(np.float32).max)
-            style.curve(axes, steps, lattice_data.running_median(steps, values), False, color=shade, linewidth=1.4)
+            curves.curve(axes, steps, lattice_data.running_median(steps, values), False, color=shade, linewidth=1.4)
         _axes(axes, steps[-1], dimensions)
         axes.set_title(f"{table['number'].iloc[0]:,} {lattice_data.GROUPS[group]}", color=lattice_data.colour(group))
     grid[0, 0].set_ylabel("L2 norm of the displacement (ULP per step)")
@@ -51,7 +51,7 @@ def draw(groups: Mapping[str, pd.DataFrame], dimensions: int, options: Mapping) 
 
 
 def _axes(axes: Axes, last: int, dimensions: int) -> None:
-    style.log_axis(axes, last)
+    scales.log_axis(axes, last)
     axes.set_yscale("symlog", linthresh=_LEAST, linscale=0.25)
     axes.yaxis.set_major_locator(FixedLocator([0, *(10.0**k for k in range(10))]))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:,.0f}"))

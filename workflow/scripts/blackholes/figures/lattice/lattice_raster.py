@@ -1,4 +1,4 @@
-"""One token through time: how far each of its dimensions moves, in lattice steps."""
+"""One token: how far each of its dimensions moves at each step, in ULP."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from matplotlib.colors import SymLogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter
 
-from blackholes.figures import style
+from blackholes.figures import scales, style
 from blackholes.figures.lattice import lattice_data
 
 _COLUMNS = 500
@@ -30,7 +30,8 @@ def from_files(inputs, options: Mapping) -> Figure:
 
 
 def columns(displacement: np.ndarray, number: int = _COLUMNS) -> tuple[np.ndarray, np.ndarray]:
-    """(edges, values): steps in columns as wide as on a logarithmic axis, each dimension's farthest move in them."""
+    """(edges, values): steps grouped into columns of equal width on a logarithmic axis, and each dimension's farthest
+    move in each column."""
     steps = len(displacement)
     edges = np.unique(np.round(np.geomspace(1, steps + 1, number + 1)).astype(int))
     groups = [displacement[a - 1 : b - 1] for a, b in pairwise(edges)]
@@ -50,14 +51,14 @@ def draw(displacement: np.ndarray, ends: Mapping[str, int], title: str) -> Figur
     norm = SymLogNorm(0.5, linscale=0.3, vmin=-limit, vmax=limit)
     rows = np.arange(len(values) + 1) - 0.5
     image = axes.pcolormesh(edges, rows, values, cmap="RdBu_r", norm=norm, rasterized=True)
-    style.log_axis(axes, len(displacement))
+    scales.log_axis(axes, len(displacement))
     axes.set_xlim(0.5, len(displacement) + 0.5)
     axes.set_ylim(len(values) - 0.5, -0.5)
     axes.set_ylabel("dimension")
     axes.grid(False)
     if not len(sizes):
-        style.say(axes, "this token never moved")
-    for height, (phase, step) in zip((0.02, 0.35, 0.68), ends.items(), strict=True):  # they may lie close
+        style.note(axes, "this token never moved")
+    for height, (phase, step) in zip((0.02, 0.35, 0.68), ends.items(), strict=True):  # the lines may be close together
         if 0 < step < len(displacement):
             axes.axvline(step + 0.5, color=style.INK, linewidth=0.8, linestyle=(0, (4, 3)))
             words = f" {phase} until step {step:,}"

@@ -1,4 +1,4 @@
-"""Published values beside ours: as curves and points, and every one by its distance in standard errors."""
+"""Published values beside ours: curves of some quantities, and the difference of each value in standard errors."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
 from blackholes.errors import UserError
-from blackholes.figures import data, style
+from blackholes.figures import data, scales, style
 
-LIMIT, EDGE = 3.0, 7.0  # standard errors: up to which values agree, and where the axis ends
-VERDICTS = {  # verdict → marker and colour, and whether it is filled
+LIMIT, EDGE = 3.0, 7.0  # standard errors: values agree up to LIMIT, the axis ends at EDGE
+VERDICTS = {  # verdict → marker, colour, whether the marker is filled
     "agrees": ("o", "#12805c", True),
     "differs": ("D", "#c8102e", True),
     "not comparable": ("o", "#7a808c", False),
@@ -25,7 +25,7 @@ VERDICTS = {  # verdict → marker and colour, and whether it is filled
 }
 _PUBLISHED = {"color": style.INK, "marker": "x", "linestyle": "", "markersize": 5.5, "markeredgewidth": 1.2}
 _LOSS, _DISTINCT = "mean loss of 100 steps", "distinct vectors among dead tokens"
-_CURVES = {  # quantity → its colour, and what the axis says
+_CURVES = {  # quantity → its colour and the label of its axis
     "holes": ("holes", "black holes\n(number)"),
     "population": ("population", "population of all holes\n(tokens)"),
     "tokens a hole": ("tokens_per_hole", "mean population of a\nhole (tokens per hole)"),
@@ -44,11 +44,11 @@ def from_files(inputs, options: Mapping) -> Figure:
 
 
 def read(file: Path) -> pd.DataFrame:
-    """reproduction.csv; `step` is NaN where a value is of the corpus."""
+    """reproduction.csv; `step` is NaN for values of the corpus."""
     try:
         table = pd.read_csv(file, keep_default_na=False, na_values=[""])
     except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
-        raise UserError(f"{file}: cannot be read as CSV ({error}); expected a row a published value") from error
+        raise UserError(f"{file}: cannot be read as CSV ({error}); expected one row per published value") from error
     if missing := [column for column in _COLUMNS if column not in table]:
         raise UserError(f"{file}: no column {missing[0]!r}; expected {', '.join(_COLUMNS)}")
     return table
@@ -56,7 +56,7 @@ def read(file: Path) -> pd.DataFrame:
 
 @style.styled
 def draw(table: pd.DataFrame) -> Figure:
-    """table: a row a published value, as reproduction.csv has them."""
+    """table: reproduction.csv, one row per published value."""
     lines = len(table) + 3 * table.experiment.nunique()
     figure = Figure(figsize=(10.2, max(1.2 + 0.158 * lines, 6.0)), layout="constrained")
     figure.suptitle("published values, and ours", x=0.008, ha="left", fontweight="bold")
@@ -74,18 +74,18 @@ def draw(table: pd.DataFrame) -> Figure:
 
 
 def _panels(figure: SubFigure, table: pd.DataFrame) -> None:
-    """What there is of curves: losses, holes, and the two groups that start from noise."""
-    loss, *curves, distinct = figure.subplots(5, 1)
+    """The values that form curves: losses, holes, and the two groups that start from noise."""
+    loss, *holes, distinct = figure.subplots(5, 1)
     rows = table[table.quantity == _LOSS]
     _points(loss, rows[rows.step > 100], "loss", "loss as the Trainer logs it,\n100 steps (nats per token)")
-    style.linear_step_axis(loss, rows.step.max())
-    for row in rows[rows.step == 100].itertuples():  # so much higher that it would flatten the others
+    scales.linear_step_axis(loss, rows.step.max())
+    for row in rows[rows.step == 100].itertuples():  # so much higher that the other values would look flat
         ours = f", ours {_number(row.ours, row.ours_std, 4)}" if row.ours == row.ours else ""
         loss.set_title(f"steps 1–100: published {row.published:.4f}{ours}", fontsize=7)
-    for axes, (quantity, (colour, label)) in zip(curves, _CURVES.items(), strict=True):
+    for axes, (quantity, (colour, label)) in zip(holes, _CURVES.items(), strict=True):
         rows = table[table.quantity == quantity]
-        style.step_axis(axes, rows.step.max(), label=axes is curves[-1])
-        style.count_axis(axes, top=_top(rows))
+        scales.step_axis(axes, rows.step.max(), label=axes is holes[-1])
+        scales.count_axis(axes, top=_top(rows))
         _points(axes, rows, colour, label)
     rows = table[table.quantity == _DISTINCT]
     place = np.arange(len(rows))
@@ -97,13 +97,13 @@ def _panels(figure: SubFigure, table: pd.DataFrame) -> None:
     distinct.set_xticks(place, [f"{name},\nstep {step:,.0f}" for name, step in zip(starts, rows.step, strict=True)])
     distinct.set_xlim(-0.5, len(rows) - 0.5)
     distinct.grid(axis="x", visible=False)
-    style.count_axis(distinct, "distinct vectors among\ndead tokens (number)", top=_top(rows))
+    scales.count_axis(distinct, "distinct vectors among\ndead tokens (number)", top=_top(rows))
 
 
 def _points(axes: Axes, rows: pd.DataFrame, colour: str, label: str) -> None:
     mine = rows.dropna(subset=["ours"])
     line = {"color": style.COLOURS[colour], "marker": "o", "markersize": 3.5, "linewidth": 1, "clip_on": False}
-    if len(mine):  # an empty line that is not clipped has its place at the figure's corner, and the layout fails
+    if len(mine):  # matplotlib places an empty unclipped line at the figure's corner, which breaks the layout
         axes.errorbar(mine.step, mine.ours, mine.ours_std.fillna(0), elinewidth=1.1, capsize=2.5, **line)
     axes.plot(rows.step, rows.published, clip_on=False, zorder=3, **_PUBLISHED)
     axes.set_ylabel(label)
@@ -115,7 +115,7 @@ def _top(rows: pd.DataFrame) -> float:
 
 
 def _all_values(figure: SubFigure, table: pd.DataFrame) -> None:
-    """A line a published value, under a heading for each experiment."""
+    """One line per published value, under a heading for each experiment."""
     words, axes = figure.subplots(1, 2, width_ratios=[1.6, 1])
     columns = {"": 0.0, "step": 0.54, "published": 0.75, "ours ± σ": 1.02}
     for name, x in columns.items():
@@ -127,7 +127,7 @@ def _all_values(figure: SubFigure, table: pd.DataFrame) -> None:
         words.text(0, line + 1.5, _conditions(rows.iloc[0]), **grey).set_in_layout(False)
         aside = rows[(rows.verdict == "not comparable") & rows.standard_errors.notna()].reason
         if len(aside):
-            _say(axes, line + 1.5, _first(aside.iloc[0]))
+            _note(axes, line + 1.5, _first(aside.iloc[0]))
         line, before = line + 2.6, None
         for number, row in enumerate(rows.itertuples()):
             for panel in (words, axes):
@@ -157,13 +157,13 @@ def _all_values(figure: SubFigure, table: pd.DataFrame) -> None:
 def _distance(axes: Axes, line: float, row) -> None:
     shape, colour, filled = VERDICTS[row.verdict]
     if row.verdict == "not run":
-        _say(axes, line, "not run")
+        _note(axes, line, "not run")
         return
     if np.isnan(row.standard_errors):
-        _say(axes, line, textwrap.shorten(_first(row.reason), 60, placeholder=" …"))
+        _note(axes, line, textwrap.shorten(_first(row.reason), 60, placeholder=" …"))
         return
     place = np.clip(row.standard_errors, -EDGE + 0.25, EDGE - 0.25)
-    if place != row.standard_errors:  # beyond the axis: an arrow, and how far
+    if place != row.standard_errors:  # beyond the axis: an arrow and the number
         right = row.standard_errors > 0
         shape, far = (">" if right else "<"), f"{row.standard_errors:+.1f}".replace("inf", "∞").replace("-", "−")
         side = {"ha": "right" if right else "left", "va": "center"}
@@ -171,11 +171,11 @@ def _distance(axes: Axes, line: float, row) -> None:
     axes.plot(place, line, shape, color=colour, markerfacecolor=colour if filled else "white", markersize=4.5)
 
 
-def _say(axes: Axes, line: float, text: str) -> None:
-    """Why there is no verdict, in front of the line at 0."""
+def _note(axes: Axes, line: float, text: str) -> None:
+    """Why there is no verdict, written over the line at 0."""
     grey = {"ha": "center", "va": "center", "fontsize": 6, "color": VERDICTS["not comparable"][1]}
-    said = axes.text(0, line, text, path_effects=[withStroke(linewidth=2, foreground="white")], **grey)
-    said.set_in_layout(False)
+    note = axes.text(0, line, text, path_effects=[withStroke(linewidth=2, foreground="white")], **grey)
+    note.set_in_layout(False)
 
 
 def _marker(verdict: str) -> Line2D:

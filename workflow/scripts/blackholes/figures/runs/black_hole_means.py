@@ -1,4 +1,4 @@
-"""Number of black holes, tokens in them and the largest one: mean ± σ over the runs."""
+"""Number of black holes, population of all, population of the largest: mean ± σ over the runs."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.figure import Figure
 
-from blackholes.figures import data, style
+from blackholes.figures import curves, data, scales, style
 
 
 def from_files(inputs, options: Mapping) -> Figure:
-    """inputs: counts (one a run), tokens (optional: marks the number of dead tokens). options: experiment."""
+    """inputs: counts (one per run), tokens (optional: marks the number of dead tokens). options: experiment."""
     series = data.read_series(data.paths(inputs.counts), ["counts", "populations", "largest_bh_size"])
     tokens = data.optional(inputs, "tokens")
     dead = None if tokens is None else int((data.read_tokens(tokens)["status"] == "dead").sum())
@@ -26,7 +26,7 @@ def draw(
     dead: int | None = None,
     experiment: str | None = None,
 ) -> Figure:
-    """counts, populations, largest (R, S); dead: how many tokens the corpus never uses."""
+    """counts, populations, largest (R, S); dead: number of dead tokens."""
     steps = np.arange(counts.shape[1])
     figure, grid = style.panels(3, 1, (7.2, 6.4), style.heading(experiment, len(counts)), sharex=True)
     rows = [
@@ -35,12 +35,12 @@ def draw(
         (largest, "largest", "population of the\nlargest hole (tokens)"),
     ]
     for axes, (values, role, label) in zip(grid[:, 0], rows, strict=True):
-        style.runs_and_mean(axes, steps, values, style.COLOURS[role])
-        style.step_axis(axes, steps[-1], label=axes is grid[-1, 0])
-        style.count_axis(axes, label, top=max(values.max(), (dead or 0) * (role != "holes")))
+        curves.runs_and_mean(axes, steps, values, style.COLOURS[role])
+        scales.step_axis(axes, steps[-1], label=axes is grid[-1, 0])
+        scales.count_axis(axes, label, top=max(values.max(), (dead or 0) * (role != "holes")))
         if dead and role != "holes":
-            style.reference(axes, dead, f"{dead:,} dead tokens", style.COLOURS["dead"])
+            curves.reference(axes, dead, f"{dead:,} dead tokens", style.COLOURS["dead"])
         if not counts.any():
-            style.say(axes, "no black hole in any run at any step")
-    style.run_legend(figure, len(counts), [style.COLOURS[role] for _, role, _ in rows])
+            style.note(axes, "no black hole in any run at any step")
+    curves.run_legend(figure, len(counts), [style.COLOURS[role] for _, role, _ in rows])
     return figure

@@ -1,4 +1,4 @@
-"""Where the cloud of tokens is and how large: norm, path and displacement of its centroid, its radius."""
+"""Position and size of the cloud of tokens: norm, path and displacement of its centroid, and its radius."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.figure import Figure
 
-from blackholes.figures import data, style
+from blackholes.figures import curves, data, scales, style
 
 _KEYS = ["centroid_norm", "centroid_distance", "centroid_displacement", "cloud_radius"]
 
 
 def from_files(inputs, options: Mapping) -> Figure:
-    """inputs: geometry (one a run). options: experiment."""
+    """inputs: geometry (one per run). options: experiment."""
     series = data.read_series(data.paths(inputs.geometry), _KEYS)
     return draw(*series.values(), options.get("experiment"))
 
@@ -36,25 +36,25 @@ def draw(
         if role == "centroid_displacement":
             _displacement(axes, steps, values)
         else:
-            style.runs_and_mean(axes, steps, values, style.COLOURS[role], stepped=False, band=False)
+            curves.runs_and_mean(axes, steps, values, style.COLOURS[role], stepped=False, band=False)
         axes.set_ylabel(label)
-        style.step_axis(axes, steps[-1], label=axes is grid[-1, 0])
+        scales.step_axis(axes, steps[-1], label=axes is grid[-1, 0])
     for axes in grid[[0, 1, 3], 0]:
         low, high = axes.dataLim.intervaly
         margin = 0.06 * (high - low or abs(high) or 1)
         axes.set_ylim(max(low - margin, -0.03 * high or -0.03), high + margin)
-    style.noisy_legend(figure, len(norm), [style.COLOURS[role] for _, role, _ in rows])
+    curves.noisy_legend(figure, len(norm), [style.COLOURS[role] for _, role, _ in rows])
     return figure
 
 
 def _displacement(axes, steps: np.ndarray, values: np.ndarray) -> None:
-    """From step 1 on; a logarithmic axis has no place for 0, where nothing moved: counted, and in the averages."""
+    """From step 1 on, logarithmic. Displacements of 0 are off the axis: they count in the averages and in the title."""
     still = int((values[:, 1:] == 0).sum())
     if not (values > 0).any():
-        style.say(axes, "the centroid never moved")
+        style.note(axes, "the centroid never moved")
         return
-    smooth = style.smoothed(steps[1:], values[:, 1:]).mean(0)  # what few smaller values there are may leave the axis
-    style.noisy_runs(axes, steps[1:], values[:, 1:], style.COLOURS["centroid_displacement"])
+    smooth = curves.smoothed(steps[1:], values[:, 1:]).mean(0)  # a few smaller values may be off the axis
+    curves.noisy_runs(axes, steps[1:], values[:, 1:], style.COLOURS["centroid_displacement"])
     axes.set_yscale("log", nonpositive="clip")
     axes.set_ylim(max(0.5 * values[values > 0].min(), 0.03 * smooth[smooth > 0].min()), 2 * values.max())
     if still:

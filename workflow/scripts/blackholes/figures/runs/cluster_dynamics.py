@@ -1,4 +1,4 @@
-"""Duplicates, and the components of each adjacency graph, step by step: mean ± σ over the runs."""
+"""Duplicates and the components of each adjacency graph at every step: mean ± σ over the runs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.figure import Figure
 
-from blackholes.figures import data, style
+from blackholes.figures import curves, data, scales, style
 
 _ROWS = [
     ("components", "n_components", "components\n(number)"),
@@ -22,7 +22,7 @@ _WORDS = {
 
 
 def from_files(inputs, options: Mapping) -> Figure:
-    """inputs: counts, graphs (one a run each). options: experiment, adjacencies (default touching, identical)."""
+    """inputs: counts, graphs (one per run). options: experiment, adjacencies (default touching, identical)."""
     names = list(options.get("adjacencies") or ["touching", "identical"])
     counts = data.paths(inputs.counts)
     unique = data.read_series(counts, ["n_unique"])["n_unique"]
@@ -47,20 +47,20 @@ def draw(
     for row, (role, key, label) in enumerate(rows):
         panels = [duplicates] if key is None else [graphs[name][key] for name in names]
         for axes, values, name in zip(grid[row], panels, names, strict=False):
-            style.runs_and_mean(axes, steps, values, style.COLOURS[role], pixels=250)
-            style.step_axis(axes, steps[-1], label=row == 3)
+            curves.runs_and_mean(axes, steps, values, style.COLOURS[role], pixels=250)
+            scales.step_axis(axes, steps[-1], label=row == 3)
             first = axes is grid[row, 0]
-            style.count_axis(axes, label if first else "", top=max(panel.max() for panel in panels))
+            scales.count_axis(axes, label if first else "", top=max(panel.max() for panel in panels))
             if row == 1:
                 axes.set_title(f"adjacency: {name}", fontweight="bold")
     for axes in grid[0, 1:]:
         axes.set_axis_off()
     if len(names) > 1:
-        words = [f"{name}: {_WORDS[name]}" for name in names if name in _WORDS]
-        words += ["", "A component is a set of tokens that such pairs connect;", "an isolated token has no neighbour."]
-        words = ["Two tokens are neighbours if", *words, "Duplicates count equal vectors, whatever the adjacency."]
+        lines = [f"{name}: {_WORDS[name]}" for name in names if name in _WORDS]
+        lines += ["", "A component is a set of tokens connected by such pairs;", "an isolated token has no neighbour."]
+        lines = ["Two tokens are neighbours if", *lines, "Duplicates count equal vectors, whatever the adjacency."]
         grid[0, 1].text(
-            0.02, 0.97, "\n".join(words), va="top", fontsize=7, linespacing=1.5, transform=grid[0, 1].transAxes
+            0.02, 0.97, "\n".join(lines), va="top", fontsize=7, linespacing=1.5, transform=grid[0, 1].transAxes
         )
-    style.run_legend(figure, len(duplicates), [style.COLOURS[role] for role, _, _ in rows])
+    curves.run_legend(figure, len(duplicates), [style.COLOURS[role] for role, _, _ in rows])
     return figure

@@ -1,4 +1,4 @@
-"""How large the components of each adjacency graph are, at key snapshots."""
+"""Sizes of the components of each adjacency graph at key steps."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from blackholes.figures import data, style
+from blackholes.figures import curves, data, scales, style
 
 
 def from_files(inputs, options: Mapping) -> Figure:
-    """inputs: graphs (one a run). options: experiment, key_steps, adjacencies (default touching, identical)."""
+    """inputs: graphs (one per run). options: experiment, key_steps, adjacencies (default touching, identical)."""
     files = data.paths(inputs.graphs)
     names = list(options.get("adjacencies") or ["touching", "identical"])
     steps = data.key_steps(options, data.length(files[0], f"{names[0]}.labels") - 1)
@@ -34,7 +34,7 @@ def draw(steps: Sequence[int], labels: Mapping[str, np.ndarray], experiment: str
         for row, step in enumerate(steps):
             axes = grid[row, column]
             tokens, components = distribution(labels[name][:, row], classes)
-            mean, deviation = style.mean_and_deviation(tokens)
+            mean, deviation = curves.mean_and_deviation(tokens)
             axes.bar(place, mean, 0.72, color=colours)
             if runs > 1:
                 some = deviation > 0
@@ -48,9 +48,9 @@ def draw(steps: Sequence[int], labels: Mapping[str, np.ndarray], experiment: str
             axes.set_title(f"step {step:,}", fontsize=8)
             axes.grid(axis="x", visible=False)
             axes.set_xticks(place, [f"{a:,}" if a == b else f"{a:,}–{b:,}" for a, b in classes])
-            style.count_axis(axes, top=vocabulary * 1.12)
-            axes.tick_params(axis="x", length=0, labelsize=6.5)  # 33–64 beside 65–128
-            if len(classes) > 9:  # 1,025–2,048 beside 2,049–4,096
+            scales.count_axis(axes, top=vocabulary * 1.12)
+            axes.tick_params(axis="x", length=0, labelsize=6.5)  # so that labels such as 33–64, 65–128 fit
+            if len(classes) > 9:  # labels such as 1,025–2,048 do not fit side by side
                 axes.tick_params(axis="x", rotation=90, pad=1)
         grid[0, column].set_title(f"adjacency: {name}", loc="right", fontweight="bold")
         grid[-1, column].set_xlabel("size of the component (tokens)")
@@ -72,7 +72,7 @@ def draw(steps: Sequence[int], labels: Mapping[str, np.ndarray], experiment: str
 
 
 def size_classes(vocabulary: int) -> list[tuple[int, int]]:
-    """1, 2, 3–4, 5–8, … up to the vocabulary: smallest and largest size of each class."""
+    """Smallest and largest size of each class: 1, 2, 3–4, 5–8, … up to the vocabulary."""
     tops = [1]
     while tops[-1] < vocabulary:
         tops.append(min(2 * tops[-1], vocabulary))

@@ -1,4 +1,4 @@
-"""Loss and structure of all experiments, side by side: mean ± σ over the runs of each."""
+"""Loss, black holes and touching components of all experiments: mean ± σ over the runs of each."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from blackholes.errors import UserError
-from blackholes.figures import data, style
+from blackholes.figures import curves, data, scales, style
 
 _PANELS = [
     ("loss", "cross-entropy (nats per token), running mean"),
@@ -22,16 +22,16 @@ _PANELS = [
 
 
 def from_files(inputs, options: Mapping) -> Figure:
-    """inputs: logs, counts, graphs (one a run each, in one order); tokens (optional: marks the number
-    of dead tokens). options: experiments (the name for each run)."""
+    """inputs: logs, counts, graphs (one per run, in the same order); tokens (optional: marks the number
+    of dead tokens). options: experiments (the name of each run's experiment)."""
     names = list(options["experiments"])
     files = {kind: data.paths(getattr(inputs, kind)) for kind in ("logs", "counts", "graphs")}
-    for kind, found in files.items():
-        if len(found) != len(names):
-            raise UserError(f"experiments: {len(names)} names for {len(found)} {kind}; expected one for each file")
+    for kind, paths in files.items():
+        if len(paths) != len(names):
+            raise UserError(f"experiments: {len(names)} names for {len(paths)} {kind}; expected one for each file")
     results = {}
     for name in dict.fromkeys(names):
-        mine = {kind: [f for f, n in zip(found, names, strict=True) if n == name] for kind, found in files.items()}
+        mine = {kind: [f for f, n in zip(paths, names, strict=True) if n == name] for kind, paths in files.items()}
         _, losses = data.read_losses(mine["logs"])
         results[name] = {
             "loss": losses,
@@ -55,8 +55,8 @@ def draw(results: Mapping[str, Mapping[str, np.ndarray]], dead: int | None = Non
             steps = np.arange(values.shape[1])
             if key == "loss":
                 steps = steps + 1
-                values = style.smoothed(steps, values)
-            style.runs_and_mean(
+                values = curves.smoothed(steps, values)
+            curves.runs_and_mean(
                 axes,
                 steps,
                 values,
@@ -68,12 +68,12 @@ def draw(results: Mapping[str, Mapping[str, np.ndarray]], dead: int | None = Non
             )
             top = max(top, values.max())
         axes.set_title(label)
-        style.step_axis(axes, last, label=axes in grid[-1])
+        scales.step_axis(axes, last, label=axes in grid[-1])
         if dead and key in ("populations", "largest_bh_size"):
-            style.reference(axes, dead, f"{dead:,} dead tokens", style.COLOURS["dead"])
+            curves.reference(axes, dead, f"{dead:,} dead tokens", style.COLOURS["dead"])
             top = max(top, dead)
         if key != "loss":
-            style.count_axis(axes, top=top)
+            scales.count_axis(axes, top=top)
     style.legend(figure, _entries(results))
     return figure
 

@@ -1,4 +1,4 @@
-"""Who is in the black holes of one run at key snapshots: every token in its place, coloured by its hole."""
+"""The members of one run's black holes at key steps: a grid of all tokens, coloured by hole."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from blackholes.errors import UserError
 from blackholes.figures import data, style
 
 _COLUMNS = 16
-_NAMED = 512  # tokens that can be written out; of more, each is a dot
+_NAMED = 512  # up to this many tokens are written out; beyond, each is a small square
 
 
 def from_files(inputs, options: Mapping) -> Figure:
-    """inputs: counts (of one run), tokens. options: experiment, run, key_steps."""
+    """inputs: counts (one run's), tokens. options: experiment, run, key_steps."""
     (file,) = data.paths(inputs.counts)
     tokens = data.read_tokens(data.paths(inputs.tokens)[0])
     steps = data.key_steps(options, data.length(file, "labels") - 1)
@@ -37,11 +37,11 @@ def draw(
 ) -> Figure:
     """labels (K, V): smallest token id of the token's hole at the K steps; characters and dead mask (V,).
 
-    Up to 512 tokens are written out; of more, each is a square.
+    Up to 512 tokens are written out; in larger vocabularies each is a small square.
     """
     colours = hole_colours(labels)
     if labels.shape[1] > _NAMED:
-        return _dots(steps, labels, np.asarray(dead, bool), colours, title)
+        return _squares(steps, labels, np.asarray(dead, bool), colours, title)
     names = [short_name(character) for character in characters]
     columns = min(len(steps), 2)
     rows = -(-len(steps) // columns)
@@ -58,16 +58,16 @@ def draw(
 
 
 def hole_colours(labels: np.ndarray) -> dict[int, str]:
-    """(K, V) → {hole: fill}: the largest over the snapshots get colours of their own, the others share a grey."""
+    """(K, V) → {hole: fill}: the largest, by population over all key steps, have their own, the others share a grey."""
     populations = np.stack([np.bincount(row, minlength=labels.shape[1]) for row in labels])
-    best = np.where(populations > 1, populations, 0)
-    order = np.argsort(-best.sum(0), kind="stable")
-    holes = [int(hole) for hole in order if best[:, hole].any()]
+    populations[populations == 1] = 0
+    order = np.argsort(-populations.sum(0), kind="stable")
+    holes = [int(hole) for hole in order if populations[:, hole].any()]
     return {h: style.HOLES[i] if i < len(style.HOLES) else style.SMALL_HOLES for i, h in enumerate(holes)}
 
 
 def short_name(character: str) -> str:
-    """A name of tokens.csv that fits into a box: `a`, SP for `space`, LF for `LF \\n`, x80 for U+0080."""
+    """A character of tokens.csv, shortened to fit into a box: `a`, SP for `space`, LF for `LF \\n`, x80 for U+0080."""
     if len(character) == 1:
         return character if character.isprintable() and character != " " else short_name(f"U+{ord(character):04X}")
     word = (character.split() or ["?"])[0]
@@ -76,12 +76,12 @@ def short_name(character: str) -> str:
     return {"space": "SP"}.get(word, word[:4])
 
 
-def _dots(
+def _squares(
     steps: Sequence[int], labels: np.ndarray, dead: np.ndarray, colours: Mapping[int, str], title: str | None
 ) -> Figure:
-    """A square a token: the dead above, the live below, each in order of its id."""
+    """One square per token: dead tokens above, live ones below, in order of token id."""
     V = len(dead)
-    width = round(np.sqrt(1.5 * V))  # squares in a row: a panel half as wide again as high
+    width = round(np.sqrt(1.5 * V))  # squares in a row: panels are 1.5 times as wide as high
     order = np.argsort(~dead, kind="stable")
     lines = [-(-int(kind.sum()) // width) for kind in (dead, ~dead)]
     gap = max(1, sum(lines) // 25) if all(lines) else 0
@@ -109,14 +109,14 @@ def _dots(
         axes.set_xticks([])
         middles = [(lines[0] - 1) / 2, lines[0] + gap + (lines[1] - 1) / 2]
         names = [f"{dead.sum():,} dead", f"{V - dead.sum():,} live"]
-        there = [i for i in (0, 1) if lines[i]]
-        axes.set_yticks([middles[i] for i in there], [names[i] for i in there], rotation=90, va="center")
-        _dots_heading(axes, step, label)
+        present = [i for i in (0, 1) if lines[i]]
+        axes.set_yticks([middles[i] for i in present], [names[i] for i in present], rotation=90, va="center")
+        _squares_heading(axes, step, label)
     entries = [
-        (tuple(style.patch(colour) for colour in style.HOLES[:3]), "in a hole (one colour a hole)"),
+        (tuple(style.patch(colour) for colour in style.HOLES[:3]), "in a hole (one colour per hole)"),
         (style.patch(style.SMALL_HOLES), "in one of the smallest holes"),
-        (style.patch(_pale(style.COLOURS["dead"])), "dead, never in the training text: singleton"),
-        (style.patch(_pale(style.COLOURS["live"])), "live: singleton"),
+        (style.patch(_pale(style.COLOURS["dead"])), "dead singleton"),
+        (style.patch(_pale(style.COLOURS["live"])), "live singleton"),
     ]
     style.legend(figure, entries, 2)
     return figure
@@ -126,7 +126,7 @@ def _pale(colour: str) -> tuple[float, ...]:
     return tuple(0.3 * part + 0.7 for part in to_rgb(colour))
 
 
-def _dots_heading(axes: Axes, step: int, label: np.ndarray, shown: int = 4) -> None:
+def _squares_heading(axes: Axes, step: int, label: np.ndarray, shown: int = 4) -> None:
     """`step 100: 3 holes, 90 singletons`, and the populations of the largest."""
     populations = np.bincount(label)
     holes = sorted(np.flatnonzero(populations > 1), key=lambda hole: (-populations[hole], hole))
@@ -200,7 +200,7 @@ def _legend(figure: Figure, columns: int) -> None:
     edge = style.COLOURS["dead"]
     fill = tuple(Line2D([], [], color=colour, **square) for colour in style.HOLES[:3])
     entries = [
-        (fill, "in a hole (one colour a hole,\nits population beside the step)"),
+        (fill, "in a hole (one colour per hole,\npopulations above the panel)"),
         (Line2D([], [], color=style.SMALL_HOLES, **square), "in one of the\nsmallest holes"),
         (
             Line2D([], [], markerfacecolor="none", markeredgecolor=edge, markeredgewidth=0.8, **square),
@@ -208,7 +208,7 @@ def _legend(figure: Figure, columns: int) -> None:
         ),
         (
             Line2D([], [], color=style.PALE, marker="$\\mathrm{a}$", linestyle="", markersize=5),
-            "pale: singleton,\nits vector is its own",
+            "pale: singleton",
         ),
     ]
     style.legend(figure, entries, columns)

@@ -1,4 +1,4 @@
-"""The numbers in the vectors of a checkpoint's hole members, and of a snowball's tokens: are they normal?"""
+"""Are the elements normally distributed? Those of a checkpoint's hole members, and those of a snowball's tokens."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from blackholes.figures import data, style
 
-_PARTS = [  # key, whose numbers, about what, colour
+_PARTS = [  # key, whose elements, relative to what, colour
     ("global", "checkpoint", "about one mean (σ global)", "population"),
     ("within", "checkpoint", "about the centroid (σ within)", "holes"),
     ("snowball", "snowball", "about the centroid", "duplicates"),
@@ -35,7 +35,7 @@ def draw(
 ) -> Figure:
     """parts: global, within, snowball → edges, counts, z, quantiles, moments (mean, σ, skewness, excess kurtosis);
     label and sigma: of the snowball shown."""
-    shown = [part for part in _PARTS if part[0] in parts]  # without a checkpoint the snowball alone
+    shown = [part for part in _PARTS if part[0] in parts]  # without a checkpoint only the snowball
     figure, grid = style.panels(2, len(shown), (2.6 * len(shown) + 0.4 * (len(shown) == 1), 5.4), snowball or "")
     for column, (name, whose, about, colour) in enumerate(shown):
         top, bottom = grid[:, column]
@@ -68,7 +68,7 @@ def _histogram(axes: Axes, part: Mapping[str, np.ndarray], colour: str) -> None:
 
 
 def _quantiles(axes: Axes, part: Mapping[str, np.ndarray], colour: str) -> None:
-    """Quantiles rise, so the lower right corner is free: there the moments stand."""
+    """A Q–Q plot. Quantiles rise, so the lower right corner is free for the moments."""
     mean, std, skewness, kurtosis = part["moments"]
     axes.plot(part["z"], part["z"], color=style.INK, linewidth=1.0)
     axes.plot(part["z"], (part["quantiles"] - mean) / std, ".", color=colour, markersize=3)
@@ -79,6 +79,6 @@ def _quantiles(axes: Axes, part: Mapping[str, np.ndarray], colour: str) -> None:
 
 
 def _nothing(axes: Axes, text: str) -> None:
-    style.say(axes, text)
+    style.note(axes, text)
     axes.set_xticks([])
     axes.set_yticks([])

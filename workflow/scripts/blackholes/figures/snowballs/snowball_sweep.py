@@ -1,4 +1,4 @@
-"""Snowballs: what becomes of tokens around one point as their noise grows, and the checkpoint beside it."""
+"""Snowballs: how many tokens share vectors at each level of noise σ, compared with the checkpoint."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def from_files(inputs, options: Mapping) -> Figure:
 def draw(
     trials: pd.DataFrame, own: Mapping[str, float], words: Mapping[str, float], snowball: str | None = None
 ) -> Figure:
-    """trials: sigma, n_tokens and the four statistics, a row a trial; own: those of the checkpoint, if there is one;
-    words: what `within` and `global` are."""
+    """trials: one row per trial with sigma, n_tokens and the four statistics; own: the checkpoint's statistics, if any;
+    words: the σ of `within` and `global`."""
     tokens, number = int(trials["n_tokens"].iloc[0]), trials.groupby("sigma").size().max()
     title = f"{snowball or 'snowballs'}: {number:,} trials of {tokens:,} tokens for each σ"
     figure, grid = style.panels(2, 2, (7.8, 5.6), title, sharex=True)
@@ -69,7 +69,7 @@ def draw(
 
 
 def places(sigmas: np.ndarray):
-    """Where a σ is drawn: its decade; 0 a decade below the smallest that is not."""
+    """A function σ → position on the axis: log10 σ; 0 is placed about a decade below the smallest positive σ."""
     positive = sigmas[sigmas > 0]
     lowest = np.log10(positive.min()) if len(positive) else 0.0
     zero = np.floor(lowest - 0.5)
@@ -95,7 +95,7 @@ def _sigmas(axes: Axes, sigmas: np.ndarray, place) -> None:
 
 
 def _name(axes: Axes, word: str, x: float) -> None:
-    """The word beside its line, on the side where there is room."""
+    """Label a line, on the side with more room."""
     left, right = axes.get_xlim()
     side = -1 if x > (left + right) / 2 else 1
     axes.annotate(
@@ -112,7 +112,7 @@ def _name(axes: Axes, word: str, x: float) -> None:
 
 
 def _counts(axes: Axes, tokens: int) -> None:
-    """Whole numbers from 0 to the tokens, logarithmic from 1 up: one hole and two thousand tokens fit one panel."""
+    """An axis from 0 to the number of tokens, logarithmic from 1 up, which shows small and large counts alike."""
     axes.set_yscale("symlog", linthresh=1, linscale=0.35)
     decades = [10**k for k in range(len(str(tokens)))]
     axes.yaxis.set_major_locator(FixedLocator([0, *decades]))

@@ -1,4 +1,4 @@
-"""How far a checkpoint is from the snowballs of every σ: z-scores of the 20 statistics."""
+"""z-scores of a checkpoint's 20 statistics among the snowballs of every σ."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from blackholes.figures import data, style
 
 COLUMNS = ["label", "sigma", "statistic", "checkpoint", "mean", "z"]
-_LARGEST = 10  # z that has the full colour
+_LARGEST = 10  # z at which the colour is full
 _COLOURS = LinearSegmentedColormap.from_list("z", ["#3565a8", "#dfe8f3", "#f7f8f9", "#f8e3da", "#c14b35"])
 
 
@@ -24,8 +24,8 @@ def from_files(inputs, options: Mapping) -> Figure:
 
 @style.styled
 def draw(scores: pd.DataFrame, snowball: str | None = None) -> Figure:
-    """scores: label, sigma, statistic, checkpoint, mean and z, a row for each σ and statistic; without a checkpoint
-    its columns are empty, and the means are shown."""
+    """scores: one row per σ and statistic with label, sigma, statistic, checkpoint, mean and z; without a checkpoint
+    `checkpoint` and `z` are empty, and the means are shown."""
     names = list(scores["statistic"].unique())
     order = scores.drop_duplicates("label").sort_values("sigma", kind="stable")
     table = scores.pivot(index="statistic", columns="label").reindex(names)
