@@ -1,4 +1,4 @@
-"""Shapes in the kernels' signatures are checked whenever a test calls them. Compiled loops (_*.py) are left alone."""
+"""Shapes in the kernels' signatures are checked whenever a test calls them. Compiled loops are not checked."""
 
 import os
 from importlib.util import find_spec

@@ -248,28 +248,10 @@ def test_no_height():
         euclidean_blocks(torch.zeros(3, 4), height=0)
 
 
-WITHOUT_NUMBA = """
+OTHER_PROCESSOR = """
 import sys
 import torch
-sys.modules["numba"] = None
 from blackholes.kernels.distances import euclidean_matrix
-assert euclidean_matrix(torch.tensor([[0., 0.], [3., 4.]])).tolist() == [[0, 5], [5, 0]]
-"""
-
-
-def test_numba_may_be_missing():
-    path = f"import sys; sys.path[:] = {sys.path}\n"
-    subprocess.run([sys.executable, "-c", path + WITHOUT_NUMBA], check=True)
-
-
-WITHOUT_AVX512 = """
-import sys
-import torch
-from llvmlite import binding
-binding.get_host_cpu_features = dict  # of a machine that has none of them
-from blackholes.kernels import _euclidean_loops
-from blackholes.kernels.distances import euclidean_matrix
-assert _euclidean_loops.VECTORS == 1
 torch.save(euclidean_matrix(torch.load(sys.argv[1])), sys.argv[2])
 """
 
@@ -277,13 +259,13 @@ torch.save(euclidean_matrix(torch.load(sys.argv[1])), sys.argv[2])
 @pytest.mark.slow
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="hardware is missing: not an x86 processor")
 def test_processors_without_avx512(tmp_path):
-    """Fewer registers, another layout of the tiles: compiled for such a processor, which this one can run too."""
+    """Shorter vectors: the loops compiled for such a processor, which this one can run too, give the same bits."""
     random = torch.Generator().manual_seed(5)
     vectors = torch.randn(150, 200, generator=random).bfloat16()
     vectors[::3] = vectors[0]
     torch.save(vectors, tmp_path / "vectors")
     script = tmp_path / "script.py"
-    script.write_text(WITHOUT_AVX512)
+    script.write_text(OTHER_PROCESSOR)
     folder = str(Path(backends.__file__).parents[2])
     haswell = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx,+avx2,+fma,+f16c", "PYTHONPATH": folder}
     subprocess.run(
@@ -293,4 +275,4 @@ def test_processors_without_avx512(tmp_path):
     )
     found = torch.load(tmp_path / "found")
     check(found, vectors, BOUND)
-    assert torch.equal(found, euclidean_matrix(vectors))  # a pair's sum has one order, whatever the layout
+    assert torch.equal(found, euclidean_matrix(vectors))  # a pair's sum has one order, whatever the vectors

@@ -357,7 +357,7 @@ def test_a_stage_does_not_depend_on_the_kernels_of_another():
 
     assert not uses("black_holes.py", "euclidean", "gpt2")
     assert not uses("distances.py", "duplicates", "euclidean", "gpt2")
-    assert "blackholes/kernels/_loops.py" in closure(SCRIPTS, "distances.py")  # imported inside a function
+    assert "blackholes/kernels/compiled/chebyshev.py" in closure(SCRIPTS, "distances.py")
 
 
 def test_figures_import_no_torch():

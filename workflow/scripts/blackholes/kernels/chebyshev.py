@@ -1,11 +1,13 @@
 """Chebyshev matrices of histories, in float32 and in cells (DESIGN sections 5 and 7)."""
 
+import numpy as np
 import torch
 from jaxtyping import BFloat16, Float, Float32, Int32
 from torch import Tensor
 
 from blackholes.kernels import backends, bf16
 from blackholes.kernels.checks import refuse_non_finite, require, require_out
+from blackholes.kernels.compiled import chebyshev as loops
 
 FLOATS = (torch.bfloat16, torch.float16, torch.float32)
 
@@ -61,8 +63,7 @@ def _fill(history: Tensor, out: Tensor, measure: str, first_step: int) -> None:
     history = history.detach()
     steps = history if history.ndim == 3 else history[None]
     matrices = out.view(steps.shape[0], *out.shape[-2:])
-    loops = backends.compiled(history)
-    if loops is None:
+    if not backends.compiled(history):
         refuse_non_finite(history, first_step=first_step)
         values = bf16.ordinal if measure == "cells" else Tensor.float
         _formula(steps, values, matrices)
@@ -72,12 +73,17 @@ def _fill(history: Tensor, out: Tensor, measure: str, first_step: int) -> None:
     fill = loops.cell_matrices if measure == "cells" else loops.chebyshev_bf16 if is_bf16 else loops.chebyshev_float
     source = steps.view(torch.int16).numpy() if is_bf16 else steps.numpy()
     target = matrices.numpy()
-    if any(backends.in_threads(lambda a, b: fill(loops.contiguous(source[a:b]), target[a:b]), steps.shape[0])):
+    dtype = np.float32 if source.dtype == np.float16 else source.dtype
+
+    def some_steps(start: int, stop: int) -> bool:
+        return fill(np.ascontiguousarray(source[start:stop], dtype), target[start:stop])
+
+    if any(backends.in_threads(some_steps, steps.shape[0])):
         refuse_non_finite(history, first_step=first_step)
 
 
 def _formula(steps: Tensor, values, out: Tensor) -> None:
-    """The plain formula, on any device: blocks of steps and of rows, one dimension after the other."""
+    """The torch formula, on any device: by blocks of steps and rows, one dimension at a time."""
     S, V, D = steps.shape
     length = backends.block_length(4 * V * V, steps.device)
     height = backends.block_length(4 * V, steps.device)

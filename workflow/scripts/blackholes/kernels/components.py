@@ -10,6 +10,7 @@ from torch import Tensor
 from blackholes.errors import UserError
 from blackholes.kernels import backends
 from blackholes.kernels.checks import require
+from blackholes.kernels.compiled import components as loops
 
 
 def labels(adjacency: Bool[Tensor, "*S V V"]) -> Int64[Tensor, "*S V"]:
@@ -22,11 +23,10 @@ def labels(adjacency: Bool[Tensor, "*S V V"]) -> Int64[Tensor, "*S V"]:
     _require_square(adjacency, "adjacency")
     steps = adjacency if adjacency.ndim == 3 else adjacency[None]
     result = torch.empty(steps.shape[:2], dtype=torch.int64, device=steps.device)
-    loops = backends.compiled(steps)
-    if loops is not None:
+    if backends.compiled(steps):
         source, target = steps.numpy(), result.numpy()
         backends.in_threads(
-            lambda a, b: loops.component_labels(loops.contiguous(source[a:b]), target[a:b]), steps.shape[0]
+            lambda a, b: loops.component_labels(np.ascontiguousarray(source[a:b]), target[a:b]), len(source)
         )
     else:
         for start, stop in _blocks(steps):
@@ -57,19 +57,18 @@ def graph_statistics(
     )
     require(distances.ndim == 3, f"distances have shape {tuple(distances.shape)}, where (S, V, V) is expected")
     _require_square(distances, "distances")
-    limit = largest_edge(threshold, inclusive, distances.dtype)
+    limit = inclusive_limit(threshold, inclusive, distances.dtype)
     S, V, _ = distances.shape
     label, counts, densities = (
         torch.empty(shape, dtype=dtype, device=distances.device)
         for shape, dtype in (((S, V), torch.int64), ((S, 4), torch.int64), ((S, 2), torch.float32))
     )
-    loops = backends.compiled(distances)
-    if loops is not None:
+    if backends.compiled(distances):
         source, targets = distances.numpy(), [tensor.numpy() for tensor in (label, counts, densities)]
         bad = any(
             backends.in_threads(
                 lambda a, b: loops.graph_statistics(
-                    loops.contiguous(source[a:b]), limit, *(target[a:b] for target in targets)
+                    np.ascontiguousarray(source[a:b]), limit, *(target[a:b] for target in targets)
                 ),
                 S,
             )
@@ -105,10 +104,10 @@ def _require_square(matrices: Tensor, name: str) -> None:
     require(square, f"{name}: shape {shape}, where (S, V, V) is expected")
 
 
-def largest_edge(threshold: float | int, inclusive: bool, dtype: torch.dtype) -> np.number:
-    """The largest distance that is an edge, so that a single comparison, <=, serves both operators.
+def inclusive_limit(threshold: float | int, inclusive: bool, dtype: torch.dtype) -> np.number:
+    """The largest distance that is an edge: `d <= inclusive_limit(…)` is `d < threshold`, or <= if `inclusive`.
 
-    Distances are float32 or int32. Raises UserError for a threshold that is NaN (or, for int32, not whole).
+    `dtype` is the distances', float32 or int32. Raises UserError for a threshold that is NaN (for int32: or not whole).
     """
     if dtype == torch.int32:
         require(

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from blackholes.kernels import backends
 from blackholes.kernels.checks import refuse_non_finite, require
+from blackholes.kernels.compiled import duplicates as loops
 
 # unsigned view, -0, and the exponent bits that are all set in NaN and infinity; integers have neither
 FORMATS = {
@@ -40,8 +41,7 @@ def labels(vectors: Shaped[Tensor, "*S N D"], *, first_step: int = 0) -> Int64[T
     result = torch.empty(steps.shape[:2], dtype=torch.int64, device=steps.device)
     if steps.numel() == 0:
         return result.reshape(shape[:-1])
-    loops = backends.compiled(steps)
-    if loops is None:
+    if not backends.compiled(steps):
         refuse_non_finite(vectors, _axes(vectors), first_step)
         return _formula(steps).view(shape[:-1])
 

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from blackholes.kernels import backends, duplicates
 from blackholes.kernels.checks import require, require_out
+from blackholes.kernels.compiled import euclidean as loops
 
 FLOATS = (torch.bfloat16, torch.float16, torch.float32)
 LARGEST = 50  # vectors are scaled by a power of two to below 2**50: squares and their sums stay within float32
 PIECE = {"cpu": 256, "cuda": 4096}  # dimensions that the formula sums in one call; a GPU sums them in a tree
-SMALL = 2.0**-80  # as in the loops
 
 
 def euclidean_matrix(
@@ -74,7 +74,7 @@ def _check(vectors: Tensor) -> None:
 def _blocks(vectors: Tensor, labels: Tensor, out: Tensor | None, height: int) -> Iterator[tuple[int, Tensor]]:
     N = len(vectors)
     once = out is not None
-    fill = (_loops if backends.compiled(vectors) else _formula)(vectors, labels, once)
+    fill = (_compiled if backends.compiled(vectors) else _formula)(vectors, labels, once)
     if not once:
         out = backends.empty((min(height, N), N), torch.float32, vectors.device)
     for start in range(0, N, height):
@@ -89,14 +89,12 @@ def _exponent(vectors: Tensor) -> int:
     return LARGEST - math.frexp(max(-low, high))[1]
 
 
-def _loops(vectors: Tensor, labels: Tensor, once: bool) -> Callable[[int, int, Tensor], None]:
-    from blackholes.kernels.compiled import euclidean as loops
-
+def _compiled(vectors: Tensor, labels: Tensor, once: bool) -> Callable[[int, int, Tensor], None]:
     N, D = vectors.shape
     factor = 2.0 ** _exponent(vectors)
     kept = vectors.to(torch.float32) if vectors.dtype == torch.float16 else vectors
     source = kept.contiguous().view(torch.int16 if vectors.dtype == torch.bfloat16 else torch.float32).numpy()
-    packed = backends.empty((loops.packed_length(N, D),), torch.float32, vectors.device).numpy()
+    packed = backends.empty(loops.packed_shape(N, D), torch.float32, vectors.device).numpy()
     tiles, same = -(-N // loops.TILE), labels.numpy()
     backends.in_threads(lambda a, b: loops.pack(source, factor, a, b, packed), tiles)
 
@@ -126,7 +124,7 @@ def _formula(vectors: Tensor, labels: Tensor, once: bool) -> Callable[[int, int,
         rows = squares.sqrt() * 2.0 ** -halves[0] * 2.0 ** -halves[1]
         equal = labels[start:stop, None] == labels[first:]
         rows.masked_fill_(equal, 0)
-        small = (squares < SMALL).logical_and_(~equal)
+        small = (squares < loops.SMALL).logical_and_(~equal)
         for i in small.any(1).nonzero()[:, 0].tolist():  # hardly ever any
             near = small[i].nonzero()[:, 0]
             differences = vectors[first + near].cpu().double() - vectors[start + i].cpu().double()

@@ -1,8 +1,6 @@
 """Motion on the lattice of bfloat16: displacement in ULP, exponent crossings, norms (row E; DESIGN section 5)."""
 
 from dataclasses import dataclass
-from functools import partial
-from types import ModuleType
 
 import numpy as np
 import torch
@@ -11,6 +9,7 @@ from torch import Tensor
 
 from blackholes.kernels import backends, bf16
 from blackholes.kernels.checks import refuse_non_finite, require
+from blackholes.kernels.compiled import lattice as loops
 
 COUNTS = (  # columns of Transitions.counts
     *("crossings", "zeros", "non_integer", "almost_integer", "half", "beyond_float", "beyond_int"),
@@ -95,23 +94,15 @@ def transitions(
         fits = out is None or (tuple(out.shape) == whole and out.device == snapshots.device and out.is_contiguous())
         require(fits, f"{name} is no contiguous tensor of shape {whole} on the device of the snapshots")
     refuse_non_finite(snapshots[:1], first_step=first_step)
-    loops = _loops(snapshots)
-    found = (_formula if loops is None else partial(_compiled, loops))(snapshots, *outputs.values())
-    if found is None:
+    compute = _compiled if backends.compiled(snapshots) else _formula
+    result = compute(snapshots, *outputs.values())
+    if result is None:
         refuse_non_finite(snapshots[1:], first_step=first_step + 1)
-    found.extremes.add_(0.0)  # -0 becomes 0
-    return found
+    result.extremes.add_(0.0)  # -0 becomes 0
+    return result
 
 
-def _loops(snapshots: Tensor) -> ModuleType | None:
-    if backends.compiled(snapshots) is None:
-        return None
-    from blackholes.kernels.compiled import lattice as _lattice_loops
-
-    return _lattice_loops
-
-
-def _compiled(loops, snapshots, displacements, crossings, ulps) -> Transitions | None:
+def _compiled(snapshots, displacements, crossings, ulps) -> Transitions | None:
     """None if a value is not finite."""
     s, V = snapshots.shape[0] - 1, snapshots.shape[1]
     found = _empty(s, V, snapshots.device)

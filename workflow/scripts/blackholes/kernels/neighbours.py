@@ -7,6 +7,7 @@ from torch import Tensor
 
 from blackholes.kernels import backends, bf16, components, duplicates
 from blackholes.kernels.checks import require
+from blackholes.kernels.compiled import neighbours as loops
 
 MEASURES = ("chebyshev", "cells")
 
@@ -33,16 +34,14 @@ def graph_statistics(
     require(vectors.ndim == 3 and 0 not in shape[1:], f"vectors have shape {shape}, where (S, V, D) is expected")
     require(measure in MEASURES, f"measure is {measure!r}, where {' or '.join(MEASURES)} is expected")
     cells = measure == "cells"
-    limit = components.largest_edge(threshold, inclusive, torch.int32 if cells else torch.float32)
+    limit = components.inclusive_limit(threshold, inclusive, torch.int32 if cells else torch.float32)
     first = duplicates.labels(vectors, first_step=first_step)
     S, V, _ = shape
     label, counts, densities = (
         torch.empty(shape, dtype=dtype, device=vectors.device)
         for shape, dtype in (((S, V), torch.int64), ((S, 4), torch.int64), ((S, 2), torch.float32))
     )
-    if backends.compiled(vectors) is not None:
-        from blackholes.kernels.compiled import neighbours as loops
-
+    if backends.compiled(vectors):
         bits = vectors.detach().contiguous().view(torch.int16).numpy()
         equals = first.numpy() if limit >= 0 else np.tile(np.arange(V), (S, 1))
         targets = [tensor.numpy() for tensor in (label, counts, densities)]

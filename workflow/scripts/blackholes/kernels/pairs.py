@@ -11,6 +11,7 @@ from torch import Tensor
 from blackholes.errors import UserError
 from blackholes.kernels import backends
 from blackholes.kernels.checks import require
+from blackholes.kernels.compiled import pairs as loops
 
 Blocks = Iterable[tuple[int, Float32[Tensor, "n N"]]]
 BINS, FINE = 1 << 15, 1 << 16  # of the upper 16 bits of numbers that are not negative, and of the lower 16
@@ -78,7 +79,7 @@ def _survey(blocks: Blocks) -> tuple[Tensor, dict[str, Tensor]]:
         fits = block.dtype == torch.float32 and start == done and start + n <= N == len(rows["sums"])
         require(fits, f"block {str(block.dtype).removeprefix('torch.')} {(n, N)} at row {start} is none of a matrix")
         here = {name: each[start : start + n] for name, each in rows.items()}
-        survey = _survey_formula if backends.compiled(block) is None else _survey_loops
+        survey = _survey_loops if backends.compiled(block) else _survey_formula
         bad = survey(block, start, counts, here)
         if bad:
             _refuse(block, start)
@@ -88,8 +89,6 @@ def _survey(blocks: Blocks) -> tuple[Tensor, dict[str, Tensor]]:
 
 
 def _survey_loops(block: Tensor, start: int, counts: Tensor, rows: dict[str, Tensor]) -> bool:
-    from blackholes.kernels.compiled import pairs as loops
-
     bits = block.contiguous().numpy().view(np.uint32)
     found = [each.numpy() for each in rows.values()]
     found = [each.view(np.uint32) if each.dtype == np.float32 else each for each in found]
@@ -134,20 +133,18 @@ def _lower_median(blocks: Callable[[], Blocks], counts: Tensor, pairs: int) -> f
     upper = int(torch.searchsorted(below, rank, right=True))
     fine = torch.zeros(FINE, dtype=torch.int64)
     for start, block in blocks():
-        if backends.compiled(block) is None:
+        if backends.compiled(block):
+            fine += _count_loops(block, start, upper)
+        else:
             place, token = _places(block, start)
             bits = block.view(torch.int32)
             within = bits[(token > place) & (bits >> 16 == upper)]
             fine += torch.bincount(within & 0xFFFF, minlength=FINE).cpu()
-        else:
-            fine += _count_loops(block, start, upper)
     lower = int(torch.searchsorted(fine.cumsum(0), rank - int(below[upper] - counts[upper]), right=True))
     return float(torch.tensor(upper << 16 | lower, dtype=torch.int32).view(torch.float32))
 
 
 def _count_loops(block: Tensor, start: int, upper: int) -> Tensor:
-    from blackholes.kernels.compiled import pairs as loops
-
     bits = block.contiguous().numpy().view(np.uint32)
 
     def work(a: int, b: int) -> np.ndarray:

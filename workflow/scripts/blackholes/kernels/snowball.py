@@ -3,7 +3,6 @@
 import hashlib
 import math
 import struct
-from types import ModuleType
 
 import numpy as np
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from blackholes.kernels import backends, chebyshev, components, duplicates
 from blackholes.kernels.checks import require
+from blackholes.kernels.compiled import snowball as loops
 
 STATISTICS = (
     *("n_tokens", "n_unique", "n_black_holes", "n_singletons", "total_population", "black_hole_population"),
@@ -64,7 +64,7 @@ def sample(
     key = int.from_bytes(hashlib.sha256(struct.pack("<qdq", seed, sigma + 0.0, trial)).digest()[:16], "little")
     noise = np.empty((n_tokens, len(around)), np.float32)
     rounded = torch.empty(noise.shape, dtype=torch.bfloat16)
-    bits, loops = rounded.view(torch.uint16).numpy(), _compiled(rounded)
+    bits, compiled = rounded.view(torch.uint16).numpy(), backends.compiled(rounded)
     height = max(1, _DRAWN // len(around))  # tokens of a stream
 
     def fill(first, last):
@@ -77,10 +77,10 @@ def sample(
                 rows[:, near] = random.standard_normal((len(rows), near.sum()), np.float32)
                 rows[:, ~near] = _tails(random, len(rows), int((~near).sum()))
             part = slice(block * height, block * height + len(rows))
-            if loops is None:
-                rounded[part] = torch.from_numpy(around + scale * rows).bfloat16()
-            else:
+            if compiled:
                 loops.round_sums(rows, scale, around, bits[part])
+            else:
+                rounded[part] = torch.from_numpy(around + scale * rows).bfloat16()
 
     backends.in_threads(fill, -(-n_tokens // height))
     return rounded
@@ -95,14 +95,6 @@ def _tails(random: np.random.Generator, *shape: int) -> np.ndarray:
     below = torch.from_numpy(tail * (1 - random.random(number)))  # (0, tail]
     numbers[place] = torch.special.ndtri(below).numpy() * random.choice([-1.0, 1.0], number)
     return numbers.reshape(shape)
-
-
-def _compiled(tensor: Tensor) -> ModuleType | None:
-    if backends.compiled(tensor) is None:
-        return None
-    import blackholes.kernels.compiled.snowball as loops
-
-    return loops
 
 
 # ---- statistics ---------------------------------------------------------------------------------------------------
@@ -176,8 +168,7 @@ def _distances(vectors: Tensor) -> tuple[Tensor, float, float, list[int]]:
     """Upper triangle (n, n) of the Chebyshev distances; their maximum, lower median, and mantissas by exponent."""
     n = len(vectors)
     middle = (n * (n - 1) // 2 - 1) // 2
-    loops = _compiled(vectors)
-    if loops is None:
+    if not backends.compiled(vectors):
         matrix = chebyshev.chebyshev_matrices(vectors)
         i, j = torch.triu_indices(n, n, 1, device=vectors.device)
         values = matrix[i, j]

@@ -1,25 +1,23 @@
-"""Compiled loops behind `euclidean`, for vectors on the CPU. Arrays come in as numpy views, checked.
+"""Compiled loops of euclidean.py: exact Euclidean distances, for vectors on the CPU.
 
-A pair's squared differences are added in one fixed order, k by k in float32 for CHUNK dimensions, chunk by chunk in
-float64. So its bits depend on nothing else: not on the tile, the block or the thread that it falls to.
+The squared differences of a pair are summed in one fixed order: dimension by dimension in float32 within CHUNK
+dimensions, chunk by chunk in float64. So the bits do not depend on the tile, the block or the thread.
 """
 
 import numpy as np
-from llvmlite import binding, ir
 from numba import njit, types
-from numba.core import cgutils
-from numba.extending import intrinsic, overload
+from numba.extending import overload
 
-LANES = 16
-# as many vectors of sums as fit the registers: HEIGHT rows of WIDTH columns
-HEIGHT, VECTORS = 4, 4 if binding.get_host_cpu_features().get("avx512f") else 1
-WIDTH = VECTORS * LANES
+from blackholes.kernels.compiled import compiled
+
 CHUNK = 64  # dimensions; the longest sum in float32
-TILE = 128  # rows and columns of a tile, a multiple of WIDTH: its sums and a chunk of its vectors fit a core's cache
+TILE = 128  # rows and columns of a tile, even: its sums and a chunk of its vectors fit a core's cache
+DIMENSIONS = 4  # taken at once; divides CHUNK
 # A smaller squared distance of scaled vectors may have lost squares to underflow; it is computed again in float64.
 SMALL = 2.0**-80
 
-compiled = njit(cache=True, nogil=True, error_model="numpy")
+# With "contract", a multiplication and the addition that follows are one instruction, rounded once.
+fused = njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
 
 
 def value(stored):
@@ -33,21 +31,22 @@ def _value(stored):
     return lambda stored: stored
 
 
-def packed_length(N, D):
-    return -(-N // TILE) * TILE * D
+def packed_shape(N, D):
+    """Of `packed`: (tiles, D, TILE), D rounded up to a multiple of DIMENSIONS."""
+    return -(-N // TILE), -(-D // DIMENSIONS) * DIMENSIONS, TILE
 
 
 @compiled
 def pack(vectors, factor, first, last, packed):
-    """Tiles first … last − 1 of vectors (N, D), times `factor`, to packed [panel of WIDTH rows, D, WIDTH], flat."""
+    """Tiles first … last − 1 of vectors (N, D), times `factor`, to `packed`, padded with zeros."""
     N, D = vectors.shape
-    for panel in range(first * TILE // WIDTH, last * TILE // WIDTH):
-        for start in range(0, D, CHUNK):
-            for lane in range(WIDTH):
-                i = panel * WIDTH + lane
-                for k in range(start, min(start + CHUNK, D)):
-                    scaled = np.float64(value(vectors[i, k])) * factor if i < N else 0.0
-                    packed[(panel * D + k) * WIDTH + lane] = np.float32(scaled)
+    for tile in range(first, last):
+        for start in range(0, packed.shape[1], CHUNK):
+            for lane in range(TILE):
+                i = tile * TILE + lane
+                for k in range(start, min(start + CHUNK, packed.shape[1])):
+                    scaled = np.float64(value(vectors[i, k])) * factor if i < N and k < D else 0.0
+                    packed[tile, k, lane] = np.float32(scaled)
 
 
 @compiled
@@ -55,46 +54,70 @@ def distances(vectors, packed, labels, factor, start, stop, first, last, once, b
     """Rows start … stop − 1 of the matrix, columns of the tiles first … last − 1, to out[row − base].
 
     vectors (N, D) and `packed`, the same times `factor`; labels (N,), equal where vectors are; out (…, N).
-    `once`: pairs left of the diagonal are left out where the mirror image, out[column − base], is written instead.
+    `once`: pairs left of the diagonal are skipped, and the mirror image, out[column − base], is written instead.
     """
-    N, D = vectors.shape
+    N = vectors.shape[0]
     back = 1 / factor  # exact: a power of two
-    sums, tile = np.empty(TILE * TILE), np.empty((TILE, TILE), np.float32)
-    for left in range(first * TILE, last * TILE, TILE):
+    sums, partial = np.empty((TILE, TILE)), np.empty((2, TILE), np.float32)
+    block = np.empty((TILE, TILE), np.float32)
+    for tile in range(first, last):
+        left = tile * TILE
         width = min(TILE, N - left)
-        for top in range(start // HEIGHT * HEIGHT, stop, TILE):
+        for top in range(start // 2 * 2, stop, TILE):
             if once and left + TILE <= top:
                 continue
             height = min(TILE, stop - top)
-            _sums(packed, D, top, height, left, sums)
+            _sums(packed, top, height, packed[tile], partial, sums)
             for r in range(max(0, start - top), height):
-                i, row, small = top + r, tile[r], False
+                i, row, small = top + r, block[r], False
                 for c in range(width):
-                    small |= sums[r * TILE + c] < SMALL
-                    row[c] = np.sqrt(sums[r * TILE + c]) * back
+                    small |= sums[r, c] < SMALL
+                    row[c] = np.sqrt(sums[r, c]) * back
                 if small:
                     for c in range(width):
-                        if sums[r * TILE + c] < SMALL:
+                        if sums[r, c] < SMALL:
                             equal = labels[i] == labels[left + c]
                             row[c] = 0.0 if equal else _distance(vectors[i], vectors[left + c])
                 out[i - base, left : left + width] = row[:width]
             if once:
                 for j in range(max(left, start), left + width):
                     for r in range(max(0, start - top), min(height, j - top)):
-                        out[j - base, top + r] = tile[r, j - left]
+                        out[j - base, top + r] = block[r, j - left]
 
 
 @compiled
-def _sums(packed, D, top, height, left, sums):
-    """sums[r * TILE + c] = Σ_k (u_k - v_k)² for u in row top + r, v in row left + c."""
+def _sums(packed, top, height, columns, partial, sums):
+    """sums[r, c] = Σ_k (u_k - v_k)² for u in row top + r and v in column c of the tile `columns`."""
     sums[:] = 0
-    for start in range(0, D, CHUNK):
-        depth = min(CHUNK, D - start)
-        for c in range(0, TILE, WIDTH):
-            column = ((left + c) // WIDTH * D + start) * WIDTH
-            for r in range(0, height, HEIGHT):
-                i = top + r
-                _add_squares(packed, (i // WIDTH * D + start) * WIDTH + i % WIDTH, column, depth, sums, r * TILE + c)
+    for start in range(0, columns.shape[0], CHUNK):
+        stop = min(start + CHUNK, columns.shape[0])
+        for r in range(0, height, 2):
+            tile, lane = divmod(top + r, TILE)
+            _add_two_rows(packed[tile], lane, columns, start, stop, partial, sums[r], sums[r + 1])
+
+
+@fused
+def _add_two_rows(rows, lane, columns, start, stop, partial, first, second):
+    """first[c] += Σ (rows[k, lane] - columns[k, c])² over k = start … stop − 1, and second[c] the same of lane + 1.
+
+    LLVM vectorises the loop over c. Two rows and four dimensions at once, so that eight differences share the loads
+    and stores; a row's squares are still added one after the other.
+    """
+    x, y = partial[0], partial[1]
+    x[:] = np.float32(0)
+    y[:] = np.float32(0)
+    for k in range(start, stop, DIMENSIONS):
+        a, b, c, d = columns[k], columns[k + 1], columns[k + 2], columns[k + 3]
+        x0, x1, x2, x3 = rows[k, lane], rows[k + 1, lane], rows[k + 2, lane], rows[k + 3, lane]
+        y0, y1, y2, y3 = rows[k, lane + 1], rows[k + 1, lane + 1], rows[k + 2, lane + 1], rows[k + 3, lane + 1]
+        for j in range(TILE):
+            p, q, r, s = x0 - a[j], x1 - b[j], x2 - c[j], x3 - d[j]
+            x[j] = x[j] + p * p + q * q + r * r + s * s
+            p, q, r, s = y0 - a[j], y1 - b[j], y2 - c[j], y3 - d[j]
+            y[j] = y[j] + p * p + q * q + r * r + s * s
+    for j in range(TILE):
+        first[j] += np.float64(x[j])
+        second[j] += np.float64(y[j])
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
@@ -104,54 +127,3 @@ def _distance(u, v):
         difference = np.float64(value(u[k])) - np.float64(value(v[k]))
         total += difference * difference
     return np.sqrt(total)
-
-
-@intrinsic
-def _add_squares(typing_context, packed, row, column, depth, sums, place):
-    """sums[place + q * TILE + lane] += Σ (packed[row + k * WIDTH + q] - packed[column + k * WIDTH + lane])².
-
-    For HEIGHT q, WIDTH lanes and `depth` k. Written in LLVM's vectors, which fit any CPU, for the sums to stay in
-    registers over all k. Difference and fused square go to different units of the core, so where the processor has
-    units for both they cost hardly more than a matrix product's one instruction.
-    """
-
-    def generate(context, builder, signature, arguments):
-        packed, sums = (
-            context.make_array(signature.args[n])(context, builder, arguments[n]).data  # flat and contiguous
-            for n in (0, 4)
-        )
-        row, column, depth, place = (arguments[n] for n in (1, 2, 3, 5))
-        single, double = ir.VectorType(ir.FloatType(), LANES), ir.VectorType(ir.DoubleType(), LANES)
-        lane, zeros = ir.IntType(32), ir.Constant(single, [0.0] * LANES)
-        first_lane = ir.Constant(ir.VectorType(lane, LANES), [0] * LANES)
-        multiply_add = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(single, [single] * 3), f"llvm.fmuladd.v{LANES}f32"
-        )
-
-        def pointer(data, index, offset, kind):
-            index = builder.add(index, ir.Constant(index.type, offset))
-            return builder.bitcast(builder.gep(data, [index]), kind.as_pointer())
-
-        partial = [[cgutils.alloca_once_value(builder, zeros) for _ in range(VECTORS)] for _ in range(HEIGHT)]
-        for vectors in partial:
-            for vector in vectors:
-                builder.store(zeros, vector)
-        with cgutils.for_range(builder, depth, intp=depth.type) as loop:
-            k = builder.mul(loop.index, ir.Constant(depth.type, WIDTH))
-            u, v = builder.add(row, k), builder.add(column, k)
-            columns = [builder.load(pointer(packed, v, n * LANES, single), align=4) for n in range(VECTORS)]
-            for q, vectors in enumerate(partial):
-                x = builder.load(pointer(packed, u, q, ir.FloatType()))
-                x = builder.insert_element(ir.Constant(single, ir.Undefined), x, ir.Constant(lane, 0))
-                x = builder.shuffle_vector(x, x, first_lane)
-                for y, vector in zip(columns, vectors, strict=True):
-                    d = builder.fsub(x, y)
-                    builder.store(builder.call(multiply_add, [d, d, builder.load(vector)]), vector)
-        for q, vectors in enumerate(partial):
-            for n, vector in enumerate(vectors):
-                total = pointer(sums, place, q * TILE + n * LANES, double)
-                wide = builder.fpext(builder.load(vector), double)
-                builder.store(builder.fadd(builder.load(total, align=8), wide), total, align=8)
-        return context.get_dummy_value()
-
-    return types.void(packed, row, column, depth, sums, place), generate

@@ -6,12 +6,11 @@ Arrays come in as numpy views, checked; the loops release the GIL and know no th
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-_loop = njit(nogil=True, error_model="numpy", cache=True)
-_small = njit(error_model="numpy")  # LLVM puts them in place
+from blackholes.kernels.compiled import compiled
 
 LANES = 8  # partial sums of a token's dimensions, as in lattice.py
 _BLOCK = 4096  # coordinates at a time: their displacements stay in a core's first cache
@@ -20,7 +19,7 @@ _ULP = F(2.0**-7)
 _ALMOST, _HALF, _BEYOND_FLOAT, _BEYOND_INT = F(1e-6), F(0.5), F(2.0**24), F(2.0**63)
 
 
-@_loop
+@compiled
 def transitions(bits, stored, low, high, crossings, ulps, start, stop, norms, crossed, counts, extremes):
     """Everything about the steps between snapshots, for the tokens start … stop − 1.
 
@@ -50,25 +49,25 @@ def transitions(bits, stored, low, high, crossings, ulps, start, stop, norms, cr
     return bad
 
 
-@_small
+@compiled
 def _ulp_exponent(bits):
     """Biased exponent of 2⁷ ULP: 1 for subnormals, 8 for zeros, by convention."""
     exponent = max(I((bits >> I(7)) & I(0xFF)), I(1))
     return I(8) if I(bits & I(0x7FFF)) == 0 else exponent
 
 
-@_small
+@compiled
 def _ulp(exponent):
     return I(exponent << I(23)).view(np.float32) * _ULP
 
 
-@_small
+@compiled
 def _displaced(difference, exponent):
     """A difference in ULP."""
     return difference / _ulp(exponent)
 
 
-@_loop
+@compiled
 def _displace(before, after, delta, moved, crosses, counts, extremes):
     """Displacements of a block, and what can be said from the bits. True if a value after is not finite."""
     bad = zeros = unmoved_crossing = unmoved_change = moved_equal = hits = I(0)
@@ -97,7 +96,7 @@ def _displace(before, after, delta, moved, crosses, counts, extremes):
     return bad == I(0x7F80)
 
 
-@_loop
+@compiled
 def _classify(delta, counts, extremes):
     broken = almost = half = beyond_float = beyond_int = I(0)
     low, high, low_held, high_held = I(0x7FFFFFFF), I(-0x7FFFFFFF), I(0x7FFFFFFF), I(-0x7FFFFFFF)
@@ -123,19 +122,19 @@ def _classify(delta, counts, extremes):
     extremes[2], extremes[3] = min(extremes[2], _value(low_held)), max(extremes[3], _value(high_held))
 
 
-@_small
+@compiled
 def _key(x):
     """float32 as an integer of the same order: a minimum of integers goes into vector instructions as it is."""
     bits = F(x).view(np.int32)
     return I(bits ^ I(I(bits >> I(31)) & I(0x7FFFFFFF)))
 
 
-@_small
+@compiled
 def _value(key):
     return I(key ^ I(I(key >> I(31)) & I(0x7FFFFFFF))).view(np.float32)
 
 
-@_loop
+@compiled
 def _norms(delta, moved, crosses, D, sums, norms, crossed):
     """Norms (4, rows) and crossings (rows) of the tokens in a block."""
     for i in range(len(crossed)):
@@ -158,7 +157,7 @@ def _norms(delta, moved, crosses, D, sums, norms, crossed):
         crossed[i] = hits
 
 
-@_small
+@compiled
 def _tree(sums, i):
     x = sums
     return ((x[i, 0] + x[i, 4]) + (x[i, 2] + x[i, 6])) + ((x[i, 1] + x[i, 5]) + (x[i, 3] + x[i, 7]))
@@ -203,7 +202,7 @@ def _add_in_lanes(typing_context, delta, moved, start, stop, sums):
     return types.void(delta, moved, start, stop, sums), generate
 
 
-@_loop
+@compiled
 def _store(delta, low, high, out):
     """Rounded half to even; what no integer type holds becomes `low`."""
     low, high = np.float64(low), np.float64(high)
@@ -213,7 +212,7 @@ def _store(delta, low, high, out):
         out[k] = min(max(whole, low), high)
 
 
-@_loop
+@compiled
 def _store_ulps(before, out):
     """ULP as bfloat16's bits: a power of two has one set bit, or an exponent alone."""
     for k in range(len(before)):

@@ -10,7 +10,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from blackholes.kernels.compiled.loops import _density, _flatten, _join, compiled
+from blackholes.kernels.compiled import compiled
 
 LANES = 64  # vectors in a block
 WIDTH = 16  # of them in a register
@@ -194,3 +194,35 @@ def _find_edges(blocks, rows, n, limit, weight, parent, ends, largest):
                 for lane in range(max(0, p + 1 - start), LANES):
                     if largest[lane] <= limit:
                         _join(parent, p, start + lane)
+
+
+# as in components.py: files here share nothing compiled, see __init__.py
+
+
+@compiled
+def _root(parent, i):
+    while parent[i] != i:
+        parent[i] = parent[parent[i]]
+        i = parent[i]
+    return i
+
+
+@compiled
+def _join(parent, i, j):
+    """The smaller root becomes the parent, so a root is always its tree's smallest member."""
+    i, j = _root(parent, i), _root(parent, j)
+    if i < j:
+        parent[j] = i
+    else:
+        parent[i] = j
+
+
+@compiled
+def _flatten(parent):
+    for i in range(parent.shape[0]):
+        parent[i] = parent[parent[i]]  # parents are smaller, so they are flat already
+
+
+@compiled
+def _density(edges, size):
+    return np.float32(edges / (size * (size - 1) / 2)) if size > 1 else np.float32(0)

@@ -4,9 +4,8 @@ Distances are read as their bits: those of float32 numbers that are not negative
 """
 
 import numpy as np
-from numba import njit
 
-compiled = njit(cache=True, nogil=True, error_model="numpy")
+from blackholes.kernels.compiled import compiled
 
 INFINITE = np.uint32(0x7F80_0000)
 SHIFT = np.uint32(16)

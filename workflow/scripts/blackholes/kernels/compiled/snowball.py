@@ -5,15 +5,15 @@ Vectors lie in panels of LANES: float32 (P, D, LANES), so that a dimension's val
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+from blackholes.kernels.compiled import compiled
 
 LANES = 16
 HEIGHT = 8  # rows of maxima that stay in registers
 LISTS = 4
-
-compiled = njit(cache=True, nogil=True, error_model="numpy")
 
 
 @compiled
