@@ -1,8 +1,7 @@
 """The report: every figure and table with its caption, in one HTML file."""
 
-
 rule contents:
-    # what the report shows: small files, since Snakemake reads what a job reads to know it again
+    # what the report shows
     input:
         expand(f"{CORPUS}/tokens.csv", corpus=CONFIG.corpora()),
         expand("results/{experiment}/summary.csv", experiment=CONFIG.experiments),
@@ -10,15 +9,11 @@ rule contents:
         rules.checkpoints.input,
         rules.snowballs.input,
         rules.lattice.input,
-        REPRODUCTION if COMPARED else [],
+        REPRODUCTION,
 
 
 rule report:
-    input:
-        "results/report.html",
-
-
-rule write_report:
+    # a second Snakemake, with the configuration of this one, reads what finished jobs left in .snakemake
     input:
         rules.contents.input,
     output:
@@ -29,32 +24,13 @@ rule write_report:
         "results/benchmarks/report.tsv"
     conda:
         "../../envs/report.yaml"
-    threads: 1
-    resources:
-        mem_mb=2000,
-        runtime=10,
     params:
-        # what gives a second Snakemake this one's configuration
-        files=[os.path.relpath(path) for path in workflow.config_settings.configfiles],
-        values=list(workflow.config_settings.config_args or []),
-        upstream=lambda wildcards: RECIPES.upstream(
-            [("figure_experiments", {})]
-            + [("figure_reproduction", {})] * bool(COMPARED)
-            + [
-                (stage, dict(experiment=experiment, run=f"{CONFIG.figures.run:03d}"))
-                for experiment in CONFIG.experiments
-                for stage in [
-                    "summary",
-                    "figure_hole_members",
-                    *(f"figure_{name}" for name in OF_EXPERIMENT),
-                ]
-            ]
-            + [
-                ("checkpoint_figures", dict(checkpoint=name))
-                for name in CONFIG.checkpoints
-            ]
-            + [("snowball_figures", dict(snowball=name)) for name in CONFIG.snowballs]
-            + [("lattice_figures", dict(lattice=name)) for name in CONFIG.lattice]
-        ),
-    script:
-        "../scripts/write_report.py"
+        python=sys.executable,
+        snakefile=workflow.main_snakefile,
+        options=[
+            *(["--configfile", *map(os.path.relpath, workflow.config_settings.configfiles)] if workflow.config_settings.configfiles else []),
+            *(["--config", *workflow.config_settings.config_args] if workflow.config_settings.config_args else []),
+        ],
+    shell:
+        "{params.python:q} -m snakemake contents --snakefile {params.snakefile:q} --cores 1 --nolock"
+        " {params.options:q} --report {output:q} > {log:q} 2>&1"

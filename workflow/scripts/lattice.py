@@ -4,7 +4,7 @@ from blackholes.artifacts.job import open_job
 from blackholes.lattice import displacements as lattice
 
 with open_job(snakemake) as job:
-    said = lattice.write(
+    summary = lattice.write(
         job.input.get("history") or job.params.settings["path"],
         lattice.Outputs(**dict(job.output.items())),
         key=job.params.settings["key"],
@@ -16,4 +16,4 @@ with open_job(snakemake) as job:
         budget_gb=job.config["lattice"][job.wildcards.lattice]["memory_budget_gb"],
         progress=job.progress("step"),
     )
-    job.say(said)
+    job.log(summary)

@@ -6,7 +6,7 @@ from blackholes.kernels import device
 
 with open_job(snakemake) as job:
     on = device.choose(job.config["distances"]["device"])
-    said = overdensity.write(
+    summary = overdensity.write(
         job.input.W,
         job.input.holes,
         job.output.sphere,
@@ -15,4 +15,4 @@ with open_job(snakemake) as job:
         metadata=job.metadata | {"device": device.describe(on)},
         device=on,
     )
-    job.say(said)
+    job.log(summary)

@@ -6,7 +6,7 @@ from blackholes.kernels import device
 
 with open_job(snakemake) as job:
     on = device.choose(job.config["distances"]["device"])
-    said = overdensity_distances.write(
+    summary = overdensity_distances.write(
         job.input.W,
         job.input.sphere,
         job.output.distances,
@@ -18,4 +18,4 @@ with open_job(snakemake) as job:
         budget_gb=job.config["checkpoints"][job.wildcards.checkpoint]["memory_budget_gb"],
         progress=job.progress("row"),
     )
-    job.say(said)
+    job.log(summary)

@@ -6,4 +6,4 @@ from blackholes.checkpoints import embedding as checkpoints
 with open_job(snakemake) as job:
     source = job.config["checkpoints"][job.wildcards.checkpoint]
     place = checkpoints.find(job.input.get("model") or None, source)
-    job.say(checkpoints.write_embedding(place, job.output.W, job.metadata, progress=job.progress("token")))
+    job.log(checkpoints.write_embedding(place, job.output.W, job.metadata, progress=job.progress("token")))

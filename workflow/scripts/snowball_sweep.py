@@ -5,7 +5,7 @@ from blackholes.kernels import device
 from blackholes.snowballs import sweep as snowballs
 
 with open_job(snakemake) as job:
-    said = snowballs.write_sweep(
+    summary = snowballs.write_sweep(
         job.input.get("centroid") or None,
         job.input.get("W") or None,
         job.params.settings,
@@ -18,4 +18,4 @@ with open_job(snakemake) as job:
         metadata=job.metadata,
         device=device.choose(job.config["distances"]["device"]),
     )
-    job.say(said)
+    job.log(summary)

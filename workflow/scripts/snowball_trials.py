@@ -5,7 +5,7 @@ from blackholes.kernels import device
 from blackholes.snowballs import sweep as snowballs
 
 with open_job(snakemake) as job:
-    said = snowballs.write_trials(
+    summary = snowballs.write_trials(
         job.input.get("centroid") or None,
         job.params.settings,
         job.params.sigma,
@@ -14,4 +14,4 @@ with open_job(snakemake) as job:
         device=device.choose(job.config["distances"]["device"]),
         progress=job.progress("trial"),
     )
-    job.say(said)
+    job.log(summary)

@@ -4,7 +4,7 @@ from blackholes.artifacts.job import open_job
 from blackholes.checkpoints import token_table
 
 with open_job(snakemake) as job:
-    said = token_table.write(
+    summary = token_table.write(
         job.input.W,
         job.input.holes,
         job.input.sphere,
@@ -13,4 +13,4 @@ with open_job(snakemake) as job:
         job.output.tokens,
         tokenizer=job.input.get("tokenizer") or None,
     )
-    job.say(said)
+    job.log(summary)
