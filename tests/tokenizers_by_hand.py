@@ -77,6 +77,35 @@ def unigram(folder: Path) -> tuple[str, dict[str, int]]:
     return _save(tokenizer, folder), {piece: id for id, (piece, _) in enumerate(pieces)}
 
 
+def llama(folder: Path) -> tuple[str, dict[str, int]]:
+    """(file, token → id) of BPE as in Llama 2: a normalizer, and no pre-tokenizer, puts ▁ for every space."""
+    pieces = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    pieces += ["▁", "t", "h", "e", "z", "th", "the", "▁the"]
+    ids = {piece: id for id, piece in enumerate(pieces)}
+    merges = [("t", "h"), ("th", "e"), ("▁", "the")]
+    tokenizer = Tokenizer(models.BPE(ids, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    steps = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    tokenizer.decoder = decoders.Sequence(steps)
+    tokenizer.add_special_tokens(["<unk>", "<s>", "</s>"])
+    return _save(tokenizer, folder), ids
+
+
+def merged_twice(folder: Path) -> tuple[str, dict[str, int]]:
+    """(file, token → id) of BPE that makes `abc` of ab + c, and later in its list of a + bc too."""
+    ids = {token: id for id, token in enumerate(["a", "b", "c", "ab", "bc", "abc"])}
+    return _save(Tokenizer(models.BPE(ids, [("a", "b"), ("ab", "c"), ("b", "c"), ("a", "bc")])), folder), ids
+
+
+def in_one_context(folder: Path, patterns: dict[str, str]) -> tuple[str, dict[str, int]]:
+    """(file, token → id): a token is encoded only where its pattern matches; elsewhere every character is a token."""
+    tokens = [*map(chr, range(128)), *patterns]
+    tokenizer = Tokenizer(models.WordLevel({token: id for id, token in enumerate(tokens)}))
+    regex = Regex("|".join([*patterns.values(), r"[\s\S]"]))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(regex, "isolated")
+    return _save(tokenizer, folder), {token: id for id, token in enumerate(tokens)}
+
+
 def characters(folder: Path, size: int = 128) -> str:
     """One token a character, id = code point; no token stands for others."""
     tokenizer = Tokenizer(models.WordLevel({chr(point): point for point in range(size)}))

@@ -156,9 +156,12 @@ def test_a_distance_that_is_none(tmp_path, run, value, said, budget):
     )
 
 
-def test_a_history_that_went_bad_after_its_distances_were_stored(tmp_path, run):
+@pytest.mark.parametrize("budget", [1.0, 1e-12])
+def test_a_history_that_went_bad_after_its_distances_were_stored(tmp_path, run, budget):
     write_history(run[0], put(random_history(25), float("nan")))
-    assert refused(run, tmp_path / "out").startswith(f"{run[0]}: nan at step 3, token 7, dimension 1, ")
+    assert refused(run, tmp_path / "out", budget_gb=budget).startswith(
+        f"{run[0]}: nan at step 3, token 7, dimension 1, "
+    )
 
 
 def test_distances_of_another_history(tmp_path, run):

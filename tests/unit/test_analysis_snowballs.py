@@ -111,6 +111,16 @@ def test_a_bad_file(tensors, message, tmp_path):
     assert names(out) == []
 
 
+@pytest.mark.parametrize("n", [1, 16_384])
+def test_the_smallest_and_the_largest_number_of_tokens(n, tmp_path):
+    path = write_file(tmp_path, centroid=torch.ones(3), n_tokens=torch.tensor(n))
+    assert snowballs.source(path, SETTINGS).n_tokens == n
+    beyond = {1: 0, 16_384: 16_385}[n]
+    path = write_file(tmp_path, centroid=torch.ones(3), n_tokens=torch.tensor(beyond))
+    with pytest.raises(UserError, match=f"it has {beyond:,} tokens; expected n_tokens .* from 1 up to 16,384"):
+        snowballs.source(path, SETTINGS)
+
+
 def test_a_missing_file(tmp_path):
     with pytest.raises(UserError, match=r"nowhere\.safetensors: no such file"):
         snowballs.source(str(tmp_path / "nowhere.safetensors"), SETTINGS)
@@ -181,12 +191,13 @@ def sweep(checkpoint, folder, sigmas, embedding=True, settings=SETTINGS):
 
 def test_a_sweep_beside_its_checkpoint(checkpoint, tmp_path):
     centroid, W, members = checkpoint
-    sigmas = {"global": "global", "within": "within", "0": 0.0, "0.004": 0.004}
+    sigmas = {"global": "global", "within": "within", "0": 0.0, "0.004": 0.004, "1e-08": 1e-8}
     said, trials, scores, elements = sweep(centroid, tmp_path, sigmas, W)
-    assert said == "16 trials of 4 σ"
+    assert said == "20 trials of 5 σ"
+    assert {row["sigma"] for row in trials} >= {"0.004", "1e-08"}  # sorted as text, the smaller would come last
     assert [float(row["sigma"]) for row in trials] == sorted(float(row["sigma"]) for row in trials)
-    assert [row["trial_id"] for row in trials] == ["0", "1", "2", "3"] * 4
-    assert len(scores) == 4 * 20
+    assert [row["trial_id"] for row in trials] == ["0", "1", "2", "3"] * 5
+    assert len(scores) == 5 * 20
     around = snowballs.source(centroid, SETTINGS)
     own = snowball.trial_statistics(members, around.epsilon, 2 * around.epsilon)
     assert (own["n_unique"], own["n_black_holes"], own["largest_bh"]) == (3, 3, 9)

@@ -1,17 +1,22 @@
 """Tensor files against the safetensors library, and writes that are seen whole or not at all."""
 
 import csv
+import errno
 import os
 import signal
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
 import safetensors.numpy
 import safetensors.torch
 import torch
+from blackholes.artifacts import rows
 from blackholes.artifacts.files import atomic, write_table, write_text
 from blackholes.artifacts.tensors import TensorWriter, open_tensors, write_tensors
 from blackholes.errors import UserError
@@ -245,12 +250,12 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
 
 
 KILLED = """
-import sys, time, torch
+import sys, torch
 from blackholes.artifacts.tensors import TensorWriter
 with TensorWriter(sys.argv[1], {"x": (torch.float32, (4, 1000))}) as writer:
     writer.append("x", torch.ones(2, 1000))
     print("half", flush=True)
-    time.sleep(600)
+    sys.stdin.read()
 """
 
 
@@ -258,7 +263,8 @@ def test_a_killed_write_leaves_no_file_and_the_next_one_cleans_up(tmp_path):
     target = tmp_path / "a.safetensors"
     environment = os.environ | {"PYTHONPATH": str(SCRIPTS)}
     command = [sys.executable, "-c", KILLED, str(target)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as process:
+    # a failure here closes its standard input, and so ends it
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as process:
         assert process.stdout.readline() == b"half\n"
         [alive] = names(tmp_path)
 
@@ -277,6 +283,49 @@ def test_a_killed_write_leaves_no_file_and_the_next_one_cleans_up(tmp_path):
     write_tensors(target, {"x": torch.zeros(3)})
     assert names(tmp_path) == [other.name, target.name]
     assert torch.equal(safetensors.torch.load_file(target)["x"], torch.zeros(3))
+
+
+def test_only_the_dead_of_this_host_are_swept_up(tmp_path):
+    """Whether a process of another host is alive cannot be known here."""
+    dead = 2**22 + 1  # beyond the largest process id that Linux gives
+    ours, theirs = (tmp_path / f".a.txt.{host}.{dead}.tmp" for host in (socket.gethostname(), "elsewhere"))
+    ours.touch()
+    theirs.touch()
+    write_text(tmp_path / "a.txt", "x")
+    assert names(tmp_path) == [theirs.name, "a.txt"]
+
+
+def test_bytes_are_on_the_disk_before_the_name_and_then_the_name_too(tmp_path, disk_calls):
+    path = tmp_path / "a.txt"
+    write_text(path, "x" * 1000)
+    file, folder = path.stat().st_ino, tmp_path.stat().st_ino
+    assert disk_calls == [("fsync", file, 1000), ("replace", file, path), ("fsync", folder, tmp_path.stat().st_size)]
+
+
+@pytest.mark.parametrize("when", ["at the end", "in the middle"])
+def test_an_error_of_the_disk_in_the_background_is_the_writers(tmp_path, monkeypatch, when):
+    """Linux reports a failed write-back once: the fsync that comes after it succeeds."""
+    fsync, failed = os.fsync, Event()
+
+    def fail_once(handle):
+        if failed.is_set():
+            return fsync(handle)
+        failed.set()
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(rows, "_FLUSH", 1)  # byte: a flush after the first piece
+    monkeypatch.setattr(os, "fsync", fail_once)
+
+    def write():
+        with TensorWriter(tmp_path / "a.safetensors", {"x": (torch.float32, (100,))}) as writer:
+            for piece in torch.ones(100).split(100 if when == "at the end" else 1):
+                writer.append("x", piece)
+                assert failed.wait(10)
+                time.sleep(0.001)  # until the flush has ended, and the next may begin
+
+    with pytest.raises(OSError, match="Input/output error"):
+        write()
+    assert names(tmp_path) == []
 
 
 def test_names_that_look_like_patterns(tmp_path):

@@ -67,6 +67,11 @@ def test_what_can_be_combined(precision, optimizer, schedule):
     assert experiment.momentum == optimizer.get("momentum", 0)
 
 
+@pytest.mark.parametrize("schedule_steps", [5000, 5001])
+def test_a_schedule_may_end_with_the_training_or_after_it(schedule_steps):
+    assert load({"steps": 5000, "schedule_steps": schedule_steps}).schedule_steps == schedule_steps
+
+
 @pytest.mark.parametrize(("given", "read"), [("auto", "auto"), (1, 1), ("4", 4), (999, 999)])
 def test_runs_of_a_job(given, read):
     assert config.load({"training": {"runs_per_job": given}}).training.runs_per_job == read

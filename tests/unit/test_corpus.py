@@ -2,10 +2,11 @@
 
 import csv
 import hashlib
+import re
 import string
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -109,6 +110,12 @@ def test_line_ends_and_edges():
     assert corpus.clean("\ufeff\t a\r\nb\rc\n \x0bd\n\n\u00a0 ") == corpus.Cleaned("a\nb\nc\n \x0bd", {"\u00a0": 1}, 5)
 
 
+def test_the_last_character_of_the_vocabulary_and_the_first_beyond_it():
+    assert corpus.clean("a\x7f\x80\x81b") == corpus.Cleaned("a\x7fb", {"\x80": 1, "\x81": 1}, 0)
+    assert corpus.clean("aÿĀb", 256) == corpus.Cleaned("aÿb", {"Ā": 1}, 0)
+    assert corpus.encode("\x7f").tolist() == [127]
+
+
 @given(st.text())
 def test_cleaning_keeps_ascii_in_order_and_counts_the_rest(text):
     cleaned = corpus.clean(text)
@@ -137,9 +144,10 @@ def test_large_vocabularies_take_two_bytes():
     assert corpus.decode(ids) == "aé€"
 
 
-def test_a_character_outside_the_vocabulary_is_no_token():
-    with pytest.raises(ValueError, match="'é' is not among the 128 tokens"):
-        corpus.encode("aéb")
+@pytest.mark.parametrize("character", ["\x80", "é", "€"])
+def test_a_character_outside_the_vocabulary_is_no_token(character):
+    with pytest.raises(ValueError, match=re.escape(f"{character!r} is not among the 128 tokens")):
+        corpus.encode(f"a{character}b")
 
 
 def test_every_token_has_a_printable_name_of_its_own():
@@ -352,13 +360,47 @@ def test_a_text_by_address(outputs):
     assert attempts == ["/book.txt"]
 
 
-def test_a_busy_server_is_asked_again(outputs):
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 503])
+def test_a_busy_server_is_asked_again(status):
     def answer(handler, attempt):
-        respond(handler, BODY.encode(), 503 if attempt < 3 else 200)
+        respond(handler, BODY.encode(), status if attempt < 3 else 200)
 
     with server(answer) as (url, attempts):
-        corpus.write(settings(source="url", url=url), *outputs)
+        assert corpus.download(url) == BODY.encode()
     assert len(attempts) == 3
+
+
+def test_pauses_grow_and_none_follows_the_last_try(monkeypatch):
+    slept = []
+    monkeypatch.setattr(corpus.time, "sleep", slept.append)
+    with server(lambda handler, _: respond(handler, b"no", 503)) as (url, attempts):
+        with pytest.raises(UserError, match="tried 4 times"):
+            corpus.download(url, tries=4, pause=2.0)
+    assert slept == [2.0, 4.0, 8.0]
+    assert len(attempts) == 4
+
+
+@pytest.mark.parametrize("announced", [True, False])
+@pytest.mark.parametrize("more", [0, 1])
+def test_how_large_a_download_may_be(monkeypatch, announced, more):
+    data = b"x" * (2**20 + more)
+
+    def answer(handler, _):
+        handler.send_response(200)
+        if announced:
+            handler.send_header("Content-Length", str(len(data)))
+        handler.end_headers()
+        with suppress(OSError):  # nobody reads on
+            handler.wfile.write(data)
+
+    monkeypatch.setattr(corpus, "LARGEST", 2**20)
+    with server(answer) as (url, attempts):
+        if more:
+            with pytest.raises(UserError, match="is larger than 1 MiB; expected a text"):
+                corpus.download(url)
+        else:
+            assert corpus.download(url) == data
+    assert len(attempts) == 1
 
 
 def hang(handler, _):

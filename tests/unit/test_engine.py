@@ -10,7 +10,7 @@ import torch
 from blackholes.artifacts.tensors import open_tensors, write_tensors
 from blackholes.errors import UserError
 from blackholes.kernels import bf16, gpt2
-from blackholes.training import cpu, cpu_step, engine, model, optimizer, windows
+from blackholes.training import cpu, cpu_step, engine, model, optimizer, resume, windows
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -41,12 +41,17 @@ def states(token_ids, settings, **arguments) -> list[tuple[engine.Step, dict]]:
     ]
 
 
+def drawn(count, seed, n) -> list[int]:
+    """The first n indices of windows: pass after pass, each a permutation of its own."""
+    passes = range(-(-n // count))
+    return [int(i) for number in passes for i in np.random.default_rng([seed, number]).permutation(count)][:n]
+
+
 def same_windows(token_ids, settings):
-    """The windows (steps · B, T + 1) that the engine trains on, in order."""
-    context, batch = settings["model"]["context"], settings["batch_size"]
-    order = windows.window_order(len(token_ids) - context, batch, settings["seed"])
-    starts = np.concatenate([next(order) for _ in range(settings["steps"])])
-    return torch.from_numpy(token_ids.astype(np.int64)[starts[:, None] + np.arange(context + 1)])
+    """The windows (steps · B, T + 1) that the engine is to train on, in order."""
+    context = settings["model"]["context"]
+    starts = drawn(len(token_ids) - context, settings["seed"], settings["steps"] * settings["batch_size"])
+    return torch.tensor([token_ids[start : start + context + 1].tolist() for start in starts])
 
 
 def both(settings, token_ids=NOISE):
@@ -100,8 +105,9 @@ def test_a_step_in_float32_is_the_trainers(init, offset, clip):
 
 
 def test_forty_steps_in_float32_are_the_trainers():
+    """On 188 windows, so that the second pass begins in the middle of step 24's batch."""
     settings = small(precision="fp32", init="normal", steps=40, batch_size=8, learning_rate=3e-3)
-    ours, theirs, log = both(settings)
+    ours, theirs, log = both(settings, NOISE[:200])
     steps = [step for step, _ in ours[1:]]
     assert [step.step for step in steps] == list(range(1, 41))
     np.testing.assert_allclose([s.learning_rate for s in steps], [row["learning_rate"] for row in log], rtol=1e-12)
@@ -143,6 +149,11 @@ def test_bfloat16_is_the_dtype_of_all_that_is_kept():
 # Windows
 
 
+def test_the_order_of_windows():
+    order = windows.window_order(10, 4, 43)
+    assert np.concatenate([next(order) for _ in range(8)]).tolist() == drawn(10, 43, 32)
+
+
 @given(st.integers(1, 60), st.integers(1, 12), st.integers(0, 2**31), st.integers(1, 5))
 @hypothesis_settings(max_examples=60)
 def test_windows_are_drawn_without_replacement(count, batch, seed, passes):
@@ -157,11 +168,9 @@ def test_windows_are_drawn_without_replacement(count, batch, seed, passes):
 
 
 def test_passes_and_seeds_differ():
-    one, other = (next(windows.window_order(100, 100, seed)) for seed in (1, 2))
-    order = windows.window_order(100, 100, 1)
-    assert (next(order) == one).all()
-    assert (next(order) != one).any()
-    assert (one != other).any()
+    """All of them: the second pass of one seed is not the first of the next either."""
+    orders = [windows.window_order(100, 100, seed) for seed in (1, 2, 3)]
+    assert len({tuple(next(order)) for order in orders for _ in range(3)}) == 9
 
 
 @pytest.mark.parametrize(
@@ -199,6 +208,18 @@ def test_clip(dtype, size):
     else:
         rounding = {4: 1e-6, 2: 2**-8}[dtype.itemsize]
         torch.testing.assert_close(gradients.double(), before.double() / exact, rtol=rounding + 2e-6, atol=0)
+
+
+@pytest.mark.parametrize("limit", [1e-3, 1.0, 3.0])
+def test_clip_in_float32_is_torchs_to_the_bit(limit):
+    """Which adds 1e-6 to the norm before it divides."""
+    gradients = torch.randn(20, 1000, generator=torch.Generator().manual_seed(0)) * torch.logspace(-3, 0, 20)[:, None]
+    for ours in gradients:
+        theirs = torch.zeros(1000)
+        theirs.grad = ours.clone()
+        norm = torch.nn.utils.clip_grad_norm_(theirs, limit, foreach=False)
+        assert optimizer.clip(ours, limit) == norm.item()
+        assert ours.equal(theirs.grad)
 
 
 def test_clip_lets_what_is_not_finite_through():
@@ -245,11 +266,12 @@ def test_padding_is_never_trained(monkeypatch):
 
 
 def write(folder, corpus=None, **changes):
+    how = {key: changes.pop(key) for key in ("checkpoint_seconds", "progress", "say") if key in changes}
     settings = small(**changes)
     if corpus is None:
         corpus = folder.parent / "tokens.safetensors"
         write_corpus(corpus, NOISE)
-    engine.write_runs(str(corpus), [run_files(folder)], [settings], metadata={"digest": "d"})
+    engine.write_runs(str(corpus), [run_files(folder)], [settings], metadata={"digest": "d"}, **how)
     return settings
 
 
@@ -340,6 +362,61 @@ def test_divergence_names_the_step_and_leaves_the_last_good_parameters(tmp_path,
     assert all(weight.isfinite().all() for weight in good.values())
     with pytest.raises(UserError, match=f"training diverged at step {step}:"):
         states(NOISE, small(**changes))
+
+
+@pytest.mark.parametrize("precision", cpu.DTYPES)
+def test_an_embedding_that_is_not_finite_is_a_divergence(tmp_path, monkeypatch, precision):
+    """After the last step, where no loss shows it."""
+    folder = tmp_path / "run_001"
+    monkeypatch.setattr(engine, "learning_rate", lambda settings, step: 1e39 if step == 3 else 1e-3)
+    with pytest.raises(UserError, match="run_001: training diverged at step 3: an embedding is not finite; the par"):
+        write(folder, steps=3, precision=precision)
+    assert {name for name in files(folder) if not name.startswith(".")} == {
+        "diverged/config.json",
+        "diverged/model.safetensors",
+    }
+    good = load_file(folder / "diverged" / "model.safetensors")
+    _, _, (_, expected) = states(NOISE, small(steps=2, precision=precision))
+    assert all(good[name].equal(expected[name]) for name in expected)
+    with pytest.raises(UserError, match="training diverged at step 3: an embedding is not finite; a smaller"):
+        states(NOISE, small(steps=3, precision=precision))
+
+
+class Killed(BaseException):
+    """What no code handles, in place of a SIGKILL."""
+
+
+def kill(k):
+    """Progress that ends the job after its third step."""
+
+    def tick(done, total, more):
+        if done > 3:
+            raise Killed
+
+    return tick
+
+
+def test_a_state_is_saved_when_its_history_is_on_the_disk(tmp_path, disk_calls):
+    """A power cut may take what no fsync followed, and a state must not know of steps that the history has lost."""
+    folder = tmp_path / "run_001"
+    write(folder, steps=40, checkpoint_seconds=1e-9)
+    history = run_files(folder).history.stat().st_ino
+    calls = [(call, inode == history, path) for call, inode, path in disk_calls]
+    saves = [i for i, (call, _, path) in enumerate(calls) if call == "replace" and path.name == resume.NAME]
+    assert len(saves) > 3
+    for i in saves:
+        assert [call for call, of_history, _ in calls[:i] if of_history][-1] == "fsync"
+
+
+def test_a_state_of_other_seeds_is_refused(tmp_path):
+    with pytest.raises(Killed):
+        write(tmp_path / "run", seed=43, steps=40, checkpoint_seconds=1e-9, progress=kill)
+    said = []
+    write(tmp_path / "run", seed=44, steps=40, say=said.append)
+    (line,) = said
+    assert line.startswith(f"refused: {tmp_path / 'run' / resume.NAME} is of another recipe (seeds differ)")
+    write(tmp_path / "undisturbed", seed=44, steps=40)
+    assert files(tmp_path / "run") == files(tmp_path / "undisturbed")
 
 
 def test_what_is_left_of_a_divergence_goes_when_training_succeeds(tmp_path):

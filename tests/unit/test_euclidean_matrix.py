@@ -138,6 +138,20 @@ def test_vectors_of_very_different_scales():
     check_both(vectors.bfloat16())
 
 
+def test_squares_below_float32s_normal_numbers_are_not_trusted():
+    """One large row sets the scale: squares of differences from 2**-10 to 2**39 become 0, subnormal, or normal."""
+    draw = torch.Generator().manual_seed(6)
+    scales = 2.0 ** torch.arange(-10, 40).repeat_interleave(2)
+    vectors = torch.cat([torch.full((1, 20), 3e37), torch.randn(100, 20, generator=draw) * scales[:, None]])
+    check_both(vectors)
+    check_both(vectors.bfloat16())
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_the_largest_magnitude_sets_the_scale_whatever_its_sign(sign):
+    check_both(sign * torch.tensor([[1e30], [1e-5]]))
+
+
 def test_minus_zero_is_zero():
     vectors = torch.tensor([[0.0, -0.0, 1.0], [-0.0, 0.0, 1.0], [0.0, 0.0, 1.0]])
     assert not euclidean_matrix(vectors).any()

@@ -294,6 +294,20 @@ def test_what_a_type_does_not_hold():
         assert found.extremes[0, :4].tolist() == [-256, 2.0**126, -256, 256]
 
 
+def test_what_counts_as_beyond_an_exact_integer():
+    """From 0, whose ULP is 2**-126, to the limits, and to the bfloat16 values on either side of them."""
+    sizes = [2.0**24 * (1 - 2**-8), 2.0**24, 2.0**24 * (1 + 2**-7), 2.0**63 * (1 - 2**-8), 2.0**63]
+    for sign in (1, -1):
+        after = (sign * torch.tensor(sizes, dtype=torch.float64) * 2.0**-126).bfloat16()
+        snapshots = torch.stack([torch.zeros_like(after), after])[:, None]
+        assert lattice.displacement(*snapshots).flatten().tolist() == [sign * size for size in sizes]
+        for context in (backends.torch_only(), threads(1)):
+            with context:
+                counts = dict(zip(lattice.COUNTS, lattice.transitions(snapshots).counts[0].tolist(), strict=True))
+            assert counts["beyond_float"] == 3  # all from the third on: 2**24 itself is exact
+            assert counts["beyond_int"] == 1  # 2**63 is the first that int64 does not hold
+
+
 def test_outputs_are_optional_and_strides_do_not_matter():
     snapshots = walk((5, 6, 7))
     filled = outputs(snapshots.shape, torch.int32)

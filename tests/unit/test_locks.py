@@ -66,6 +66,16 @@ def test_two_may_use_a_folder_at_a_time(tmp_path):
         assert locks.hold(tmp_path) == []
 
 
+def test_the_second_of_two_still_holds_the_folder_when_the_first_is_gone(tmp_path):
+    first, second = user(tmp_path), user(tmp_path)
+    with second:
+        with first:
+            pass
+        lock(tmp_path)
+        assert locks.hold(tmp_path) == []
+        assert left(tmp_path) == ["0.output.lock"]
+
+
 def test_a_lock_older_than_the_first_use_stays(tmp_path):
     lock(tmp_path)
     assert locks.hold(tmp_path) == []

@@ -139,6 +139,28 @@ def test_a_box_may_go_over_180_degrees():
     assert boxes.count(np.zeros(43), longitude, radius, box) == 3
 
 
+def test_a_box_with_room_for_all_tokens_holds_all():
+    latitude, longitude, radius = np.zeros(5), np.array([0.0, 10, 20, 30, 40]), np.ones(5)
+    box, _ = boxes.automatic_box(latitude, longitude, radius, [np.array([0, 1])], most=100)
+    assert box["lon"] == (0.0, 40.0)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_two_largest_holes_the_one_with_the_smallest_token_is_the_centre(order):
+    latitude, longitude, radius = np.zeros(6), np.array([50.0, 50, -50, -50, -50, 50]), np.ones(6)
+    holes = [np.array([0, 1, 5]), np.array([2, 3, 4])]
+    box, words = boxes.automatic_box(latitude, longitude, radius, holes[::order], most=3)
+    assert (box["lon"], words) == ((50.0, 50.0), "around the largest hole, of 3 tokens")
+
+
+def test_without_a_hole_the_sixteenth_neighbour_decides():
+    """Groups of 16, 17 and 18 tokens, the smaller the tighter: only from 17 on is the sixteenth neighbour inside."""
+    groups = [centre + step * (np.arange(n) - n // 2) for n, centre, step in ((16, 0, 0.1), (17, 90, 1), (18, -90, 2))]
+    longitude = np.concatenate(groups)
+    box, _ = boxes.automatic_box(np.zeros(51), longitude, np.ones(51), [], most=100)
+    assert 82 <= box["lon"][0] < 90 < box["lon"][1] <= 98  # the group of 17
+
+
 # --- the centroid
 
 

@@ -4,14 +4,21 @@ import ast
 import hashlib
 import json
 import os
+import platform
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import h5py
+import matplotlib
+import numba
+import numpy as np
 import pytest
+import safetensors
 import torch
+import transformers
 from blackholes.artifacts import provenance
 from blackholes.artifacts.tensors import write_tensors
 
@@ -103,13 +110,14 @@ def test_a_copy_elsewhere_and_other_times_have_the_same_digest(toy, tmp_path):
     assert code_digest(tmp_path / "far" / "away") == code_digest(toy)
 
 
-def test_the_same_text_under_another_name_is_other_code(toy):
-    (toy / "blackholes/unused.py").write_text("x = 1\n")
-    (toy / "run.py").write_text("import blackholes.unused\n")
-    before = code_digest(toy)
-    shutil.move(toy / "blackholes/unused.py", toy / "blackholes/renamed.py")
-    (toy / "blackholes/unused.py").write_text("")
-    assert code_digest(toy) != before
+def test_the_same_texts_under_other_names_are_other_code(toy):
+    def digest_with(**modules):
+        for name, text in modules.items():
+            (toy / f"blackholes/{name}.py").write_text(text)
+        return code_digest(toy)
+
+    (toy / "run.py").write_text("import blackholes.one, blackholes.two\n")
+    assert digest_with(one="x = 1\n", two="x = 2\n") != digest_with(one="x = 2\n", two="x = 1\n")
 
 
 @pytest.mark.parametrize(
@@ -175,6 +183,26 @@ def test_a_tensor_file_with_provenance_is_known_by_its_header(tmp_path):
     assert made("d.safetensors", torch.ones(4), code_digest="1") != first
 
 
+def test_an_hdf5_file_with_provenance_is_known_by_its_attributes_and_what_its_datasets_are(tmp_path):
+    def made(array, key="W", **metadata):
+        with h5py.File(tmp_path / "a.h5", "w") as file:
+            file.attrs.update(metadata)
+            file[key] = array
+        return provenance.file_digest(tmp_path / "a.h5")
+
+    array = np.arange(12, dtype=np.uint16).reshape(3, 4)
+    first = made(array, code_digest="1")
+    assert made(array + 1, code_digest="1") == first  # not read
+    others = [
+        made(array, code_digest="2"),
+        made(array, code_digest="1", seed="43"),
+        made(array, "V", code_digest="1"),
+        made(array.astype(np.int16), code_digest="1"),
+        made(array.reshape(4, 3), code_digest="1"),
+    ]
+    assert len({first, *others}) == 6
+
+
 def test_every_byte_of_a_tensor_file_without_provenance_counts(tmp_path):
     for name, value in ("a", 1.0), ("b", 1.0), ("c", 1.0000001):
         write_tensors(tmp_path / f"{name}.safetensors", {"x": torch.full((3,), value)}, {"format": "pt"})
@@ -207,7 +235,9 @@ def test_provenance_is_text_and_says_where_a_file_comes_from(tmp_path):
     assert json.loads(found["config"]) == {"settings": {"seed": 45, "steps": 10}}
     assert found["config_digest"] == provenance.digest({"settings": {"steps": 10, "seed": 45}})
     assert json.loads(found["input_digests"]) == {"table": provenance.file_digest(tmp_path / "in.csv")}
-    assert json.loads(found["versions"])["torch"] == torch.__version__
+    modules = (torch, numba, np, safetensors, transformers, matplotlib)
+    versions = {module.__name__: module.__version__ for module in modules}
+    assert json.loads(found["versions"]) == {"python": platform.python_version()} | versions
     write_tensors(tmp_path / "a.safetensors", {"x": torch.ones(1)}, found)
 
 

@@ -12,7 +12,7 @@ from blackholes.artifacts.files import write_table
 from blackholes.artifacts.tensors import write_tensors
 from blackholes.errors import UserError
 from blackholes.figures import style
-from blackholes.figures.reproduction import reproduction as figure
+from blackholes.figures.reproduction.reproduction import reproduction as figure
 from blackholes.reproduction import comparison as reproduction
 from blackholes.reproduction import published
 from blackholes.reproduction.published import CHECKPOINT, CHECKPOINT_SETTINGS, CHECKPOINT_VALUES

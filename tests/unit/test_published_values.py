@@ -17,7 +17,7 @@ from blackholes.artifacts.tensors import write_tensors
 from blackholes.config import model as config
 from blackholes.errors import UserError
 from blackholes.figures import style
-from blackholes.figures.reproduction import reproduction as figure
+from blackholes.figures.reproduction.reproduction import reproduction as figure
 from blackholes.reproduction import comparison as reproduction
 from blackholes.reproduction import measured, published
 from blackholes.reproduction.published import BFLOAT16, CONDITIONS, FLOAT32, ONE, SIXTEEN, VALUES, Value
@@ -202,7 +202,14 @@ def test_cohens_d():
     assert published_d == pytest.approx(3.79, abs=0.02)  # as printed, from means and spreads as printed
 
 
+def test_error_of_d_by_hand():
+    """√((m + n) / mn + d² / 2(m + n)): no simulation of our sizes tells this from a sum with m + n − 2."""
+    assert reproduction.error_of_d(2.0, 4, 4) == pytest.approx(np.sqrt(1 / 2 + 1 / 4), rel=1e-14)
+    assert reproduction.error_of_d(-3.0, 2, 6) == pytest.approx(np.sqrt(2 / 3 + 9 / 16), rel=1e-14)
+
+
 def test_error_of_d_against_a_simulation():
+    """To 6 %: without the term with d², or with another factor 2 in it, it would be 10 % off."""
     random = np.random.default_rng(0)
     drawn = [reproduction.cohens_d(random.normal(1.5, 1, 40), random.normal(0, 1, 30)) for _ in range(4_000)]
     assert np.std(drawn) == pytest.approx(reproduction.error_of_d(1.5, 40, 30), rel=0.06)
@@ -327,6 +334,17 @@ def test_three_standard_errors_are_the_limit(made, tmp_path):
         row = table(tmp_path, made.corpus, {ONE: found})["token norm", ONE, "0"]
         assert float(row["standard_errors"]) == pytest.approx(distance, abs=1e-4)
         assert row["verdict"] == verdict
+
+
+@pytest.mark.parametrize(
+    ("value", "distance", "verdict"), [(85.0, 3.0, "agrees"), (115.0, -3.0, "agrees"), (84.99, 3.002, "differs")]
+)
+def test_exactly_three_standard_errors_agree(made, tmp_path, monkeypatch, value, distance, verdict):
+    """Published: 12 / √16 = 3. Ours, 96 and 104: 4 √2 / √2 = 4. Together 5, and ours are 15 away."""
+    monkeypatch.setattr(published, "VALUES", [Value("holes", SIXTEEN, 1, value, std=12.0)])
+    change = {"device": "cuda: A", "runs": 2, "counts": lambda t, values: 84 + 4 * values}
+    (row,) = only(made, tmp_path, SIXTEEN, **change).values()
+    assert (row["ours"], float(row["standard_errors"]), row["verdict"]) == ("100.0", distance, verdict)
 
 
 def only(made, tmp_path, name, **change):

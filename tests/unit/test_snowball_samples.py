@@ -57,7 +57,15 @@ def test_the_formula():
         assert torch.equal(found[218 * block : 218 * block + tokens], expected)
     with backends.torch_only():
         assert torch.equal(snowball.sample(around, sigma, 300, 7, 5, every=True), found)
-    assert torch.equal(snowball.sample(around, -0.0, 9, 7, 5), snowball.sample(around, 0.0, 9, 7, 5))
+
+
+def test_sigma_0_of_either_sign_is_the_centroid_from_one_stream(monkeypatch):
+    """Its noise is 0, whichever stream it comes from, so what is watched is the stream."""
+    around, keys, philox = centroid(), [], np.random.Philox
+    monkeypatch.setattr(np.random, "Philox", lambda key, **more: keys.append(key) or philox(key=key, **more))
+    for sigma in (0.0, -0.0):
+        assert torch.equal(snowball.sample(around, sigma, 9, 7, 5, every=True), around.bfloat16().expand(9, -1))
+    assert keys == [int.from_bytes(hashlib.sha256(struct.pack("<qdq", 7, 0.0, 5)).digest()[:16], "little")] * 2
 
 
 def test_the_noise_is_normal():

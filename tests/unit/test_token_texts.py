@@ -78,6 +78,51 @@ def test_merge_ranks(byte_level):
     assert seen.all.merge_rank[ids["<|end|>"]] is None
 
 
+def test_a_token_that_two_merges_make_has_the_rank_of_the_first(tmp_path):
+    path, ids = by_hand.merged_twice(tmp_path)
+    ranks = token_texts.explain(path, len(ids)).merge_rank
+    assert [ranks[ids[token]] for token in ("a", "ab", "abc", "bc")] == [None, 0, 1, 2]
+
+
+# --- BPE as in Llama 2
+
+
+def test_a_normalizer_that_replaces_spaces(tmp_path):
+    path, ids = by_hand.llama(tmp_path)
+    seen = Seen(path, len(ids))
+    assert seen(ids["▁the"]) == (" the", "ordinary", "Latin")
+    assert seen.trips(ids["▁the"]) == [True, True, True]  # ▁ is put before every text
+    assert seen(ids["▁"])[:2] == (" ", "ordinary")
+    assert seen(ids["the"]) == ("the", "ordinary", "Latin")
+    assert seen.trips(ids["the"]) == [False, False, True]  # only after a letter
+    assert seen(ids["<0x41>"])[:2] == (r"\x41", "byte")
+    assert seen.trips(ids["<0x41>"])[0]
+    assert {seen(id)[0] for id in seen.ids("special")} == {"<unk>", "<s>", "</s>"}
+
+
+# --- contexts
+
+
+@pytest.mark.parametrize(
+    ("pattern", "trips"),
+    [
+        (r"(?<=[A-Z])qq(?=[A-Z])", [False, False, True]),
+        (r"(?<=[A-Z])qq\z", [False, False, True]),
+        (r"\Aqq(?=[A-Z])", [False, False, True]),
+        (r"(?<=\.)qq(?=\.)", [False, False, True]),
+        (r"(?<=\n)qq\z", [False, False, True]),
+        (r"\Aqq(?=\n)", [False, False, True]),
+        (r"\Aqq\z", [True, False, True]),
+        (r"(?<=-)qq", [False, False, False]),  # in none of the contexts
+    ],
+)
+def test_every_context_is_tried(tmp_path, pattern, trips):
+    path, ids = by_hand.in_one_context(tmp_path, {"qq": pattern})
+    seen = Seen(path, len(ids))
+    assert seen.trips(ids["qq"]) == trips
+    assert seen(ids["qq"])[1] == ("ordinary" if any(trips) else "unreachable")
+
+
 # --- WordPiece
 
 
