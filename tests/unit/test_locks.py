@@ -2,11 +2,15 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from blackholes.orchestration import locks
 
-HOLD = "import sys; from blackholes import locks; print(locks.hold(sys.argv[1]), flush=True); sys.stdin.read()"
+HOLD = (
+    "import sys; from blackholes.orchestration import locks; "
+    "print(locks.hold(sys.argv[1]), flush=True); sys.stdin.read()"
+)
 
 
 @pytest.fixture
@@ -92,3 +96,19 @@ def test_once_used_from_another_host_nothing_is_removed(folder):
 def test_a_folder_that_cannot_be_made_is_none_of_our_business(tmp_path):
     (tmp_path / "file").touch()
     assert locks.hold(tmp_path / "file" / "folder") == []
+
+
+def workflow(dryrun=False, runs=True):
+    return SimpleNamespace(executor_plugin="local" if runs else None, dryrun=dryrun)
+
+
+def test_what_was_removed_is_said(folder, capsys):
+    assert locks.release_stale(workflow(), folder) == ["0.output.lock"]
+    assert "0.output.lock" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("call", [{"dryrun": True}, {"runs": False}])
+def test_a_call_that_runs_nothing_removes_nothing(folder, call, capsys):
+    assert locks.release_stale(workflow(**call), folder) == []
+    assert left(folder) == ["0.output.lock"]
+    assert capsys.readouterr().err == ""

@@ -30,9 +30,7 @@ def figure_options(wildcards):
 
 rule figures:
     input:
-        expand(
-            "results/{experiment}/figures/{figure}.png", experiment=CONFIG.experiments, figure=EXPERIMENT_FIGURES
-        ),
+        expand("results/{experiment}/figures/{figure}.png", experiment=CONFIG.experiments, figure=EXPERIMENT_FIGURES),
         expand(
             "results/{experiment}/run_{run:03d}/figures/hole_members.png",
             experiment=CONFIG.experiments,
@@ -73,9 +71,7 @@ rule hole_members:
         counts=f"{RUN}/black_hole_counts.safetensors",
         tokens=own_corpus_file("tokens.csv"),
     output:
-        **figure_outputs(
-            RUN, "Black holes", {"hole_members": "hole members, run {run}"}, experiment="{experiment}"
-        ),
+        **figure_outputs(RUN, "Black holes", {"hole_members": "hole members, run {run}"}, experiment="{experiment}"),
     log:
         "results/logs/figures/{experiment}_{run}_hole_members.log",
     benchmark:

@@ -1,5 +1,20 @@
 """The report: every figure and table with its caption, in one HTML file."""
 
+import shlex
+
+CONFIG_FILES, CONFIG_VALUES = workflow.config_settings.configfiles, workflow.config_settings.config_args
+
+# a second Snakemake, with the configuration of this one: it reads what finished jobs left in .snakemake
+REPORT_COMMAND = shlex.join(
+    [
+        *(sys.executable, "-m", "snakemake", "contents"),
+        *("--snakefile", str(workflow.main_snakefile), "--cores", "1", "--nolock"),
+        *(["--configfile", *map(str, CONFIG_FILES)] if CONFIG_FILES else []),
+        *(["--config", *CONFIG_VALUES] if CONFIG_VALUES else []),
+    ]
+)
+
+
 rule contents:
     # what the report shows
     input:
@@ -13,7 +28,6 @@ rule contents:
 
 
 rule report:
-    # a second Snakemake, with the configuration of this one, reads what finished jobs left in .snakemake
     input:
         rules.contents.input,
     output:
@@ -24,13 +38,5 @@ rule report:
         "results/benchmarks/report.tsv"
     conda:
         "../../envs/report.yaml"
-    params:
-        python=sys.executable,
-        snakefile=workflow.main_snakefile,
-        options=[
-            *(["--configfile", *map(os.path.relpath, workflow.config_settings.configfiles)] if workflow.config_settings.configfiles else []),
-            *(["--config", *workflow.config_settings.config_args] if workflow.config_settings.config_args else []),
-        ],
     shell:
-        "{params.python:q} -m snakemake contents --snakefile {params.snakefile:q} --cores 1 --nolock"
-        " {params.options:q} --report {output:q} > {log:q} 2>&1"
+        "{REPORT_COMMAND} --report {output:q} > {log:q} 2>&1"

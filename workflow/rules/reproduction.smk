@@ -84,9 +84,7 @@ rule reproduction_figure:
     input:
         table="results/reproduction.csv",
     output:
-        **figure_outputs(
-            "results", "Reproduction", {"reproduction": "published values beside ours"}, experiment="all"
-        ),
+        **figure_outputs("results", "Reproduction", {"reproduction": "published values beside ours"}, experiment="all"),
     log:
         "results/logs/figures/reproduction.log",
     benchmark:

@@ -35,7 +35,7 @@ rule train:
         "results/benchmarks/train/{experiment}_{run}.tsv"
     conda:
         "../../envs/blackholes.yaml"
-    threads: lambda wildcards: CONFIG.experiments[wildcards.experiment].batch_split
+    threads: lambda wildcards: 1
     resources:
         disk_mb=lambda wildcards: int(history_mb(wildcards.experiment)) + 50,
         runtime=lambda wildcards, attempt: attempt * (10 + CONFIG.experiments[wildcards.experiment].steps // 500),
@@ -62,7 +62,7 @@ for pack, (experiment, runs) in PACKS.items():
             f"results/benchmarks/train/{experiment}_{runs[0]}-{runs[-1]}.tsv"
         conda:
             "../../envs/blackholes.yaml"
-        threads: CONFIG.experiments[experiment].batch_split * (1 if ON_GPU else len(runs))
+        threads: 1 * (1 if ON_GPU else len(runs))
         resources:
             mem_mb=lambda wildcards, attempt, mb=1500 + 250 * len(runs): mb * attempt,
             disk_mb=len(runs) * (int(history_mb(experiment)) + 50),

@@ -7,3 +7,4 @@ with open_job(snakemake) as job:
     source = job.config["checkpoints"][job.wildcards.checkpoint]
     place = checkpoints.find(job.input.get("model") or None, source)
     job.log(checkpoints.write_embedding(place, job.output.W, job.metadata, progress=job.progress("token")))
+EDITED = 1

@@ -1,8 +1,8 @@
 """Where a file comes from, in its own metadata: digests of configuration and inputs, seed, device, versions.
 
-Nothing here depends on the time, the host, the path, the number of threads or the text of the code: the same inputs give
-the same bytes anywhere, and an edit of the code that changes no value changes no byte. The code's digest and the threads
-stand in the job's record (see `artifacts.job`).
+Nothing here depends on the time, the host, the path, the number of threads or the text of the code: the same inputs
+give the same bytes anywhere, and an edit of the code that changes no value changes no byte. The digest of the code and
+the threads are in the job's record (see `artifacts.job`).
 """
 
 import hashlib
@@ -26,8 +26,8 @@ def digest(value) -> str:
 def file_digest(path: str | Path) -> str:
     """16 hexadecimal digits that identify a file's contents.
 
-    A safetensors file of ours holds a digest of its tensors' bytes, so a matrix of gigabytes is not read again. Of other
-    files every byte counts.
+    A safetensors file of ours holds a digest of its tensors' bytes, so a matrix of gigabytes is not read again. Of
+    other files every byte counts.
     """
     if Path(path).suffix == ".safetensors":
         try:

@@ -75,10 +75,10 @@ def _statements(body: list[ast.AST]) -> Iterator[ast.AST]:
 
 def _drop_docstrings(tree: ast.Module) -> None:
     for node in [tree, *_statements(tree.body)]:
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.body:
-            first = node.body[0]
-            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
-                node.body = node.body[1:]
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            match node.body:
+                case [ast.Expr(ast.Constant(str())), *rest]:
+                    node.body = rest
 
 
 @cache

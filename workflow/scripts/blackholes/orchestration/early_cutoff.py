@@ -1,14 +1,16 @@
 """Early cut-off: a job whose inputs were made again, with the same bytes as before, is not run.
 
-Snakemake decides before it starts which jobs to run: after one whose parameters changed come all that depend on it. In a
-later call it would compare checksums and find most of them up to date. Here the same comparison is made when the jobs
-before one have finished, so an edit that changes no byte stops at the rule that was edited.
+Snakemake decides before it starts which jobs to run: one whose parameters changed, and all that depend on it. In a
+later call it would compare checksums and find most of these up to date. Here the same comparison is made as soon as the
+jobs before one have finished, so an edit that changes no byte stops at the rule that was edited.
 """
 
+import os
 from collections.abc import Iterable
 from typing import Any
 
 from snakemake.dag import DAG
+from snakemake.logging import logger
 
 
 def install() -> None:
@@ -26,7 +28,7 @@ def install() -> None:
 
 async def _skip_unchanged(dag: DAG, finished: Iterable[Any]) -> bool:
     """Drop jobs from the plan that became ready and are up to date, and then those after them; whether any was."""
-    queue, skipped = list(finished), False
+    queue, skipped = list(finished), []
     while queue:
         after = [job for job in dag.depending[queue.pop()] if job in dag._ready_jobs]
         for job in after:
@@ -39,8 +41,16 @@ async def _skip_unchanged(dag: DAG, finished: Iterable[Any]) -> bool:
                     dag._n_until_ready[later] -= 1
                 dag.update_ready(waiting)
                 queue.append(job)
-                skipped = True
-    return skipped
+                skipped.append(_name(job))
+                for file in job.output:  # newer than the inputs: a later call need not compare checksums again
+                    os.utime(file)
+    if skipped:
+        logger.info(f"not run, since their inputs have the same bytes as before: {', '.join(skipped)}")
+    return bool(skipped)
+
+
+def _name(job: Any) -> str:
+    return "/".join([job.rule.name, *job.wildcards_dict.values()])
 
 
 async def _unchanged(dag: DAG, job: Any) -> bool:
