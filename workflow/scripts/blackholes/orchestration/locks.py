@@ -17,11 +17,8 @@ _open_files = []  # one for every locked folder, for as long as this process liv
 
 
 def release_stale(workflow: Any, folder: str | os.PathLike = ".snakemake") -> list[str]:
-    """Lock `folder` until this process ends; delete stale lock files, and say which, unless nothing is going to run.
-
-    Calls that run no job (a dry run, a list, a report) take no lock of Snakemake's and delete none.
-    """
-    if workflow.executor_plugin is None or workflow.dryrun:
+    """Lock `folder` until this process ends; delete stale lock files and print which. A dry run does neither."""
+    if workflow.output_settings.dryrun:
         return []
     removed = hold(folder)
     if removed:

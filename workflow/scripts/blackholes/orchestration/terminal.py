@@ -18,7 +18,7 @@ HIDDEN = {
 
 def show_work_only(workflow: Any) -> None:
     """Hide Snakemake's blocks about jobs from the terminal, but not from its log, in this process."""
-    if workflow.dryrun or workflow.output_settings.verbose:
+    if workflow.output_settings.dryrun or workflow.output_settings.verbose:
         return
     for handler in logging.getLogger("snakemake.logging").handlers:
         if handler.name == "DefaultStreamHandler":
