@@ -1,4 +1,4 @@
-"""Token black holes: corpus → training runs → histories → distances → black holes and graphs → figures → report."""
+"""Token black holes: corpus → histories → matrices → statistics → figures → report; checkpoints, snowballs, lattice."""
 
 import os
 import sys
@@ -9,10 +9,12 @@ from snakemake.utils import min_version
 min_version("9.27")
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 
-from blackholes.orchestration import locks
+from blackholes.orchestration import early_cutoff, locks, terminal
 
 if workflow.is_main_process:
-    locks.hold()  # and release what a killed Snakemake left locked
+    locks.release_stale(workflow)
+    early_cutoff.install()
+    terminal.show_work_only(workflow)
 
 
 configfile: "config/config.yaml"
@@ -22,16 +24,10 @@ report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"
-include: "workflow/rules/inputs/figures.smk"
-include: "workflow/rules/inputs/checkpoints.smk"
-include: "workflow/rules/inputs/snowballs.smk"
-include: "workflow/rules/inputs/lattice.smk"
-include: "workflow/rules/inputs/reproduction.smk"
 include: "workflow/rules/corpus.smk"
 include: "workflow/rules/training.smk"
 include: "workflow/rules/distances.smk"
 include: "workflow/rules/black_holes.smk"
-include: "workflow/rules/summary.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/checkpoints.smk"
 include: "workflow/rules/snowballs.smk"
@@ -40,32 +36,32 @@ include: "workflow/rules/reproduction.smk"
 include: "workflow/rules/report.smk"
 
 
+# Targets to ask for by name. Jobs, whose threads and resources are set by name, are in the rules' files.
 localrules:
     all,
-    contents,
     corpus,
-    train,
-    distances,
-    black_holes,
+    histories,
+    matrices,
+    statistics,
     figures,
     checkpoints,
     snowballs,
     lattice,
     reproduction,
+    contents,
     report,
-    write_report,
 
 
 rule all:
     default_target: True
     input:
         rules.corpus.input,
-        rules.train.input,
-        rules.distances.input if CONFIG.distances.store else [],
-        rules.black_holes.input,
+        rules.histories.input,
+        rules.matrices.input if CONFIG.distances.store else [],
+        rules.statistics.input,
         rules.figures.input,
         rules.checkpoints.input,
         rules.snowballs.input,
         rules.lattice.input,
-        REPRODUCTION if COMPARED else [],
-        rules.report.input,
+        REPRODUCTION,
+        rules.report.output,

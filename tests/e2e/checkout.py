@@ -15,21 +15,27 @@ from safetensors import safe_open
 ROOT = Path(__file__).resolve().parents[2]
 TINY = "tests/e2e/tiny.yaml"
 _JOB = re.compile(r"^(?:local)?rule (\w+):\n((?:    .*\n)*)", re.MULTILINE)
-_PROVENANCE_OF_THREADS = ("threads", "input_digests")  # the inputs' headers say their threads too
+_LOG = re.compile(r"^Complete log\(s\): (\S+)$", re.MULTILINE)
 
 
 @dataclass
 class Ran:
-    """How a call of Snakemake ended, and all that it said."""
+    """How a call of Snakemake ended, what it printed, and its log, which says more about its jobs."""
 
     status: int
     said: str
 
     @property
+    def log(self) -> str:
+        """Snakemake's log of a call that ran jobs; of a dry run, which has none, what it printed."""
+        path = _LOG.search(self.said)
+        return Path(path[1]).read_text() if path else self.said
+
+    @property
     def jobs(self) -> dict[str, list[str]]:
         """Rule → output files of its jobs, but for rules that only collect."""
         found: dict[str, list[str]] = {}
-        for rule, lines in _JOB.findall(self.said):
+        for rule, lines in _JOB.findall(self.log):
             output = re.search(r"^    output: (.*)$", lines, re.MULTILINE)
             if output:
                 found.setdefault(rule, []).extend(output[1].split(", "))
@@ -53,9 +59,8 @@ class Checkout:
         for path in tracked():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / path, folder / path)
-        cache = Path("workflow/scripts/blackholes/kernels/__pycache__")
-        if (ROOT / cache).exists():
-            shutil.copytree(ROOT / cache, folder / cache)
+        for cache in (ROOT / "workflow/scripts/blackholes").rglob("__pycache__"):
+            shutil.copytree(cache, folder / cache.relative_to(ROOT))
         return cls(folder)
 
     def copy(self, folder: Path) -> "Checkout":
@@ -146,15 +151,6 @@ def tensors(path: Path) -> dict[str, tuple]:
 def metadata(path: Path) -> dict[str, str]:
     with safe_open(path, framework="pt") as file:
         return file.metadata() or {}
-
-
-def same_but_for_threads(one: Path, other: Path) -> bool:
-    """Whether two tensor files differ at most in the number of threads that they record."""
-    facts = [
-        {key: value for key, value in metadata(path).items() if key not in _PROVENANCE_OF_THREADS}
-        for path in (one, other)
-    ]
-    return facts[0] == facts[1] and tensors(one) == tensors(other)
 
 
 def _digest(path: Path) -> str:

@@ -86,7 +86,7 @@ def test_every_token_is_in_the_table(finished):
 )
 def test_files_say_where_they_come_from(finished, name, inputs):
     _, facts = load(finished, f"{TRAINED}/{name}.safetensors")
-    for key in ("config_digest", "code_digest", "upstream_digest", "threads", "versions"):
+    for key in ("config_digest", "payload_digest", "versions"):
         assert facts[key], key
     assert inputs <= set(json.loads(facts["input_digests"]))
     assert str(finished.folder) not in json.dumps(facts)

@@ -85,7 +85,7 @@ def test_a_killed_job_and_then_a_killed_snakemake_with_all_its_jobs(clone, undis
     os.kill(job, signal.SIGKILL)
     said, _ = snakemake.communicate(timeout=60)
     assert snakemake.returncode == 1
-    assert "Error in rule train_run" in said
+    assert "Error in rule train:" in said
     assert finals(clone) == []
 
     snakemake, _ = start(clone)

@@ -3,15 +3,15 @@
 import csv
 import json
 
-import h5py
 import pytest
 import torch
+from blackholes.artifacts.provenance import file_digest
 from e2e.checkout import metadata
 from safetensors import safe_open
 
 V, D, S = 128, 16, 31  # as in tiny.yaml
 RUNS = ["qwen/run_001", "qwen/run_002", "normal/run_001"]
-LARGE = "thimble/run_001"  # whose history is an HDF5 file, and which has no matrices
+LARGE = "thimble/run_001"  # which has no matrices
 EXPERIMENTS = {"qwen": 30, "normal": 30, "thimble": 20}  # name → steps
 FIGURES = [
     "black_hole_counts",
@@ -56,9 +56,8 @@ def expected_files():
     yield "report.html"
     for corpus in ("builtin", "builtin-bpe1200"):
         yield from (f"corpus/{corpus}/{name}" for name in ("tokens.safetensors", "tokens.csv", "tokenizer.json"))
-    yield f"{LARGE}/embedding_evolution.h5"
     for run in [*RUNS, LARGE]:
-        absent = ("embedding_evolution", "pairwise_distances") if run == LARGE else ()
+        absent = ["pairwise_distances"] if run == LARGE else []
         yield from (f"{run}/{name}.safetensors" for name in TENSORS if name not in absent)
         yield from (f"{run}/{name}" for name in (*COLUMNS, "model/config.json", "model/model.safetensors"))
     for kind in ("png", "svg"):
@@ -84,37 +83,47 @@ def test_every_file_is_there_and_no_other(finished):
     assert finished.results("logs/", "benchmarks/", "lattice/") == sorted(expected_files())
 
 
-def test_every_job_has_a_log_and_a_benchmark(finished):
-    kinds = {"logs": "log", "benchmarks": "tsv"}
-    found = {
-        folder: {
-            name.removeprefix(f"{folder}/").removesuffix(f".{end}") for name in finished.results() if folder in name
+def test_every_job_has_a_log_a_record_and_a_benchmark(finished):
+    files = {
+        kind: {
+            name.removeprefix(f"{folder}/").removesuffix(f".{kind}")
+            for name in finished.results()
+            if name.startswith(f"{folder}/") and name.endswith(f".{kind}")
         }
-        for folder, end in kinds.items()
+        for kind, folder in {"log": "logs", "json": "logs", "tsv": "benchmarks"}.items()
     }
-    assert found["logs"] == found["benchmarks"]
-    assert {f"train/{run.replace('/run', '')}" for run in RUNS} < found["logs"]
+    assert files["log"] == files["tsv"] == files["json"] | {"report"}
+    assert {f"train/{run.replace('/run', '')}" for run in RUNS} < files["log"]
     log = finished.path("results/logs/train/qwen_001.log").read_text()
-    assert "train_run qwen/run_001: step 30/30" in log
+    assert "train qwen/run_001: step 30/30" in log
+
+
+def test_the_record_of_a_job_holds_what_its_files_leave_out(finished):
+    record = json.loads(finished.path("results/logs/train/qwen_001.json").read_text())
+    assert (record["job"], record["threads"]) == ("train qwen/run_001", 1)
+    assert record["code_digest"]
+    assert record["versions"]["torch"] == torch.__version__
+    history = "results/qwen/run_001/embedding_evolution.safetensors"
+    assert record["outputs"][history] == file_digest(finished.path(history))
+    facts = metadata(finished.path("results/qwen/run_001/black_hole_counts.safetensors"))
+    assert json.loads(facts["input_digests"])["history"] == record["outputs"][history]
 
 
 def test_a_large_vocabulary(finished):
-    """The history is an HDF5 file as it was made; all that needs no matrices is there."""
+    """Everything but the distance matrices is there."""
     V, S = 1200, 21
-    with h5py.File(finished.path(f"results/{LARGE}/embedding_evolution.h5")) as file:
-        assert (file["W"].shape, file["W"].dtype, file["W"].chunks) == ((S, V, D), "uint16", (1, V, D))
-        dead, facts, last = file["dead_mask"][:], dict(file.attrs), file["W"][S - 1]
-    assert {"config_digest", "code_digest", "input_digests", "device", "threads", "versions"} < set(facts)
-    assert facts["seed"] == "43"
+    with safe_open(finished.path(f"results/{LARGE}/embedding_evolution.safetensors"), framework="pt") as file:
+        history, facts = file.get_tensor("embedding_history"), file.metadata()
+    assert (tuple(history.shape), facts["seed"]) == ((S, V, D), "43")
     with safe_open(finished.path(f"results/{LARGE}/model/model.safetensors"), framework="pt") as model:
-        assert (model.get_tensor("transformer.wte.weight").view(torch.uint16).numpy() == last).all()
+        assert torch.equal(model.get_tensor("transformer.wte.weight"), history[-1])
     rows = table(finished, "corpus/builtin-bpe1200/tokens.csv")
-    assert [row["status"] == "dead" for row in rows] == dead.tolist()
-    assert 0.3 < dead.mean() < 0.45
+    dead = [row["status"] == "dead" for row in rows]
+    assert 0.3 < sum(dead) / V < 0.45
     for name in ("black_hole_counts", "graph_statistics"):
         with safe_open(finished.path(f"results/{LARGE}/{name}.safetensors"), framework="pt") as file:
-            found = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118 - no mapping
-        assert found == {key: (S, V) if "labels" in key else (S,) for key in TENSORS[name]}
+            shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118 - no mapping
+        assert shapes == {key: (S, V) if "labels" in key else (S,) for key in TENSORS[name]}
 
 
 @pytest.mark.parametrize("name", TENSORS)
@@ -140,13 +149,11 @@ def test_corpus_tensors(finished):
 @pytest.mark.parametrize("run", RUNS)
 def test_tensors_say_where_they_come_from(finished, run, name):
     facts = metadata(finished.path(f"results/{run}/{name}.safetensors"))
-    for key in ("config_digest", "code_digest", "input_digests", "upstream_digest", "threads", "versions", "device"):
+    for key in ("config_digest", "input_digests", "versions", "device", "payload_digest"):
         assert facts[key], key
     assert json.loads(facts["versions"])["torch"] == torch.__version__
     inputs = json.loads(facts["input_digests"])
-    assert set(inputs) == {"embedding_evolution": {"corpus"}, "graph_statistics": {"history", "distances"}}.get(
-        name, {"history"}
-    )
+    assert set(inputs) == ({"corpus"} if name == "embedding_evolution" else {"history"})
     assert str(finished.folder) not in json.dumps(facts)
     if name == "embedding_evolution":
         assert facts["seed"] == str(42 + int(run[-3:]))

@@ -48,7 +48,7 @@ def test_the_same_bytes_as_a_local_run(slurm, local, tmp_path):
     assert {state for _, state, _ in jobs} == {"COMPLETED"}
     assert all(name.startswith("blackholes") for name, _, _ in jobs)
     assert {comment.split("_wildcards")[0].removeprefix("rule_") for *_, comment in jobs} >= {
-        *("prepare_corpus", "train_run", "run_distances", "run_black_holes", "run_graphs", "summarise"),
+        *("prepare_corpus", "train", "distances", "black_holes", "summarise"),
         "figure_experiments",
     }
     assert checkout.results("logs/", "benchmarks/") == local.results("logs/", "benchmarks/")

@@ -2,11 +2,15 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from blackholes.orchestration import locks
 
-HOLD = "import sys; from blackholes import locks; print(locks.hold(sys.argv[1]), flush=True); sys.stdin.read()"
+HOLD = (
+    "import sys; from blackholes.orchestration import locks; "
+    "print(locks.hold(sys.argv[1]), flush=True); sys.stdin.read()"
+)
 
 
 @pytest.fixture
@@ -92,3 +96,18 @@ def test_no_lock_is_deleted_if_another_host_used_the_folder(folder):
 def test_a_folder_that_cannot_be_created_is_ignored(tmp_path):
     (tmp_path / "file").touch()
     assert locks.hold(tmp_path / "file" / "folder") == []
+
+
+def workflow(dryrun=False):
+    return SimpleNamespace(output_settings=SimpleNamespace(dryrun=dryrun))
+
+
+def test_what_was_removed_is_said(folder, capsys):
+    assert locks.release_stale(workflow(), folder) == ["0.output.lock"]
+    assert "0.output.lock" in capsys.readouterr().err
+
+
+def test_a_dry_run_removes_nothing(folder, capsys):
+    assert locks.release_stale(workflow(dryrun=True), folder) == []
+    assert left(folder) == ["0.output.lock"]
+    assert capsys.readouterr().err == ""

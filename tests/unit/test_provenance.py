@@ -1,4 +1,4 @@
-"""Digests follow what is imported and nothing else; and the arrows between our packages go one way."""
+"""Digests of values and files, and provenance; and the arrows between our packages go one way."""
 
 import ast
 import hashlib
@@ -6,12 +6,10 @@ import json
 import os
 import platform
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-import h5py
 import matplotlib
 import numba
 import numpy as np
@@ -21,138 +19,21 @@ import torch
 import transformers
 from blackholes.artifacts import provenance
 from blackholes.artifacts.tensors import write_tensors
+from blackholes.orchestration import code
+from safetensors.torch import save_file
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "workflow" / "scripts"
 PACKAGE = SCRIPTS / "blackholes"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-DRAW = ("figure.py", "figures.py")  # scripts whose modules the rules name
-FIGURES = [f"blackholes.figures.{path.stem}" for path in PACKAGE.glob("figures/[!_]*.py")]
-
-TOY = {
-    "run.py": "import json\nfrom blackholes.a import f\n",
-    "idle.py": "import json\n",
-    "blackholes/__init__.py": "",
-    "blackholes/a.py": "import torch\ndef f():\n    from blackholes.deep import b\n",
-    "blackholes/deep/__init__.py": "from blackholes import named_by_package\n",
-    "blackholes/deep/b.py": "if True:\n    import blackholes.deep.c as c\n",
-    "blackholes/deep/c.py": "import blackholes.a\n",  # a circle
-    "blackholes/deep/unused.py": "import blackholes.unused\n",
-    "blackholes/named_by_package.py": "",
-    "blackholes/unused.py": "",
-    "blackholes/late/__init__.py": "",
-    "blackholes/late/late.py": "import blackholes.late.helper\n",
-    "blackholes/late/helper.py": "",
-}
-USED = {
-    "run.py",
-    "blackholes/__init__.py",
-    "blackholes/a.py",
-    "blackholes/deep/__init__.py",
-    "blackholes/deep/b.py",
-    "blackholes/deep/c.py",
-    "blackholes/named_by_package.py",
-}
-LATE = {"blackholes/late/__init__.py", "blackholes/late/late.py", "blackholes/late/helper.py"}
-
-
-@pytest.fixture
-def toy(tmp_path):
-    for name, text in TOY.items():
-        path = tmp_path / "toy" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    return tmp_path / "toy"
-
-
-def code_digest(folder, *modules, script="run.py"):
-    provenance.forget_code()
-    return provenance.code_digest(folder / script, folder / "blackholes", *modules)
+DRAW = ("figures.py",)  # scripts whose modules the rules name
+FIGURES = [f"blackholes.figures.{path.parent.name}.{path.stem}" for path in PACKAGE.glob("figures/*/[!_]*.py")]
 
 
 def closure(folder, script, *modules):
-    provenance.forget_code()
-    files = provenance.code_files(folder / script, folder / "blackholes", *modules)
+    code.forget()
+    files = code.files(folder / script, folder / "blackholes", *modules)
     return {file.relative_to(folder).as_posix() for file in files}
-
-
-# --- digests of code
-
-
-def test_imports_are_followed(toy):
-    assert closure(toy, "run.py") == USED
-    assert closure(toy, "idle.py") == {"idle.py"}
-    assert closure(toy, "run.py", "blackholes.late.late") == USED | LATE
-
-
-@pytest.mark.parametrize("name", TOY)
-def test_the_digest_changes_with_what_is_used_and_with_nothing_else(toy, name):
-    plain, late = code_digest(toy), code_digest(toy, "blackholes.late.late")
-    with open(toy / name, "a") as file:
-        file.write("# changed\n")
-    assert (code_digest(toy) != plain) == (name in USED)
-    assert (code_digest(toy, "blackholes.late.late") != late) == (name in USED | LATE)
-
-
-def test_a_new_import_and_a_new_module_count(toy):
-    before = code_digest(toy)
-    (toy / "blackholes/deep/new.py").write_text("")
-    assert code_digest(toy) == before
-    (toy / "blackholes/a.py").write_text(TOY["blackholes/a.py"] + "    from blackholes.deep.new import g\n")
-    assert "blackholes/deep/new.py" in closure(toy, "run.py")
-    assert code_digest(toy) != before
-
-
-def test_digest_ignores_path_and_modification_time(toy, tmp_path):
-    shutil.copytree(toy, tmp_path / "far" / "away")  # new times, too
-    assert code_digest(tmp_path / "far" / "away") == code_digest(toy)
-    (toy / "run.py").touch()
-    assert code_digest(tmp_path / "far" / "away") == code_digest(toy)
-
-
-def test_code_digest_depends_on_module_names(toy):
-    def digest_with(**modules):
-        for name, text in modules.items():
-            (toy / f"blackholes/{name}.py").write_text(text)
-        return code_digest(toy)
-
-    (toy / "run.py").write_text("import blackholes.one, blackholes.two\n")
-    assert digest_with(one="x = 1\n", two="x = 2\n") != digest_with(one="x = 2\n", two="x = 1\n")
-
-
-@pytest.mark.parametrize(
-    "before",
-    [
-        "if x:\n    pass\nelif y:\n",
-        "if x:\n    pass\nelse:\n",
-        "for x in y:\n",
-        "for x in y:\n    pass\nelse:\n",
-        "while x:\n    pass\nelse:\n",
-        "with x:\n",
-        "try:\n    pass\nexcept E:\n",
-        "try:\n    pass\nexcept* E:\n",
-        "try:\n    pass\nexcept E:\n    pass\nelse:\n",
-        "try:\n    pass\nfinally:\n",
-        "match x:\n  case 1:\n",
-        "class A:\n  def f(self):\n",
-        "async def f():\n  async with x:\n",
-    ],
-)
-def test_an_import_in_any_statement_is_followed(toy, before):
-    (toy / "idle.py").write_text(f"{before}    import blackholes.unused\n")
-    assert "blackholes/unused.py" in closure(toy, "idle.py")
-
-
-@pytest.mark.parametrize("line", ["from . import a", "from .a import f", "from .. import a"])
-def test_relative_imports_are_refused(toy, line):
-    (toy / "blackholes/deep/c.py").write_text(f"def f():\n    {line}\n")
-    with pytest.raises(SyntaxError, match=r"c\.py: relative imports"):
-        code_digest(toy)
-
-
-def test_a_module_that_does_not_exist_is_named(toy):
-    with pytest.raises(FileNotFoundError, match=r"nowhere\.py"):
-        code_digest(toy, "blackholes.nowhere")
 
 
 # --- digests of values and files
@@ -172,40 +53,32 @@ def test_a_files_digest_is_of_its_contents(tmp_path):
     assert provenance.file_digest(tmp_path / "a.csv") == hashlib.sha256(b"x\n1\n").hexdigest()[:16]
 
 
-def test_digest_of_a_tensor_file_with_provenance_is_of_its_header(tmp_path):
-    def made(name, tensor, **metadata):
-        write_tensors(tmp_path / name, {"x": tensor}, metadata)
+def test_a_tensor_file_of_ours_is_known_by_the_digest_of_its_tensors(tmp_path):
+    def made(name, tensor, key="x", **metadata):
+        write_tensors(tmp_path / name, {key: tensor}, metadata)
         return provenance.file_digest(tmp_path / name)
 
-    first = made("a.safetensors", torch.ones(3), code_digest="1")
-    assert made("b.safetensors", torch.zeros(3), code_digest="1") == first  # not read
-    assert made("c.safetensors", torch.ones(3), code_digest="2") != first
-    assert made("d.safetensors", torch.ones(4), code_digest="1") != first
-
-
-def test_digest_of_an_hdf5_file_with_provenance_is_of_attributes_and_layout(tmp_path):
-    def made(array, key="W", **metadata):
-        with h5py.File(tmp_path / "a.h5", "w") as file:
-            file.attrs.update(metadata)
-            file[key] = array
-        return provenance.file_digest(tmp_path / "a.h5")
-
-    array = np.arange(12, dtype=np.uint16).reshape(3, 4)
-    first = made(array, code_digest="1")
-    assert made(array + 1, code_digest="1") == first  # not read
+    first = made("a.safetensors", torch.ones(3), config_digest="1")
+    assert made("b.safetensors", torch.ones(3), config_digest="2") == first  # where it comes from is no content
     others = [
-        made(array, code_digest="2"),
-        made(array, code_digest="1", seed="43"),
-        made(array, "V", code_digest="1"),
-        made(array.astype(np.int16), code_digest="1"),
-        made(array.reshape(4, 3), code_digest="1"),
+        made("c.safetensors", torch.tensor([1.0, 1, 1 + 2**-23])),
+        made("d.safetensors", torch.ones(4)),
+        made("e.safetensors", torch.ones(3, 1)),
+        made("f.safetensors", torch.ones(3).view(torch.int32)),
+        made("g.safetensors", torch.ones(3), key="y"),
     ]
     assert len({first, *others}) == 6
 
 
-def test_digest_of_a_tensor_file_without_provenance_is_of_all_bytes(tmp_path):
+def test_a_tensor_file_of_ours_is_not_read_whole(tmp_path, monkeypatch):
+    write_tensors(tmp_path / "a.safetensors", {"x": torch.zeros(1_000_000)})
+    monkeypatch.setattr(provenance.hashlib, "file_digest", None)
+    assert provenance.file_digest(tmp_path / "a.safetensors")
+
+
+def test_every_byte_of_a_tensor_file_of_others_counts(tmp_path):
     for name, value in ("a", 1.0), ("b", 1.0), ("c", 1.0000001):
-        write_tensors(tmp_path / f"{name}.safetensors", {"x": torch.full((3,), value)}, {"format": "pt"})
+        save_file({"x": torch.full((3,), value)}, tmp_path / f"{name}.safetensors", {"format": "pt"})
     one, same, other = (provenance.file_digest(tmp_path / f"{name}.safetensors") for name in "abc")
     assert one == same != other
 
@@ -219,40 +92,35 @@ def test_digest_of_a_file_that_is_no_tensor_file(tmp_path, data):
 # --- provenance
 
 
-def described(folder, threads=2, code="c0de", upstream="up", **settings):
+def described(folder, **settings):
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "in.csv").write_text("x\n1\n")
-    params = {"settings": {"seed": 45, "steps": 10, **settings}, "code": code, "upstream": upstream}
-    return provenance.describe(params, {"table": str(folder / "in.csv")}, threads)
+    params = {"settings": {"seed": 45, "steps": 10, **settings}}
+    return provenance.describe(params, {"table": str(folder / "in.csv")})
 
 
 def test_provenance_is_text_and_says_where_a_file_comes_from(tmp_path):
-    found = described(tmp_path)
-    assert all(isinstance(text, str) for text in [*found, *found.values()])
-    assert found["seed"] == "45"
-    assert found["threads"] == "2"
-    assert (found["code_digest"], found["upstream_digest"]) == ("c0de", "up")
-    assert json.loads(found["config"]) == {"settings": {"seed": 45, "steps": 10}}
-    assert found["config_digest"] == provenance.digest({"settings": {"steps": 10, "seed": 45}})
-    assert json.loads(found["input_digests"]) == {"table": provenance.file_digest(tmp_path / "in.csv")}
+    facts = described(tmp_path)
+    assert all(isinstance(text, str) for text in [*facts, *facts.values()])
+    assert facts["seed"] == "45"
+    assert json.loads(facts["config"]) == {"settings": {"seed": 45, "steps": 10}}
+    assert facts["config_digest"] == provenance.digest({"settings": {"steps": 10, "seed": 45}})
+    assert json.loads(facts["input_digests"]) == {"table": provenance.file_digest(tmp_path / "in.csv")}
     modules = (torch, numba, np, safetensors, transformers, matplotlib)
     versions = {module.__name__: module.__version__ for module in modules}
-    assert json.loads(found["versions"]) == {"python": platform.python_version()} | versions
-    write_tensors(tmp_path / "a.safetensors", {"x": torch.ones(1)}, found)
+    assert json.loads(facts["versions"]) == {"python": platform.python_version()} | versions
+    write_tensors(tmp_path / "a.safetensors", {"x": torch.ones(1)}, facts)
 
 
 def test_provenance_does_not_depend_on_place_or_time(tmp_path):
-    found = described(tmp_path / "here")
-    assert described(tmp_path / "there") == found
-    assert str(tmp_path) not in json.dumps(found)
+    facts = described(tmp_path / "here")
+    assert described(tmp_path / "there") == facts
+    assert str(tmp_path) not in json.dumps(facts)
 
 
 def test_provenance_depends_on_what_enters(tmp_path):
-    found = [described(tmp_path, **change) for change in ({}, {"steps": 11}, {"code": "1"}, {"upstream": "1"})]
-    assert len({json.dumps(one) for one in found}) == 4
-    assert found[0]["config_digest"] == found[2]["config_digest"] == found[3]["config_digest"]
-    assert found[0]["config_digest"] != found[1]["config_digest"]
-    assert "seed" not in provenance.describe({}, {}, 1)
+    assert described(tmp_path)["config_digest"] != described(tmp_path, steps=11)["config_digest"]
+    assert "seed" not in provenance.describe({}, {})
 
 
 # --- the house (DESIGN section 3)
@@ -393,7 +261,7 @@ def test_the_closure_contains_all_modules_that_python_loads(tmp_path, script):
     run = subprocess.run([sys.executable, imported], env=environment, capture_output=True, text=True, check=True)
     loaded = set(run.stdout.split())
     assert ("torch" in loaded) == (script == "train.py")
-    files = provenance.code_files(imported, PACKAGE)
+    files = code.files(imported, PACKAGE)
     ours = [SCRIPTS / name.replace(".", "/") for name in loaded if name.split(".")[0] == "blackholes"]
     assert len(ours) > 5
     for base in ours:

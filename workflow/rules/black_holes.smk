@@ -1,63 +1,65 @@
-"""From histories to black holes, the geometry of the cloud, and, with distances, graphs."""
+"""From histories to black holes, graphs and the geometry of the cloud, and tables over the runs (row B)."""
+
+
+rule statistics:
+    input:
+        of_runs(f"{RUN}/black_hole_counts.safetensors"),
+        expand("results/{experiment}/summary.csv", experiment=CONFIG.experiments),
 
 
 rule black_holes:
     input:
-        of_runs(f"{RUN}/black_hole_counts.safetensors"),
-        of_runs(f"{RUN}/graph_statistics.safetensors"),
-        expand("results/{experiment}/summary.csv", experiment=CONFIG.experiments),
-
-
-rule run_black_holes:
-    input:
-        history=run_history,
+        history=f"{RUN}/embedding_evolution.safetensors",
     output:
         counts=f"{RUN}/black_hole_counts.safetensors",
         events=f"{RUN}/events.csv",
         geometry=f"{RUN}/geometric_time_series.safetensors",
+        graphs=f"{RUN}/graph_statistics.safetensors",
     log:
         "results/logs/black_holes/{experiment}_{run}.log",
     benchmark:
         "results/benchmarks/black_holes/{experiment}_{run}.tsv"
     conda:
         "../../envs/blackholes.yaml"
-    threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 1500 * attempt,
-        runtime=lambda wildcards, attempt: 10 * attempt,
         gpu=gpus(CONFIG.distances.device),
     params:
-        **RECIPES.stage("black_holes", script="black_holes.py", after=same_run("train")),
+        adjacency={name: rule.model_dump(mode="json") for name, rule in CONFIG.adjacency.items()},
+        code=code_digest("black_holes.py"),
     script:
         "../scripts/black_holes.py"
 
 
-rule run_graphs:
+rule summarise:
     input:
-        history=run_history,
-        distances=stored_matrices,
+        logs=run_files("training_log.csv"),
+        counts=run_files("black_hole_counts.safetensors"),
+        graphs=run_files("graph_statistics.safetensors"),
+        geometry=run_files("geometric_time_series.safetensors"),
     output:
-        graphs=f"{RUN}/graph_statistics.safetensors",
+        summary=report(
+            "results/{experiment}/summary.csv",
+            caption="../report/summary.rst",
+            category="Tables",
+            labels={"table": "summary over the runs", "experiment": "{experiment}"},
+        ),
+        increases=report(
+            "results/{experiment}/increases.csv",
+            caption="../report/increases.rst",
+            category="Tables",
+            labels={"table": "steps on which holes multiplied", "experiment": "{experiment}"},
+        ),
     log:
-        "results/logs/graphs/{experiment}_{run}.log",
+        "results/logs/summarise/{experiment}.log",
     benchmark:
-        "results/benchmarks/graphs/{experiment}_{run}.tsv"
+        "results/benchmarks/summarise/{experiment}.tsv"
     conda:
         "../../envs/blackholes.yaml"
-    threads: 1
-    resources:
-        mem_mb=lambda wildcards, attempt: 1500 * attempt,
-        runtime=lambda wildcards, attempt: 10 * attempt,
-        gpu=gpus(CONFIG.distances.device),
     params:
-        **RECIPES.stage(
-            "graphs",
-            script="graphs.py",
-            after=graphs_after,
-            adjacency={
-                name: rule.model_dump(mode="json")
-                for name, rule in CONFIG.adjacency.items()
-            },
+        runs=lambda wildcards: [f"run_{run}" for run in run_numbers(wildcards.experiment)],
+        steps=lambda wildcards: configuration.steps_at(
+            CONFIG.figures.summary_steps, CONFIG.experiments[wildcards.experiment].steps
         ),
+        code=code_digest("summarise.py"),
     script:
-        "../scripts/graphs.py"
+        "../scripts/summarise.py"

@@ -1,5 +1,62 @@
 """Finished checkpoints (row C): the embedding → equal rows → sphere and box → exact distances → why these tokens."""
 
+from blackholes.artifacts import checkpoint_files
+
+CHECKPOINT_FIGURES = {
+    "sky_map": "norms and sky map",
+    "distance_distribution": "distances in the overdensity",
+    "overdensity_graph": "graph and cluster",
+    "token_ranking": "tokens that look unused",
+}
+
+
+def checkpoint_model(wildcards):
+    """What a run writes, where a checkpoint is one of this workflow's; else nothing."""
+    run = CONFIG.checkpoints[wildcards.checkpoint].run
+    return f"results/{run}/model/model.safetensors" if run else []
+
+
+def checkpoint_content(wildcards):
+    """Digest of an embedding on the disk, so that an edit of it counts; None for others, and where it is missing."""
+    entry = CONFIG.checkpoints[wildcards.checkpoint]
+    try:
+        place = entry.path and checkpoint_files.locate(entry.path, entry.tensor)
+    except UserError:  # the job that reads it reports this
+        return None
+    return place and checkpoint_files.content(place, known=".snakemake/embeddings.json")
+
+
+def tokenizer_file(wildcards):
+    """The tokenizer of a checkpoint, if it has one: a file, or one that a job makes."""
+    entry = CONFIG.checkpoints[wildcards.checkpoint]
+    if entry.tokenizer is None:
+        return []
+    if entry.tokenizer != "auto":
+        path = Path(entry.tokenizer).expanduser()
+        path = path / checkpoint_files.TOKENIZER if path.is_dir() else path
+        if not path.exists() and path.parts[0] != "results":
+            sys.exit(f"checkpoints.{wildcards.checkpoint}.tokenizer: {path}: no such file")
+        return str(path)
+    if entry.run:
+        return corpus_file("tokenizer.json", entry.run.partition("/")[0])
+    if entry.hub:
+        return f"{CHECKPOINT}/tokenizer.json".format(checkpoint=wildcards.checkpoint)
+    return str(checkpoint_files.tokenizer_beside(entry.path) or "") or []
+
+
+def tokenizer_content(wildcards):
+    """Digest of a tokenizer that is not made here, so that an edit of it counts."""
+    entry = CONFIG.checkpoints[wildcards.checkpoint]
+    given = entry.path or entry.tokenizer not in (None, "auto")
+    path = tokenizer_file(wildcards) if given else []
+    return file_digest(path) if path and Path(path).is_file() else None
+
+
+def checkpoint_mb(wildcards, attempt):
+    """Memory of a job on a checkpoint, in MB."""
+    budget = CONFIG.checkpoints[wildcards.checkpoint].memory_budget_gb
+    return int(1000 * (budget + 1) * attempt)
+
 
 rule checkpoints:
     input:
@@ -8,12 +65,12 @@ rule checkpoints:
             checkpoint=CONFIG.checkpoints,
             file=["black_holes.csv", "overdensity.csv", "tokens.csv"],
         ),
-        entry_figures("checkpoint", CONFIG.checkpoints),
+        expand(f"{CHECKPOINT}/figures/{{figure}}.png", checkpoint=CONFIG.checkpoints, figure=CHECKPOINT_FIGURES),
 
 
 rule read_checkpoint:
     input:
-        model=run_model,
+        model=checkpoint_model,
     output:
         W=f"{CHECKPOINT}/W.safetensors",
     log:
@@ -22,20 +79,14 @@ rule read_checkpoint:
         "results/benchmarks/checkpoints/{checkpoint}_read.tsv"
     conda:
         "../../envs/blackholes.yaml"
-    threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 2000 * attempt,
         runtime=lambda wildcards, attempt: 60 * attempt,
     params:
-        **RECIPES.stage(
-            "read_checkpoint",
-            script="read_checkpoint.py",
-            after=lambda wildcards: run_stages(wildcards, "train"),
-            source=lambda wildcards: CONFIG.checkpoints[
-                wildcards.checkpoint
-            ].model_dump(include={"hub", "revision", "tensor"}),
-            content=checkpoint_content,
+        source=lambda wildcards: CONFIG.checkpoints[wildcards.checkpoint].model_dump(
+            include={"hub", "revision", "tensor"}
         ),
+        content=checkpoint_content,
+        code=code_digest("read_checkpoint.py"),
     script:
         "../scripts/read_checkpoint.py"
 
@@ -50,18 +101,11 @@ rule fetch_tokenizer:
         "results/benchmarks/checkpoints/{checkpoint}_tokenizer.tsv"
     conda:
         "../../envs/blackholes.yaml"
-    threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 1000 * attempt,
         runtime=lambda wildcards, attempt: 20 * attempt,
     params:
-        **RECIPES.stage(
-            "fetch_tokenizer",
-            script="fetch_tokenizer.py",
-            source=lambda wildcards: CONFIG.checkpoints[
-                wildcards.checkpoint
-            ].model_dump(include={"hub", "revision"}),
-        ),
+        source=lambda wildcards: CONFIG.checkpoints[wildcards.checkpoint].model_dump(include={"hub", "revision"}),
+        code=code_digest("fetch_tokenizer.py"),
     script:
         "../scripts/fetch_tokenizer.py"
 
@@ -86,19 +130,11 @@ rule census:
         "../../envs/blackholes.yaml"
     threads: 2
     resources:
-        mem_mb=lambda wildcards, attempt: checkpoint_mb(wildcards, attempt),
-        runtime=lambda wildcards, attempt: 10 * attempt,
+        mem_mb=checkpoint_mb,
         gpu=gpus(CONFIG.distances.device),
     params:
-        **RECIPES.stage(
-            "census",
-            script="census.py",
-            after=lambda wildcards: [
-                ("read_checkpoint", dict(checkpoint=wildcards.checkpoint)),
-                *tokenizer_stages(wildcards),
-            ],
-            tokenizer=tokenizer_content,
-        ),
+        tokenizer=tokenizer_content,
+        code=code_digest("census.py"),
     script:
         "../scripts/census.py"
 
@@ -118,18 +154,14 @@ rule overdensity:
         "../../envs/blackholes.yaml"
     threads: 2
     resources:
-        mem_mb=lambda wildcards, attempt: checkpoint_mb(wildcards, attempt),
+        mem_mb=checkpoint_mb,
         runtime=lambda wildcards, attempt: 20 * attempt,
         gpu=gpus(CONFIG.distances.device),
     params:
-        **RECIPES.stage(
-            "overdensity",
-            script="overdensity.py",
-            after=same_checkpoint("census"),
-            settings=lambda wildcards: CONFIG.checkpoints[
-                wildcards.checkpoint
-            ].model_dump(mode="json", include={"basis", "box", "disk_budget_gb"}),
+        settings=lambda wildcards: CONFIG.checkpoints[wildcards.checkpoint].model_dump(
+            mode="json", include={"basis", "box", "disk_budget_gb"}
         ),
+        code=code_digest("overdensity.py"),
     script:
         "../scripts/overdensity.py"
 
@@ -145,10 +177,7 @@ rule overdensity_distances:
             f"{CHECKPOINT}/overdensity.csv",
             caption="../report/overdensity.rst",
             category="Checkpoints",
-            labels={
-                "table": "distances in the overdensity",
-                "checkpoint": "{checkpoint}",
-            },
+            labels={"table": "distances in the overdensity", "checkpoint": "{checkpoint}"},
         ),
         statistics=f"{CHECKPOINT}/distance_statistics.safetensors",
     log:
@@ -159,21 +188,13 @@ rule overdensity_distances:
         "../../envs/blackholes.yaml"
     threads: 2
     resources:
-        mem_mb=lambda wildcards, attempt: checkpoint_mb(wildcards, attempt),
-        disk_mb=lambda wildcards: int(
-            1000 * CONFIG.checkpoints[wildcards.checkpoint].disk_budget_gb
-        ),
+        mem_mb=checkpoint_mb,
+        disk_mb=lambda wildcards: int(1000 * CONFIG.checkpoints[wildcards.checkpoint].disk_budget_gb),
         runtime=lambda wildcards, attempt: 60 * attempt,
         gpu=gpus(CONFIG.distances.device),
     params:
-        **RECIPES.stage(
-            "overdensity_distances",
-            script="overdensity_distances.py",
-            after=same_checkpoint("overdensity"),
-            threshold=lambda wildcards: CONFIG.checkpoints[
-                wildcards.checkpoint
-            ].threshold,
-        ),
+        threshold=lambda wildcards: CONFIG.checkpoints[wildcards.checkpoint].threshold,
+        code=code_digest("overdensity_distances.py"),
     script:
         "../scripts/overdensity_distances.py"
 
@@ -196,13 +217,34 @@ rule token_table:
         "../../envs/blackholes.yaml"
     threads: 2
     resources:
-        mem_mb=lambda wildcards, attempt: checkpoint_mb(wildcards, attempt),
+        mem_mb=checkpoint_mb,
         runtime=lambda wildcards, attempt: 20 * attempt,
     params:
-        **RECIPES.stage(
-            "token_table",
-            script="token_table.py",
-            after=same_checkpoint("overdensity_distances"),
-        ),
+        tokenizer=tokenizer_content,
+        code=code_digest("token_table.py"),
     script:
         "../scripts/token_table.py"
+
+
+rule checkpoint_figures:
+    input:
+        tokens=f"{CHECKPOINT}/tokens.csv",
+        sphere=f"{CHECKPOINT}/sphere.safetensors",
+        statistics=f"{CHECKPOINT}/distance_statistics.safetensors",
+        table=f"{CHECKPOINT}/overdensity.csv",
+    output:
+        **figure_outputs(CHECKPOINT, "Checkpoints", CHECKPOINT_FIGURES, checkpoint="{checkpoint}"),
+    log:
+        "results/logs/figures/{checkpoint}_checkpoint.log",
+    benchmark:
+        "results/benchmarks/figures/{checkpoint}_checkpoint.tsv"
+    conda:
+        "../../envs/blackholes.yaml"
+    params:
+        **figure_params(
+            "checkpoints",
+            CHECKPOINT_FIGURES,
+            lambda wildcards: {"checkpoint": wildcards.checkpoint, "dpi": CONFIG.figures.dpi},
+        ),
+    script:
+        "../scripts/figures.py"

@@ -1,6 +1,13 @@
 """From a text to tokens."""
 
 
+def corpus_digests(wildcards):
+    """Digests of a corpus' files, so that an edit counts; None where a text is not a file, or missing."""
+    corpus = CONFIG.corpora()[wildcards.corpus]
+    paths = [path and Path(path).expanduser() for path in (corpus.path, corpus.tokenizer_text)]
+    return [file_digest(path) if path and path.is_file() else None for path in paths]
+
+
 rule corpus:
     input:
         expand(f"{CORPUS}/tokens.safetensors", corpus=CONFIG.corpora()),
@@ -22,18 +29,9 @@ rule prepare_corpus:
         "results/benchmarks/prepare_corpus/{corpus}.tsv"
     conda:
         "../../envs/blackholes.yaml"
-    threads: 1
-    resources:
-        mem_mb=lambda wildcards, attempt: 1000 * attempt,
-        runtime=lambda wildcards, attempt: 10 * attempt,
     params:
-        **RECIPES.stage(
-            "corpus",
-            script="prepare_corpus.py",
-            corpus=lambda wildcards: CONFIG.corpora()[wildcards.corpus].model_dump(
-                mode="json"
-            ),
-            text=corpus_digests,
-        ),
+        corpus=lambda wildcards: CONFIG.corpora()[wildcards.corpus].model_dump(mode="json"),
+        text=corpus_digests,
+        code=code_digest("prepare_corpus.py"),
     script:
         "../scripts/prepare_corpus.py"

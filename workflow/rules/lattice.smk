@@ -1,10 +1,45 @@
 """Motion on the lattice (row E): from a history to displacements in ULP, their validation and tokens' lifecycle."""
 
+LATTICE_FIGURES = {
+    "lattice_percentiles": "displacement, percentiles",
+    "lattice_phases": "phases of the lifecycle",
+    "lattice_motion": "first and last motion",
+    "lattice_raster": "raster of one token",
+    "lattice_crossings": "exponent crossings",
+}
+
+
+def lattice_history(wildcards):
+    """The history that an entry of `lattice` is about; nothing where it is missing, which the job reports."""
+    entry = CONFIG.lattice[wildcards.lattice]
+    if entry.run:
+        return f"results/{entry.run}/embedding_evolution.safetensors"
+    path = Path(entry.path).expanduser()
+    return str(path) if path.exists() else []
+
+
+def lattice_dead_mask(wildcards):
+    """The file that says which tokens of a history are dead: for a run, its corpus."""
+    entry = CONFIG.lattice[wildcards.lattice]
+    return corpus_file("tokens.safetensors", entry.run.partition("/")[0]) if entry.run else entry.dead_mask or []
+
+
+def lattice_mb(wildcards):
+    """Size of what is written of a history's motion in MB, where displacements fit int32, as they mostly do."""
+    entry = CONFIG.lattice[wildcards.lattice]
+    if entry.run:
+        history = history_mb(entry.run.partition("/")[0])
+    else:
+        path = Path(entry.path).expanduser()
+        history = path.stat().st_size / 1e6 if path.exists() else 0
+    sizes = {"delta_W_prime": 2, "U": 1, "exponent_crossings": 0.5}
+    return 50 + int(history * (0.15 + sum(sizes[name] for name in entry.keep)))
+
 
 rule lattice:
     input:
         expand(f"{LATTICE}/validation.csv", lattice=CONFIG.lattice),
-        entry_figures("lattice", CONFIG.lattice),
+        expand(f"{LATTICE}/figures/{{figure}}.png", lattice=CONFIG.lattice, figure=LATTICE_FIGURES),
 
 
 rule lattice_displacements:
@@ -35,21 +70,35 @@ rule lattice_displacements:
         "results/benchmarks/lattice/{lattice}.tsv"
     conda:
         "../../envs/blackholes.yaml"
-    threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: attempt
-        * int(1000 * CONFIG.lattice[wildcards.lattice].memory_budget_gb),
+        mem_mb=lambda wildcards, attempt: attempt * int(1000 * CONFIG.lattice[wildcards.lattice].memory_budget_gb),
         disk_mb=lattice_mb,
-        runtime=lambda wildcards, attempt: attempt
-        * (10 + lattice_mb(wildcards) // 1000),
+        runtime=lambda wildcards, attempt: attempt * (10 + lattice_mb(wildcards) // 1000),
     params:
-        **RECIPES.stage(
-            "lattice",
-            script="lattice.py",
-            after=lattice_stages,
-            settings=lambda wildcards: CONFIG.lattice[wildcards.lattice].model_dump(
-                exclude={"memory_budget_gb"}
-            ),
-        ),
+        settings=lambda wildcards: CONFIG.lattice[wildcards.lattice].model_dump(exclude={"memory_budget_gb"}),
+        code=code_digest("lattice.py"),
     script:
         "../scripts/lattice.py"
+
+
+rule lattice_figures:
+    input:
+        steps=f"{LATTICE}/displacement_per_step.csv",
+        lifecycle=f"{LATTICE}/lifecycle.csv",
+        raster=f"{LATTICE}/raster.safetensors",
+    output:
+        **figure_outputs(LATTICE, "Lattice", LATTICE_FIGURES, lattice="{lattice}"),
+    log:
+        "results/logs/figures/{lattice}_lattice.log",
+    benchmark:
+        "results/benchmarks/figures/{lattice}_lattice.tsv"
+    conda:
+        "../../envs/blackholes.yaml"
+    params:
+        **figure_params(
+            "lattice",
+            LATTICE_FIGURES,
+            lambda wildcards: {"lattice": wildcards.lattice, "dpi": CONFIG.figures.dpi},
+        ),
+    script:
+        "../scripts/figures.py"

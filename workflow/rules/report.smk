@@ -1,8 +1,22 @@
 """The report: every figure and table with its caption, in one HTML file."""
 
+import shlex
+
+CONFIG_FILES, CONFIG_VALUES = workflow.config_settings.configfiles, workflow.config_settings.config_args
+
+# a second Snakemake, with the configuration of this one: it reads what finished jobs left in .snakemake
+REPORT_COMMAND = shlex.join(
+    [
+        *(sys.executable, "-m", "snakemake", "contents"),
+        *("--snakefile", str(workflow.main_snakefile), "--cores", "1", "--nolock"),
+        *(["--configfile", *map(str, CONFIG_FILES)] if CONFIG_FILES else []),
+        *(["--config", *CONFIG_VALUES] if CONFIG_VALUES else []),
+    ]
+)
+
 
 rule contents:
-    # what the report shows: small files, since Snakemake reads what a job reads to know it again
+    # what the report shows
     input:
         expand(f"{CORPUS}/tokens.csv", corpus=CONFIG.corpora()),
         expand("results/{experiment}/summary.csv", experiment=CONFIG.experiments),
@@ -10,15 +24,10 @@ rule contents:
         rules.checkpoints.input,
         rules.snowballs.input,
         rules.lattice.input,
-        REPRODUCTION if COMPARED else [],
+        REPRODUCTION,
 
 
 rule report:
-    input:
-        "results/report.html",
-
-
-rule write_report:
     input:
         rules.contents.input,
     output:
@@ -29,32 +38,5 @@ rule write_report:
         "results/benchmarks/report.tsv"
     conda:
         "../../envs/report.yaml"
-    threads: 1
-    resources:
-        mem_mb=2000,
-        runtime=10,
-    params:
-        # what gives a second Snakemake this one's configuration
-        files=[os.path.relpath(path) for path in workflow.config_settings.configfiles],
-        values=list(workflow.config_settings.config_args or []),
-        upstream=lambda wildcards: RECIPES.upstream(
-            [("figure_experiments", {})]
-            + [("figure_reproduction", {})] * bool(COMPARED)
-            + [
-                (stage, dict(experiment=experiment, run=f"{CONFIG.figures.run:03d}"))
-                for experiment in CONFIG.experiments
-                for stage in [
-                    "summary",
-                    "figure_hole_members",
-                    *(f"figure_{name}" for name in OF_EXPERIMENT),
-                ]
-            ]
-            + [
-                ("checkpoint_figures", dict(checkpoint=name))
-                for name in CONFIG.checkpoints
-            ]
-            + [("snowball_figures", dict(snowball=name)) for name in CONFIG.snowballs]
-            + [("lattice_figures", dict(lattice=name)) for name in CONFIG.lattice]
-        ),
-    script:
-        "../scripts/write_report.py"
+    shell:
+        "{REPORT_COMMAND} --report {output:q} > {log:q} 2>&1"

@@ -1,18 +1,47 @@
 """Published values beside ours: with the overlay config/published.yaml, or config/qwen3.yaml."""
 
-REPRODUCTION = ["results/reproduction.csv", "results/figures/reproduction.png"]
+from blackholes.reproduction import published
+
 PUBLISHED = [name for name in published.CONDITIONS if name in CONFIG.experiments]
-COMPARED = [*PUBLISHED, *({published.CHECKPOINT} & set(CONFIG.checkpoints))]
-PUBLISHED_CHECKPOINT = {  # what is read of it → its file
-    "census": "census.json",
-    "overdensity": "overdensity.csv",
-    "sphere": "sphere.safetensors",
-}
+PUBLISHED_CHECKPOINT = [name for name in [published.CHECKPOINT] if name in CONFIG.checkpoints]
+REPRODUCTION = (
+    ["results/reproduction.csv", "results/figures/reproduction.png"] if PUBLISHED or PUBLISHED_CHECKPOINT else []
+)
+
+
+def published_files(experiment):
+    """What the reproduction reads of every run of an experiment → its file."""
+    files = {
+        "logs": "training_log.csv",
+        "counts": "black_hole_counts.safetensors",
+        "models": "model/model.safetensors",
+    }
+    if experiment == published.ONE:
+        files |= {"graphs": "graph_statistics.safetensors", "geometry": "geometric_time_series.safetensors"}
+    return files
+
+
+def published_corpus(wildcards):
+    """The tokens, if there is anything to compare. sys.exit: Snakemake prints a traceback around a WorkflowError."""
+    if not PUBLISHED and PUBLISHED_CHECKPOINT:
+        return []
+    if not PUBLISHED:
+        sys.exit(
+            f"reproduction: none of the published experiments ({', '.join(published.CONDITIONS)}) is configured; "
+            "add --configfile config/published.yaml"
+        )
+    corpora = {CONFIG.experiments[name].corpus.name for name in PUBLISHED}
+    if len(corpora) > 1:
+        sys.exit(
+            f"reproduction: the published experiments have several corpora ({', '.join(sorted(corpora))}), expected one"
+        )
+    return corpus_file("tokens.safetensors", PUBLISHED[0])
 
 
 rule reproduction:
     input:
-        REPRODUCTION,
+        "results/reproduction.csv",
+        "results/figures/reproduction.png",
 
 
 rule reproduce:
@@ -20,12 +49,16 @@ rule reproduce:
         **{
             f"{name}_{kind}": of_runs(f"{RUN}/{file}", name)
             for name in PUBLISHED
-            for kind, (file, _) in reproduction_files(name).items()
+            for kind, file in published_files(name).items()
         },
         **{
-            f"{published.CHECKPOINT}_{kind}": f"results/checkpoints/{published.CHECKPOINT}/{file}"
-            for kind, file in PUBLISHED_CHECKPOINT.items()
-            if published.CHECKPOINT in COMPARED
+            f"{name}_{kind}": f"results/checkpoints/{name}/{file}"
+            for name in PUBLISHED_CHECKPOINT
+            for kind, file in {
+                "census": "census.json",
+                "overdensity": "overdensity.csv",
+                "sphere": "sphere.safetensors",
+            }.items()
         },
         corpus=published_corpus,
     output:
@@ -41,62 +74,24 @@ rule reproduce:
         "results/benchmarks/reproduce.tsv"
     conda:
         "../../envs/blackholes.yaml"
-    threads: 1
-    resources:
-        mem_mb=lambda wildcards, attempt: 1500 * attempt,
-        runtime=lambda wildcards, attempt: 10 * attempt,
     params:
-        **RECIPES.stage(
-            "reproduction",
-            script="reproduce.py",
-            after=lambda wildcards: [corpus_stage(name) for name in PUBLISHED[:1]]
-            + [
-                (stage, dict(experiment=name, run=run))
-                for name in PUBLISHED
-                for stage in sorted(
-                    {stage for _, stage in reproduction_files(name).values()}
-                )
-                for run in run_numbers(name)
-            ]
-            + [
-                ("overdensity_distances", dict(checkpoint=name))
-                for name in COMPARED
-                if name == published.CHECKPOINT
-            ],
-        ),
+        code=code_digest("reproduce.py"),
     script:
         "../scripts/reproduce.py"
 
 
-rule figure_reproduction:
+rule reproduction_figure:
     input:
         table="results/reproduction.csv",
     output:
-        png=report(
-            "results/figures/reproduction.png",
-            caption="../report/reproduction.rst",
-            category="Reproduction",
-            labels={"figure": "published values beside ours", "experiment": "all"},
-        ),
-        svg="results/figures/reproduction.svg",
+        **figure_outputs("results", "Reproduction", {"reproduction": "published values beside ours"}, experiment="all"),
     log:
         "results/logs/figures/reproduction.log",
     benchmark:
         "results/benchmarks/figures/reproduction.tsv"
     conda:
         "../../envs/blackholes.yaml"
-    threads: 1
-    resources:
-        mem_mb=lambda wildcards, attempt: 1500 * attempt,
-        runtime=lambda wildcards, attempt: 10 * attempt,
     params:
-        **RECIPES.stage(
-            "figure_reproduction",
-            script="figure.py",
-            modules=["blackholes.figures.reproduction.reproduction"],
-            after=lambda wildcards: [("reproduction", {})],
-            figure="reproduction.reproduction",
-            options={"dpi": CONFIG.figures.dpi},
-        ),
+        **figure_params("reproduction", ["reproduction"], {"dpi": CONFIG.figures.dpi}),
     script:
-        "../scripts/figure.py"
+        "../scripts/figures.py"

@@ -1,22 +1,49 @@
 """Snowballs (row D): for each σ, trials around a centroid, computed and discarded → one table, figures."""
 
+SNOWBALL_FIGURES = {
+    "snowball_sweep": "what becomes of tokens as σ grows",
+    "z_scores": "z-scores of the checkpoint",
+    "snowball_elements": "elements and normal distribution",
+}
+
+
+def snowball_checkpoint(file):
+    """Input function: a file of the checkpoint a snowball is compared with; nothing for other centroids."""
+
+    def of_centroid(wildcards):
+        centroid = CONFIG.snowballs[wildcards.snowball].centroid
+        return f"{CHECKPOINT}/{file}".format(checkpoint=centroid) if centroid in list(CONFIG.checkpoints) else []
+
+    return of_centroid
+
+
+def snowball_settings(wildcards):
+    """What enters the trials of a snowball beside σ; of a user's own centroid its digest too, so that an edit counts."""
+    entry = CONFIG.snowballs[wildcards.snowball]
+    settings, content = entry.settings(), None
+    if entry.centroid in list(CONFIG.checkpoints):
+        settings["centroid"] = None
+    elif isinstance(entry.centroid, str):
+        path = Path(entry.centroid).expanduser()
+        content = file_digest(path) if path.is_file() else None
+    return {**settings, "content": content}
+
+
+def snowball_sigmas(wildcards):
+    """Label of every job of a sweep → its σ."""
+    return CONFIG.snowballs[wildcards.snowball].sigmas()
+
 
 rule snowballs:
     input:
-        expand(
-            f"{SNOWBALL}/{{file}}",
-            snowball=CONFIG.snowballs,
-            file=["trials.csv", "z_scores.csv"],
-        ),
-        entry_figures("snowball", CONFIG.snowballs),
+        expand(f"{SNOWBALL}/{{file}}", snowball=CONFIG.snowballs, file=["trials.csv", "z_scores.csv"]),
+        expand(f"{SNOWBALL}/figures/{{figure}}.png", snowball=CONFIG.snowballs, figure=SNOWBALL_FIGURES),
 
 
 rule snowball_trials:
-    # one σ: a sweep runs over as many cores as there are, and a σ more leaves the others as they are
+    # one σ: a sweep runs over as many cores as there are, and one more σ leaves the others as they are
     input:
-        centroid=lambda wildcards: snowball_checkpoint(
-            wildcards, "black_hole_centroid.safetensors"
-        ),
+        centroid=snowball_checkpoint("black_hole_centroid.safetensors"),
     output:
         trials=f"{SNOWBALL}/sigmas/{{sigma}}.csv",
     log:
@@ -25,44 +52,32 @@ rule snowball_trials:
         "results/benchmarks/snowballs/{snowball}_{sigma}.tsv"
     conda:
         "../../envs/blackholes.yaml"
-    threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 2000 * attempt,
         runtime=lambda wildcards, attempt: 60 * attempt,
         gpu=gpus(CONFIG.distances.device),
     params:
-        **RECIPES.stage(
-            "snowball_trials",
-            script="snowball_trials.py",
-            after=snowball_stages,
-            settings=snowball_settings,
-            sigma=lambda wildcards: snowball_sigmas(wildcards)[wildcards.sigma],
-            n_trials=lambda wildcards: CONFIG.snowballs[wildcards.snowball].n_trials,
-        ),
+        settings=snowball_settings,
+        sigma=lambda wildcards: snowball_sigmas(wildcards)[wildcards.sigma],
+        n_trials=lambda wildcards: CONFIG.snowballs[wildcards.snowball].n_trials,
+        code=code_digest("snowball_trials.py"),
     script:
         "../scripts/snowball_trials.py"
 
 
 rule snowball_sweep:
     input:
-        centroid=lambda wildcards: snowball_checkpoint(
-            wildcards, "black_hole_centroid.safetensors"
+        centroid=snowball_checkpoint("black_hole_centroid.safetensors"),
+        W=snowball_checkpoint("W.safetensors"),
+        tables=lambda wildcards: expand(
+            f"{SNOWBALL}/sigmas/{{sigma}}.csv", snowball=wildcards.snowball, sigma=snowball_sigmas(wildcards)
         ),
-        W=lambda wildcards: snowball_checkpoint(wildcards, "W.safetensors"),
-        tables=lambda wildcards: [
-            f"{SNOWBALL}/sigmas/{sigma}.csv".format(snowball=wildcards.snowball)
-            for sigma in snowball_sigmas(wildcards)
-        ],
     output:
         trials=f"{SNOWBALL}/trials.csv",
         scores=report(
             f"{SNOWBALL}/z_scores.csv",
             caption="../report/z_scores_table.rst",
             category="Snowballs",
-            labels={
-                "table": "z-scores of the checkpoint",
-                "snowball": "{snowball}",
-            },
+            labels={"table": "z-scores of the checkpoint", "snowball": "{snowball}"},
         ),
         elements=f"{SNOWBALL}/elements.safetensors",
     log:
@@ -71,22 +86,35 @@ rule snowball_sweep:
         "results/benchmarks/snowballs/{snowball}.tsv"
     conda:
         "../../envs/blackholes.yaml"
-    threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 2000 * attempt,
-        runtime=lambda wildcards, attempt: 10 * attempt,
         gpu=gpus(CONFIG.distances.device),
     params:
-        **RECIPES.stage(
-            "snowball_sweep",
-            script="snowball_sweep.py",
-            after=lambda wildcards: [
-                ("snowball_trials", dict(snowball=wildcards.snowball, sigma=sigma))
-                for sigma in snowball_sigmas(wildcards)
-            ],
-            settings=snowball_settings,
-            labels=lambda wildcards: list(snowball_sigmas(wildcards)),
-            shown=lambda wildcards: CONFIG.snowballs[wildcards.snowball].shown(),
-        ),
+        settings=snowball_settings,
+        labels=lambda wildcards: list(snowball_sigmas(wildcards)),
+        shown=lambda wildcards: CONFIG.snowballs[wildcards.snowball].shown(),
+        code=code_digest("snowball_sweep.py"),
     script:
         "../scripts/snowball_sweep.py"
+
+
+rule snowball_figures:
+    input:
+        trials=f"{SNOWBALL}/trials.csv",
+        scores=f"{SNOWBALL}/z_scores.csv",
+        elements=f"{SNOWBALL}/elements.safetensors",
+    output:
+        **figure_outputs(SNOWBALL, "Snowballs", SNOWBALL_FIGURES, snowball="{snowball}"),
+    log:
+        "results/logs/figures/{snowball}_snowball.log",
+    benchmark:
+        "results/benchmarks/figures/{snowball}_snowball.tsv"
+    conda:
+        "../../envs/blackholes.yaml"
+    params:
+        **figure_params(
+            "snowballs",
+            SNOWBALL_FIGURES,
+            lambda wildcards: {"snowball": wildcards.snowball, "dpi": CONFIG.figures.dpi},
+        ),
+    script:
+        "../scripts/figures.py"

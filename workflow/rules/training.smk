@@ -1,55 +1,50 @@
 """From the corpus to histories: a job a run, or a job for several (`training.runs_per_job`).
 
-Both write the same bytes and have the same parameters, so that going from one to the other reruns nothing.
+Both write the same bytes and have the same parameters, so going from one to the other reruns nothing.
 """
 
-TRAINING = RECIPES.stage(
-    "train",
-    script="train.py",
-    after=own_corpus_stage,
-    settings=lambda wildcards: CONFIG.experiments[
-        wildcards.experiment
-    ].shared_settings(),
-)
+TRAINED = {  # what a run's training writes
+    "history": f"{RUN}/embedding_evolution.safetensors",
+    "log": f"{RUN}/training_log.csv",
+    "config": f"{RUN}/model/config.json",
+    "model": f"{RUN}/model/model.safetensors",
+}
 ON_GPU = bool(gpus(CONFIG.training.device))
+PACKS = packing.packs(CONFIG)  # rule → (experiment, runs)
+config["packs"] = PACKS  # tells the script which runs a job of several is for
 
 
-rule train:
+def run_settings(wildcards):
+    """What the runs of an experiment share."""
+    return CONFIG.experiments[wildcards.experiment].shared_settings()
+
+
+rule histories:
     input:
         of_runs(TRAINED["history"]),
 
 
-rule train_run:
+rule train:
     input:
         corpus=own_corpus_file("tokens.safetensors"),
     output:
-        **trained("embedding_evolution.safetensors"),
+        **TRAINED,
     log:
         "results/logs/train/{experiment}_{run}.log",
     benchmark:
         "results/benchmarks/train/{experiment}_{run}.tsv"
-    wildcard_constraints:
-        experiment=written_in("safetensors"),
     conda:
         "../../envs/blackholes.yaml"
-    threads: CONFIG.training.threads
+    threads: lambda wildcards: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 1500 * attempt,
         disk_mb=lambda wildcards: int(history_mb(wildcards.experiment)) + 50,
-        runtime=lambda wildcards, attempt: attempt
-        * (10 + CONFIG.experiments[wildcards.experiment].steps // 500),
+        runtime=lambda wildcards, attempt: attempt * (10 + CONFIG.experiments[wildcards.experiment].steps // 500),
         gpu=gpus(CONFIG.training.device),
     params:
-        **TRAINING,
+        settings=run_settings,
+        code=code_digest("train.py"),
     script:
         "../scripts/train.py"
-
-
-use rule train_run as train_run_hdf5 with:
-    output:
-        **trained("embedding_evolution.h5"),
-    wildcard_constraints:
-        experiment=written_in("h5"),
 
 
 for pack, (experiment, runs) in PACKS.items():
@@ -60,41 +55,47 @@ for pack, (experiment, runs) in PACKS.items():
         input:
             corpus=corpus_file("tokens.safetensors", experiment),
         output:
-            **{
-                kind: [pattern.format(experiment=experiment, run=run) for run in runs]
-                for kind, pattern in trained(
-                    CONFIG.experiments[experiment].history_file
-                ).items()
-            },
+            **{kind: [file.format(experiment=experiment, run=run) for run in runs] for kind, file in TRAINED.items()},
         log:
             f"results/logs/train/{experiment}_{runs[0]}-{runs[-1]}.log",
         benchmark:
             f"results/benchmarks/train/{experiment}_{runs[0]}-{runs[-1]}.tsv"
         conda:
             "../../envs/blackholes.yaml"
-        threads: CONFIG.training.threads * (1 if ON_GPU else len(runs))
+        threads: 1 * (1 if ON_GPU else len(runs))
         resources:
             mem_mb=lambda wildcards, attempt, mb=1500 + 250 * len(runs): mb * attempt,
             disk_mb=len(runs) * (int(history_mb(experiment)) + 50),
-            runtime=lambda wildcards, attempt, minutes=10 + CONFIG.experiments[
-                experiment
-            ].steps * len(runs) // 500: minutes
-            * attempt,
+            runtime=lambda wildcards, attempt, minutes=10 + CONFIG.experiments[experiment].steps * len(runs) // 500: (
+                minutes * attempt
+            ),
             gpu=gpus(CONFIG.training.device),
         params:
-            **TRAINING
-            | {
-                "settings": CONFIG.experiments[experiment].shared_settings(),
-                "upstream": RECIPES.upstream([corpus_stage(experiment)]),
-            },
+            settings=CONFIG.experiments[experiment].shared_settings(),
+            code=code_digest("train.py"),
         script:
             "../scripts/train.py"
 
 
-workflow.ruleorder(
-    *(
-        [*PACKS, "train_run", "train_run_hdf5"]
-        if packing.together(CONFIG)
-        else ["train_run", "train_run_hdf5", *PACKS]
-    )
-)
+workflow.ruleorder(*([*PACKS, "train"] if packing.together(CONFIG) else ["train", *PACKS]))
+
+
+rule history_hdf5:
+    # for notebooks that read HDF5: made only when it is asked for
+    input:
+        history=f"{RUN}/embedding_evolution.safetensors",
+        tokens=own_corpus_file("tokens.safetensors"),
+    output:
+        hdf5=f"{RUN}/embedding_evolution.h5",
+    log:
+        "results/logs/history_hdf5/{experiment}_{run}.log",
+    benchmark:
+        "results/benchmarks/history_hdf5/{experiment}_{run}.tsv"
+    conda:
+        "../../envs/blackholes.yaml"
+    resources:
+        disk_mb=lambda wildcards: int(history_mb(wildcards.experiment)) + 50,
+    params:
+        code=code_digest("history_hdf5.py"),
+    script:
+        "../scripts/history_hdf5.py"

@@ -7,4 +7,5 @@ from blackholes.kernels import device
 with open_job(snakemake) as job:
     on = device.choose(job.config["distances"]["device"])
     tokenizer = job.input.get("tokenizer") or None
-    job.say(census.write(job.input.W, job.output.holes, job.output.census, tokenizer, device=on))
+    job.log(census.write(job.input.W, job.output.holes, job.output.census, tokenizer, device=on))
+EDITED = 1

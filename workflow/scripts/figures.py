@@ -1,4 +1,4 @@
-"""Draws several figures from the same inputs: `params.figures` names modules of blackholes.figures and the outputs."""
+"""Draws figures: `params.modules` are modules of blackholes.figures, which read the inputs and name the outputs."""
 
 from importlib import import_module
 
@@ -7,6 +7,7 @@ from blackholes.figures import style
 
 with open_job(snakemake) as job:
     options = job.params.options
-    for name in job.params.figures:
-        figure = import_module(f"blackholes.figures.{job.params.room}.{name}").from_files(job.input, options)
+    for module in job.params.modules:
+        name = module.rpartition(".")[2]
+        figure = import_module(module).from_files(job.input, options)
         style.save(figure, job.output[name], job.output[f"{name}_svg"], dpi=options["dpi"])

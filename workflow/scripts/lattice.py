@@ -16,4 +16,4 @@ with open_job(snakemake) as job:
         budget_gb=job.config["lattice"][job.wildcards.lattice]["memory_budget_gb"],
         progress=job.progress("step"),
     )
-    job.say(summary)
+    job.log(summary)

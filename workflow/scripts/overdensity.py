@@ -15,4 +15,4 @@ with open_job(snakemake) as job:
         metadata=job.metadata | {"device": device.describe(on)},
         device=on,
     )
-    job.say(summary)
+    job.log(summary)

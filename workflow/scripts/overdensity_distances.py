@@ -18,4 +18,4 @@ with open_job(snakemake) as job:
         budget_gb=job.config["checkpoints"][job.wildcards.checkpoint]["memory_budget_gb"],
         progress=job.progress("row"),
     )
-    job.say(summary)
+    job.log(summary)

@@ -4,4 +4,4 @@ from blackholes.artifacts.job import open_job
 from blackholes.training import corpus
 
 with open_job(snakemake) as job:
-    job.say(corpus.write(job.params.corpus, job.output.tokens, job.output.table, job.output.tokenizer, job.metadata))
+    job.log(corpus.write(job.params.corpus, job.output.tokens, job.output.table, job.output.tokenizer, job.metadata))

@@ -12,4 +12,4 @@ with open_job(snakemake) as job:
             experiments.setdefault(experiment, {})[kind] = [files] if isinstance(files, str) else list(files)
     checkpoint = {kind: files[0] for kind, files in experiments.pop(CHECKPOINT, {}).items()}
     corpus = job.input.get("corpus") or None
-    job.say(comparison.write(corpus, experiments, job.output.table, checkpoint or None))
+    job.log(comparison.write(corpus, experiments, job.output.table, checkpoint or None))

@@ -18,4 +18,4 @@ with open_job(snakemake) as job:
         metadata=job.metadata,
         device=device.choose(job.config["distances"]["device"]),
     )
-    job.say(summary)
+    job.log(summary)

@@ -14,4 +14,4 @@ with open_job(snakemake) as job:
         device=device.choose(job.config["distances"]["device"]),
         progress=job.progress("trial"),
     )
-    job.say(summary)
+    job.log(summary)

@@ -13,4 +13,4 @@ with open_job(snakemake) as job:
         job.output.tokens,
         tokenizer=job.input.get("tokenizer") or None,
     )
-    job.say(summary)
+    job.log(summary)

@@ -20,5 +20,5 @@ with open_job(snakemake) as job:
         metadata=job.metadata,
         checkpoint_seconds=job.config["training"]["checkpoint_seconds"],
         progress=lambda k: job.progress("step", runs[k].folder.name if several else ""),
-        say=job.say,
+        say=job.log,
     )

@@ -3,6 +3,7 @@
 Imports no torch, so that a script that draws figures starts quickly.
 """
 
+import json
 import sys
 import time
 import traceback
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from blackholes.artifacts import provenance
+from blackholes.artifacts.files import write_text
 from blackholes.errors import UserError
 
 
@@ -28,8 +30,9 @@ class Job:
     wildcards: Any
     config: dict
     threads: int
+    rule: str
     name: str  # what the terminal calls it, e.g. "train qwen/run_003"
-    log: TextIO | None = None
+    log_file: TextIO | None = None
     _seconds: float = field(default=5.0)
 
     @cached_property
@@ -40,14 +43,30 @@ class Job:
             paths = [value] if isinstance(value, str) else list(value)
             for index, path in enumerate(paths):
                 inputs[name if len(paths) == 1 else f"{name}[{index}]"] = path
-        return provenance.describe(dict(self.params.items()), inputs, self.threads)
+        return provenance.describe(self._settings, inputs)
 
-    def say(self, text: str) -> None:
+    @property
+    def _settings(self) -> dict[str, Any]:
+        """The rule's parameters but for the digest of its code, which may change where no value does."""
+        return {key: value for key, value in self.params.items() if key != "code"}
+
+    def record(self) -> dict[str, Any]:
+        """What the outputs' own metadata leaves out, since it may change where their bytes do not."""
+        return {
+            "job": self.name,
+            "code_digest": self.params.get("code", ""),
+            "config_digest": provenance.digest(self._settings),
+            "threads": self.threads,
+            "versions": provenance.versions(),
+            "outputs": {path: provenance.file_digest(path) for path in self.output},
+        }
+
+    def log(self, text: str) -> None:
         """One line for the terminal and the log."""
         line = f"{self.name}: {text}"
         print(line, file=sys.stderr, flush=True)
-        if self.log:
-            print(line, file=self.log, flush=True)
+        if self.log_file:
+            print(line, file=self.log_file, flush=True)
 
     def progress(self, unit: str, label: str = "") -> Callable[..., None]:
         """A function `tick(done, total, more)` that says, every few seconds, how far, how fast, how long still.
@@ -75,7 +94,7 @@ class Job:
             parts += [
                 f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in more().items()
             ]
-            self.say(" · ".join(parts))
+            self.log(" · ".join(parts))
 
         return tick
 
@@ -94,30 +113,32 @@ def open_job(snakemake) -> Iterator[Job]:
         snakemake.wildcards,
         snakemake.config,
         snakemake.threads,
+        snakemake.rule,
         name,
         _seconds=float(snakemake.config["training"]["progress_seconds"]),
     )
     if snakemake.log:
         Path(snakemake.log[0]).parent.mkdir(parents=True, exist_ok=True)
-        job.log = open(snakemake.log[0], "w", encoding="utf-8")  # noqa: SIM115 - closed below
+        job.log_file = open(snakemake.log[0], "w", encoding="utf-8")  # noqa: SIM115 - closed below
     began, show = time.monotonic(), warnings.showwarning
-    if job.log:
-        warnings.showwarning = lambda message, category, *_: job.say(f"{category.__name__}: {message}")
+    if job.log_file:
+        warnings.showwarning = lambda message, category, *_: job.log(f"{category.__name__}: {message}")
     try:
         yield job
-        if job.log:
-            print(f"{job.name}: done in {time.monotonic() - began:.1f} s, its start-up apart", file=job.log)
+        if job.log_file:
+            write_text(Path(job.log_file.name).with_suffix(".json"), json.dumps(job.record(), indent=2) + "\n")
+            print(f"{job.name}: done in {time.monotonic() - began:.1f} s, without its start-up", file=job.log_file)
     except UserError as error:
-        job.say(f"error: {error}")
+        job.log(f"error: {error}")
         sys.exit(1)
     except Exception:
-        if job.log:
-            traceback.print_exc(file=job.log)
+        if job.log_file:
+            traceback.print_exc(file=job.log_file)
         raise
     finally:
         warnings.showwarning = show
-        if job.log:
-            job.log.close()
+        if job.log_file:
+            job.log_file.close()
 
 
 def _clock(seconds: float) -> str:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from blackholes.errors import UserError
 
 LIMIT = 100_000_000  # bytes of JSON, by the format
+PAYLOAD = "payload_digest"  # key of our metadata: digest of the tensors' bytes (see artifacts.rows)
 
 
 class Header(NamedTuple):

@@ -16,7 +16,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from blackholes.artifacts.rows import RowWriter
+from blackholes.artifacts.rows import DIGEST_LENGTH, RowWriter
+from blackholes.artifacts.safetensors_header import PAYLOAD
 from blackholes.errors import UserError
 
 _NAMES = {
@@ -45,7 +46,7 @@ class TensorWriter(RowWriter):
 
     Args:
         layout: key → (dtype, shape) of every tensor.
-        metadata: text → text, kept in the header.
+        metadata: text → text, kept in the header beside the digest of the tensors' bytes.
     """
 
     def __init__(
@@ -55,7 +56,8 @@ class TensorWriter(RowWriter):
         metadata: Mapping[str, str] | None = None,
         mark: str | None = None,
     ):
-        header, offset = {"__metadata__": dict(sorted((metadata or {}).items()))}, 0
+        facts = dict(metadata or {}) | {PAYLOAD: "0" * DIGEST_LENGTH}
+        header, offset = {"__metadata__": dict(sorted(facts.items()))}, 0
         # wide numbers first, as the library lays them out: every tensor starts at a multiple of its item's size
         for key, (dtype, shape) in sorted(layout.items(), key=lambda item: -item[1][0].itemsize):
             size = math.prod(shape) * dtype.itemsize
@@ -69,7 +71,8 @@ class TensorWriter(RowWriter):
         text += b" " * (-len(text) % 8)  # tensors start aligned
         head = len(text).to_bytes(8, "little") + text
         starts = {key: len(head) + header[key]["data_offsets"][0] for key in layout}
-        super().__init__(path, layout, starts, head, mark=mark)
+        digest_at = head.index(b'"%s":"' % PAYLOAD.encode()) + len(PAYLOAD) + 4
+        super().__init__(path, layout, starts, head, digest_at, mark)
 
 
 def write_tensors(

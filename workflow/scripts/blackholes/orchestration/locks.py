@@ -1,38 +1,48 @@
 """Snakemake's lock on a working folder, released when the Snakemake that held it was killed.
 
 Snakemake locks with files, which a SIGKILL or a power cut leaves behind: the next call refuses to start until someone
-says `--unlock`. Here every call also holds a lock of the kernel's, which ends with its process, however it ends. A call
-that finds itself alone removes what the dead have left.
+says `--unlock`. Here every call also holds a lock of the kernel's (flock), which ends with its process. If no other
+process is using the folder, stale lock files are deleted.
 """
 
 import contextlib
 import fcntl
 import os
 import socket
+import sys
 from pathlib import Path
+from typing import Any
 
-_held = []  # the open file of every folder, for as long as this process lives
+_open_files = []  # one for every locked folder, for as long as this process lives
+
+
+def release_stale(workflow: Any, folder: str | os.PathLike = ".snakemake") -> list[str]:
+    """Lock `folder` until this process ends; delete stale lock files and print which. A dry run does neither."""
+    if workflow.output_settings.dryrun:
+        return []
+    removed = hold(folder)
+    if removed:
+        names = ", ".join(removed)
+        print(f"locks of a Snakemake that was killed, removed from {folder}/locks: {names}", file=sys.stderr)
+    return removed
 
 
 def hold(folder: str | os.PathLike = ".snakemake") -> list[str]:
-    """Say that this process uses `folder`, until it ends; where no other does, remove stale locks.
+    """Lock `folder` until this process ends; if no other process has, delete the lock files in it, and return them.
 
-    The lock of a kernel may not be seen by another host. So nothing is removed once the folder was used from two.
-
-    Returns:
-        The names of the lock files that were removed.
+    Another host may not see a kernel's lock. So nothing is deleted once the folder was used from two hosts.
     """
     folder, host, removed = Path(folder), socket.gethostname(), []
-    with contextlib.suppress(OSError):  # a read-only folder, or a file system without locks: all is left as it is
+    with contextlib.suppress(OSError):  # a read-only folder, or a file system without locks: nothing is deleted
         folder.mkdir(exist_ok=True)
         file = open(folder / "in_use", "a+", encoding="utf-8")  # noqa: SIM115 - stays open
-        _held.append(file)
+        _open_files.append(file)
         file.seek(0)
         hosts = set(file.read().split())
         if host not in hosts:
             file.write(f"{host}\n")
             file.flush()
-        with contextlib.suppress(BlockingIOError):  # in use: another call's locks are its own
+        with contextlib.suppress(BlockingIOError):  # another process uses the folder
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if hosts == {host}:
                 for lock in sorted(folder.glob("locks/*.lock")):

@@ -1,0 +1,91 @@
+"""Digests of code: a rule's parameter, so that an edited script or module reruns the rules that use it.
+
+Snakemake tracks neither imported modules nor, with the triggers of profiles/default, scripts. The digest is of the
+parsed statements without docstrings: comments, formatting and documentation change nothing. Imports no torch.
+"""
+
+import ast
+import hashlib
+import json
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+
+def digest(script: Path, package: Path, *modules: str) -> str:
+    """16 hexadecimal digits of a script, the modules of `package` that it imports, and `modules` it imports by name."""
+    statements = {
+        file.relative_to(package.parent).as_posix(): _parsed(file, package)[0]
+        for file in files(script, package, *modules)
+    }
+    return hashlib.sha256(json.dumps(statements, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def files(script: Path, package: Path, *modules: str) -> list[Path]:
+    """A script and every module of `package` that it imports, directly or not, or by name (`modules`), sorted.
+
+    Imports are read from the syntax tree, so nothing is executed, and imports inside functions count too.
+    """
+    reached, queue = {script}, [script]
+    names = list(modules)
+    while queue:
+        names += _parsed(queue.pop(), package)[1]
+        while names:
+            for module in _module_files(names.pop(), package):
+                if module not in reached:
+                    reached.add(module)
+                    queue.append(module)
+    for name in modules:
+        file = package.parent.joinpath(*name.split(".")).with_suffix(".py")
+        if file not in reached:
+            raise FileNotFoundError(f"{file}: no such module")
+    return sorted(reached)
+
+
+def forget() -> None:
+    """Drop what is cached: for a process that edits files."""
+    for cached in (_parsed, _module_files):
+        cached.cache_clear()
+
+
+@cache  # a process reads each file once, however many rules use it
+def _parsed(file: Path, package: Path) -> tuple[str, list[str]]:
+    """(digest of a file's statements, names of `package` that it imports)."""
+    tree = ast.parse(file.read_bytes(), filename=str(file))
+    names = []
+    for node in _statements(tree.body):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names += [node.module] + [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            raise SyntaxError(f"{file}: relative imports are not followed by the code digest")
+    _drop_docstrings(tree)
+    statements = hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+    return statements, [name for name in names if name.split(".")[0] == package.name]
+
+
+def _statements(body: list[ast.AST]) -> Iterator[ast.AST]:
+    """All statements, however nested; no expressions, which hold no imports."""
+    for node in body:
+        yield node
+        for part in ("body", "orelse", "finalbody", "handlers", "cases"):
+            yield from _statements(getattr(node, part, ()))
+
+
+def _drop_docstrings(tree: ast.Module) -> None:
+    for node in [tree, *_statements(tree.body)]:
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            match node.body:
+                case [ast.Expr(ast.Constant(str())), *rest]:
+                    node.body = rest
+
+
+@cache
+def _module_files(name: str, package: Path) -> list[Path]:
+    """The files that importing a name runs: of a.b.c those of a, a.b and a.b.c, where they are modules."""
+    parts, found = name.split("."), []
+    for depth in range(1, len(parts) + 1):
+        base = package.parent.joinpath(*parts[:depth])
+        found += [file for file in (base.with_suffix(".py"), base / "__init__.py") if file.is_file()]
+    return found

@@ -1,0 +1,31 @@
+"""What a user sees while jobs run: their progress lines, errors and how many are done.
+
+Snakemake's blocks about every job (inputs, outputs, reasons, resources) stay in its log under .snakemake/log; in the
+terminal they bury the rest. `snakemake --verbose` shows them, and so does a dry run.
+"""
+
+import logging
+from typing import Any
+
+from snakemake.logging import get_event
+from snakemake_interface_logger_plugins.common import LogEvent
+
+HIDDEN = {
+    *(LogEvent.JOB_INFO, LogEvent.GROUP_INFO, LogEvent.JOB_STARTED, LogEvent.JOB_FINISHED),
+    *(LogEvent.SHELLCMD, LogEvent.RESOURCES_INFO),
+}
+
+
+def show_work_only(workflow: Any) -> None:
+    """Hide Snakemake's blocks about jobs from the terminal, but not from its log, in this process."""
+    if workflow.output_settings.dryrun or workflow.output_settings.verbose:
+        return
+    for handler in logging.getLogger("snakemake.logging").handlers:
+        if handler.name == "DefaultStreamHandler":
+            handler.addFilter(_is_shown)
+
+
+def _is_shown(record: logging.LogRecord) -> bool:
+    event = get_event(record)
+    selecting = event is None and record.getMessage().startswith("Select jobs to execute")
+    return event not in HIDDEN and not selecting
