@@ -176,7 +176,7 @@ def _fits(place: Place) -> bool:
 
 def _candidates(files: Mapping[str, Path]) -> str:
     """The matrices with most rows, for someone who has to name one."""
-    places = {}
+    places: dict[str, Place] = {}
     for file in sorted(set(files.values())):
         with suppress(UserError):  # a shard that is not here
             places |= _header(file)

@@ -7,7 +7,7 @@ import ast
 import hashlib
 import json
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import cache
 from importlib import metadata
@@ -70,18 +70,20 @@ def code_files(script: Path, package: Path, *modules: str) -> list[Path]:
 @cache  # a process sees each file once: every job of a workflow asks for the code of all stages
 def _code(file: Path, package: Path) -> tuple[str, list[str]]:
     """A file's digest, and the names of `package` that it imports."""
-    text, names = file.read_bytes(), []
+    text = file.read_bytes()
+    names: list[str] = []
     for node in _statements(ast.parse(text, filename=str(file)).body):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            names += [node.module] + [f"{node.module}.{alias.name}" for alias in node.names]
+            module = node.module or ""  # None only in a relative import
+            names += [module] + [f"{module}.{alias.name}" for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             raise SyntaxError(f"{file}: relative imports are not followed by the code digest")
     return hashlib.sha256(text).hexdigest(), [name for name in names if name.split(".")[0] == package.name]
 
 
-def _statements(body: list[ast.AST]) -> Iterator[ast.AST]:
+def _statements(body: Sequence[ast.AST]) -> Iterator[ast.AST]:
     """All statements, however nested, without the expressions, where no import can be."""
     for node in body:
         yield node

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,7 +56,8 @@ class TensorWriter(RowWriter):
         metadata: Mapping[str, str] | None = None,
         mark: str | None = None,
     ):
-        header, offset = {"__metadata__": dict(sorted((metadata or {}).items()))}, 0
+        header: dict[str, Any] = {"__metadata__": dict(sorted((metadata or {}).items()))}
+        offset = 0
         # wide numbers first, as the library lays them out: every tensor starts at a multiple of its item's size
         for key, (dtype, shape) in sorted(layout.items(), key=lambda item: -item[1][0].itemsize):
             size = math.prod(shape) * dtype.itemsize
@@ -78,11 +80,11 @@ def write_tensors(
     metadata: Mapping[str, str] | None = None,
 ) -> None:
     """Write whole tensors, arrays or numbers to one safetensors file, atomically."""
-    tensors = {key: torch.as_tensor(value) for key, value in tensors.items()}
-    layout = {key: (value.dtype, tuple(value.shape)) for key, value in tensors.items()}
+    whole = {key: torch.as_tensor(value) for key, value in tensors.items()}
+    layout = {key: (tensor.dtype, tuple(tensor.shape)) for key, tensor in whole.items()}
     with TensorWriter(path, layout, metadata) as writer:
-        for key, value in tensors.items():
-            writer.append(key, value)
+        for key, tensor in whole.items():
+            writer.append(key, tensor)
 
 
 class TensorReader:

@@ -103,6 +103,12 @@ class Corpus(Section):
         return self
 
     @property
+    def folder(self) -> str:
+        """The name, which validation has filled in."""
+        assert self.name is not None
+        return self.name
+
+    @property
     def size(self) -> int:
         """V, the number of tokens."""
         return self.vocabulary_size or VOCABULARIES[self.vocabulary]

@@ -158,7 +158,7 @@ class Experiment(Section):
     @property
     def is_large(self) -> bool:
         """Whether the vocabulary is too large for matrices of all pairs at every step."""
-        return self.model.vocabulary_size > LARGE
+        return self.corpus.size > LARGE
 
     @property
     def history_file(self) -> str:

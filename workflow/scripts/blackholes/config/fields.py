@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, NoReturn, Union, get_args,
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticCustomError
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 
 def no_bool(value: Any) -> Any:
@@ -25,7 +25,7 @@ Step = Annotated[int, BeforeValidator(no_bool), Field(ge=0)] | Literal["last"]
 
 def setting(default: Any, meaning: str, allowed: str | None = None, **limits) -> Any:
     """A key of a section; `allowed` describes in words what type and range do not say."""
-    extra = {"allowed": allowed} if allowed else None
+    extra: dict[str, Any] | None = {"allowed": allowed} if allowed else None
     return Field(default, description=meaning, json_schema_extra=extra, validate_default=False, **limits)
 
 
@@ -73,13 +73,18 @@ def inherit(section: type[Section], defaults: Any, own: Any) -> Any:
     unused = {key for (choice, value), keys in choices if own.get(choice) == value for key in keys}
     merged = {key: value for key, value in defaults.items() if key not in unused}
     for key, value in own.items():
-        inner = section.model_fields[key].annotation if key in section.model_fields else None
-        nested = key in merged and isinstance(inner, type) and issubclass(inner, Section)
-        merged[key] = inherit(inner, merged[key], value) if nested else value
+        inner = section_type(section.model_fields[key]) if key in section.model_fields else None
+        merged[key] = inherit(inner, merged[key], value) if inner and key in merged else value
     return merged
 
 
-def problem_line(problem: dict, model: type[BaseModel]) -> str:
+def section_type(field: FieldInfo) -> type[Section] | None:
+    """The section that a key holds, or None for a key with a plain value."""
+    inner = field.annotation
+    return inner if isinstance(inner, type) and issubclass(inner, Section) else None
+
+
+def problem_line(problem: ErrorDetails, model: type[BaseModel]) -> str:
     """One validation error of pydantic as a line: dotted key, value, what is allowed."""
     loc, kind, context, value = problem["loc"], problem["type"], problem.get("ctx", {}), problem["input"]
     if kind == "impossible":
@@ -102,7 +107,8 @@ def problem_line(problem: dict, model: type[BaseModel]) -> str:
 
 def _field(loc: tuple, model: type[BaseModel]) -> tuple[str, FieldInfo | None, list[str]]:
     """Of the location of an error: dotted key, its field (None for a section or an unknown key), the keys beside it."""
-    key, field, siblings, here = "", None, [], model
+    key, field, siblings = "", None, list[str]()
+    here: Any = model
     for part in loc:
         if isinstance(here, type) and issubclass(here, BaseModel):
             siblings, field = list(here.model_fields), here.model_fields.get(part)
@@ -141,8 +147,8 @@ def type_words(annotation: Any) -> str:
 
 def allowed_words(field: FieldInfo) -> str:
     """What a field accepts, in words."""
-    if field.json_schema_extra:
-        return field.json_schema_extra["allowed"]
+    if isinstance(field.json_schema_extra, dict):
+        return str(field.json_schema_extra["allowed"])
     if get_origin(field.annotation) is Literal:
         *words, last = map(str, get_args(field.annotation))
         return f"{', '.join(words)} or {last}" if words else last

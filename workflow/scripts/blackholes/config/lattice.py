@@ -99,4 +99,4 @@ def resolve_runs(lattice: dict[str, Lattice], experiments: Mapping[str, Experime
             lattice[name] = entry.model_copy(update={"run": run})
 
 
-LATTICE = {"qwen": {}, "thimble": {}}
+LATTICE: dict[str, dict[str, Any]] = {"qwen": {}, "thimble": {}}

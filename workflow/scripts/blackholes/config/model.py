@@ -171,7 +171,7 @@ class Config(Section):
 
     def corpora(self) -> dict[str, Corpus]:
         """Every corpus that an experiment trains on, by name."""
-        return {experiment.corpus.name: experiment.corpus for experiment in self.experiments.values()}
+        return {experiment.corpus.folder: experiment.corpus for experiment in self.experiments.values()}
 
     @model_validator(mode="after")
     def _fits_together(self):
@@ -180,8 +180,8 @@ class Config(Section):
             if self.figures.run > experiment.runs:
                 refuse("figures.run", self.figures.run, f"1 to {experiment.runs}, the runs of {name}")
             corpus = experiment.corpus
-            if named.setdefault(corpus.name, corpus) != corpus:
-                other = next(other for other, it in self.experiments.items() if it.corpus is named[corpus.name])
+            if named.setdefault(corpus.folder, corpus) != corpus:
+                other = next(other for other, it in self.experiments.items() if it.corpus is named[corpus.folder])
                 key = f"experiments.{name}.corpus.name"
                 refuse(key, corpus.name, f"another name: the corpus of {other} has this name and differs")
         resolve_checkpoint_runs(self.checkpoints, self.experiments)
@@ -201,7 +201,7 @@ def steps_at(chosen: Literal["auto"] | list[int | str], last: int) -> list[int]:
     if chosen == "auto":
         tens = [10**k for k in range(len(str(last)))]
         chosen = [0, *(m * ten for ten in tens for m in (1, 2, 5)), last]
-    return sorted({last if step == "last" else step for step in chosen if step == "last" or step <= last})
+    return sorted({step for step in (last if step == "last" else int(step) for step in chosen) if step <= last})
 
 
 def load(config: Mapping) -> Config:

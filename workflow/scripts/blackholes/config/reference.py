@@ -5,7 +5,7 @@ import json
 from pydantic import BaseModel
 
 from blackholes.config import model as config
-from blackholes.config.fields import allowed_words, type_words
+from blackholes.config.fields import allowed_words, section_type, type_words
 
 INTRO = """\
 # Configuration
@@ -102,26 +102,27 @@ def markdown() -> str:
             parts.append(f"## snowballs\n\n{_section(config.Snowball, 'snowballs.<name>')}\n{SNOWBALLS}")
         elif name == "lattice":
             parts.append(f"## lattice\n\n{_section(config.Lattice, 'lattice.<name>')}\n{LATTICE}")
-        else:
-            parts.append(f"## {name}\n\n{_section(field.annotation, name)}")
+        elif section := section_type(field):
+            parts.append(f"## {name}\n\n{_section(section, name)}")
     return "\n".join(parts)
 
 
 def _section(model: type[BaseModel], name: str) -> str:
-    head = f"{' '.join(model.__doc__.split())}\n\n| key | type | default | allowed | meaning |\n|---|---|---|---|---|\n"
+    meaning = " ".join((model.__doc__ or "").split())
+    head = f"{meaning}\n\n| key | type | default | allowed | meaning |\n|---|---|---|---|---|\n"
     rows, inner = "", ""
     for key, field in model.model_fields.items():
-        is_section = isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
-        if is_section and field.annotation is not config.Corpus:  # whose keys have a section of their own
-            inner += f"\n### {name}.{key}\n\n{_section(field.annotation, f'{name}.{key}')}"
+        section = section_type(field)
+        if section and section is not config.Corpus:  # whose keys are in a section of their own
+            inner += f"\n### {name}.{key}\n\n{_section(section, f'{name}.{key}')}"
             continue
-        default = "required" if field.is_required() else "`{}`" if is_section else f"`{_value(field.default)}`"
+        default = "required" if field.is_required() else "`{}`" if section else f"`{_value(field.default)}`"
         cells = [
             f"`{key}`",
             type_words(field.annotation),
             default,
             allowed_words(field),
-            field.description,
+            field.description or "",
         ]
         rows += "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
     return head + rows + inner

@@ -21,17 +21,13 @@ class Point(Section):
     seed: Integer = setting(0, "seed of its direction", ge=0, le=2**31 - 1)
 
 
-# `from` is a keyword, so this model cannot be written as a class
-Range = create_model(
-    "Range",
-    __base__=Section,
-    **{
-        "from": (Number, setting(..., "the first σ", ge=0, le=LARGEST)),
-        "to": (Number, setting(..., "the last σ", ge=0, le=LARGEST)),
-        "num": (Integer, setting(..., "how many", ge=1, le=1000)),
-        "scale": (Literal["log", "linear"], setting("log", "`log`: equal ratios; `linear`: equal steps")),
-    },
-)
+_RANGE: dict[str, Any] = {
+    "from": (Number, setting(..., "the first σ", ge=0, le=LARGEST)),
+    "to": (Number, setting(..., "the last σ", ge=0, le=LARGEST)),
+    "num": (Integer, setting(..., "how many", ge=1, le=1000)),
+    "scale": (Literal["log", "linear"], setting("log", "`log`: equal ratios; `linear`: equal steps")),
+}
+Range = create_model("Range", __base__=Section, **_RANGE)  # not a class statement: `from` is a keyword
 
 
 def _checked(model: type[Section], value: Mapping) -> dict:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, Literal
 
 import matplotlib
 import numpy as np
@@ -14,6 +15,7 @@ from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter
+from matplotlib.typing import ColorType
 
 from blackholes.artifacts.files import atomic
 
@@ -62,7 +64,7 @@ HOLES = (  # fills under dark characters: a hole keeps its own through the snaps
 SMALL_HOLES = "#c4c8cf"
 INK, PALE, RULE = "#22262e", "#8f96a2", "#d9dce1"
 
-_STYLE = {
+_STYLE: Any = {  # Any: matplotlib types the keys of rcParams one by one
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],  # travels with matplotlib: the same letters on every machine
     "font.size": 8,
@@ -105,7 +107,7 @@ _PIXELS = 500  # columns that a curve of a full-width figure is reduced to
 _LINEAR = 0.4  # width of the part from step 0 to 1, in decades
 _WHOLE = "{x:,.0f}"  # format of a tick
 
-RUN = {"color": COLOURS["run"], "linewidth": 0.45, "alpha": 0.4}
+RUN: dict[str, Any] = {"color": COLOURS["run"], "linewidth": 0.45, "alpha": 0.4}
 
 
 def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
@@ -125,7 +127,7 @@ def save(figure: Figure, *paths: str | Path, dpi: int = 200) -> None:
     """Write the figure once for each path, in the format of its suffix; the same figure gives the same bytes."""
     for path in map(Path, paths):
         kind = path.suffix.lstrip(".")
-        metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
+        metadata: dict[str, None] = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
         with matplotlib.rc_context():
             matplotlib.rcdefaults()
             matplotlib.rcParams.update(_STYLE)
@@ -284,7 +286,7 @@ def noisy_runs(axes: Axes, steps: np.ndarray, values: np.ndarray, colour: str, l
     curve(axes, steps, smooth.mean(0), False, log, color=colour, linewidth=1.5)
 
 
-def noisy_legend(figure: Figure, runs: int, colours: Sequence[str], more: Sequence[tuple[object, str]] = ()) -> None:
+def noisy_legend(figure: Figure, runs: int, colours: Sequence[str], more: Sequence[tuple[Any, str]] = ()) -> None:
     """The legend of `noisy_runs`, and `more` entries."""
     mean = tuple(Line2D([], [], color=colour, linewidth=1.5) for colour in colours)
     grey = Line2D([], [], **{**RUN, "linewidth": 0.8, "alpha": 0.7})
@@ -323,7 +325,7 @@ def runs_and_mean(
     if band and len(values) > 1:
         index = thin(steps, mean - deviation, mean + deviation, pixels=pixels)
         low, high = (mean - deviation)[index], (mean + deviation)[index]
-        step = "post" if stepped else None
+        step: Literal["post"] | None = "post" if stepped else None
         axes.fill_between(steps[index], low, high, step=step, color=colour, alpha=0.18, linewidth=0)
     if runs and len(values) > 1:
         for value in values:
@@ -352,7 +354,7 @@ def say(axes: Axes, text: str) -> None:
     axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=COLOURS["run"])
 
 
-def legend(figure: Figure, entries: Sequence[tuple[object, str]], columns: int | None = None) -> None:
+def legend(figure: Figure, entries: Sequence[tuple[Any, str]], columns: int | None = None) -> None:
     """A line of names below the panels, where it can hide nothing."""
     figure.legend(
         [handle for handle, _ in entries],
@@ -364,7 +366,7 @@ def legend(figure: Figure, entries: Sequence[tuple[object, str]], columns: int |
     )
 
 
-def patch(colour: str, alpha: float = 1) -> Patch:
+def patch(colour: ColorType, alpha: float = 1) -> Patch:
     return Patch(facecolor=colour, alpha=alpha, linewidth=0)
 
 
@@ -375,10 +377,9 @@ def nothing() -> Line2D:
 
 def run_legend(figure: Figure, runs: int, colours: Sequence[str], band: bool = True, lines: bool = True) -> None:
     """The legend of `runs_and_mean`: which line is a run, which the mean, what the band is."""
-    if runs == 1:
-        entries = [(tuple(Line2D([], [], color=c, linewidth=1.5) for c in colours), "the only run")]
-    else:
-        entries = [(tuple(Line2D([], [], color=c, linewidth=1.5) for c in colours), "mean over the runs")]
+    mean = tuple(Line2D([], [], color=colour, linewidth=1.5) for colour in colours)
+    entries: list[tuple[Any, str]] = [(mean, "the only run" if runs == 1 else "mean over the runs")]
+    if runs > 1:
         if band:
             entries.append((tuple(patch(c, 0.18) for c in colours), "± one standard deviation"))
         if lines:

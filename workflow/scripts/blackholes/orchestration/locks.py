@@ -10,8 +10,9 @@ import fcntl
 import os
 import socket
 from pathlib import Path
+from typing import IO
 
-_held = []  # the open file of every folder, for as long as this process lives
+_held: list[IO[str]] = []  # the open file of every folder, for as long as this process lives
 
 
 def hold(folder: str | os.PathLike = ".snakemake") -> list[str]:

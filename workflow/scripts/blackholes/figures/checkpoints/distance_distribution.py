@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -46,7 +47,7 @@ def draw(
     bars, borders = evened(histogram, edges)
     _panel(grid[0, 0], bars, borders, limits, facts["zeros"], "pairs", facts, _LINES)
     bars = np.histogram(np.log10(inside).clip(borders[0], borders[-1]), borders)[0]
-    _panel(grid[1, 0], bars, borders, limits, (nearest == 0).sum(), "tokens", facts, ())
+    _panel(grid[1, 0], bars, borders, limits, (nearest == 0).sum(), "tokens", facts, {})
     grid[0, 0].set_title("all pairs", fontweight="bold")
     grid[1, 0].set_title("each token and its nearest neighbour", fontweight="bold")
     entries = [
@@ -79,7 +80,7 @@ def _panel(
     zeros: float,
     things: str,
     facts: Mapping[str, float],
-    lines: Sequence[str],
+    lines: Mapping[str, Any],
 ) -> None:
     width = limits[1] - limits[0]
     place = limits[0] - 0.05 * width

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -50,7 +50,7 @@ def draw(tokens: pd.DataFrame, checkpoint: str | None = None) -> Figure:
     for column, axes in enumerate(grid[1]):
         _list(axes, rows[_LINES * column : _LINES * (column + 1)], len(rows) > _LINES * column)
     there = [name for name in style.CATEGORIES if (tokens["category"] == name).any()]
-    square = {"marker": "s", "linestyle": "", "markersize": 7}
+    square: dict[str, Any] = {"marker": "s", "linestyle": "", "markersize": 7}
     entries = [
         (Line2D([], [], color=style.CATEGORIES[name], **square), checkpoint_data.WORDS.get(name, name))
         for name in there
@@ -61,7 +61,7 @@ def draw(tokens: pd.DataFrame, checkpoint: str | None = None) -> Figure:
 
 def folded(tokens: pd.DataFrame, most: int) -> Iterator[Row]:
     """The first lines of the ranking; a hole, whose tokens share every number, is one line."""
-    seen = set()
+    seen: set[tuple[str, int]] = set()
     members = tokens[tokens["hole"] >= 0].groupby("hole")
     for token in tokens.sort_values("rank").itertuples():
         if len(seen) == most:
@@ -81,7 +81,8 @@ def name(text: str, token_id: int, category: str) -> str:
     """A token as the list shows it: spaces are seen, and characters that the font lacks become their numbers."""
     if not text:
         return f"row {token_id}" if category == "padding" else f"token {token_id}"
-    known, shown, lacking = _characters(), "", []
+    known, shown = _characters(), ""
+    lacking: list[str] = []
     for character in text.replace(" ", "␣"):
         if ord(character) in known:
             shown += _numbers(lacking) + character
@@ -139,7 +140,7 @@ def _indicators(axes: Axes, tokens: pd.DataFrame) -> None:
     distance = tokens["centroid_distance"].to_numpy(float)
     above = distance[distance > 0]
     least = above.min() / 1.6 if len(above) else 1.0
-    dot = {"linestyle": "", "marker": "o", "markeredgewidth": 0, "rasterized": len(tokens) > _MANY}
+    dot: dict[str, Any] = {"linestyle": "", "marker": "o", "markeredgewidth": 0, "rasterized": len(tokens) > _MANY}
     for category, colour in style.CATEGORIES.items():
         chosen = (tokens["category"] == category).to_numpy()
         size = 1.6 if category == "ordinary" and len(tokens) > _MANY else 2.4
@@ -153,7 +154,8 @@ def _indicators(axes: Axes, tokens: pd.DataFrame) -> None:
     axes.set_xscale("log")
     axes.set_xlim(least / 1.25, 1.4 * max(distance.max(), 1.1 * least))
     zero = [least] if (distance == 0).any() else []
-    ticks = [tick for tick in style.log_ticks(*np.log10(axes.get_xlim()), most=6) if not zero or tick > 1.3 * least]
+    low, high = np.log10(axes.get_xlim())
+    ticks = [tick for tick in style.log_ticks(low, high, most=6) if not zero or tick > 1.3 * least]
     axes.set_xticks(zero + ticks, ["0"] * len(zero) + [f"{tick:g}" for tick in ticks])
     axes.set_xticks([], minor=True)
     axes.set_xlabel("distance to the centroid (embedding\nunits, logarithmic)")
@@ -168,13 +170,13 @@ def _list(axes: Axes, rows: Sequence[Row], needed: bool) -> None:
     axes.set_ylim(_LINES - 0.4, -1.7)
     if not needed:
         return
-    head = {"fontsize": 6.5, "color": style.COLOURS["run"], "va": "bottom"}
+    head: dict[str, Any] = {"fontsize": 6.5, "color": style.COLOURS["run"], "va": "bottom"}
     axes.text(0.065, -0.75, "rank", ha="right", **head)
     axes.text(0.15, -0.75, "token, or tokens of a hole", **head)
     axes.text(0.87, -0.75, "distance", ha="right", **head)
     axes.text(1.0, -0.75, "cosine", ha="right", **head)
     for line, row in enumerate(rows):
-        text = {"fontsize": 6.8, "va": "center_baseline", "parse_math": False}
+        text: dict[str, Any] = {"fontsize": 6.8, "va": "center_baseline", "parse_math": False}
         axes.text(0.065, line, f"{row.rank:,}", ha="right", **text)
         _stack(axes, row.categories, 0.08, line, 0.055, 0.62)
         shown = row.text if len(row.text) <= _LETTERS else row.text[: _LETTERS - 1] + "…"
