@@ -86,6 +86,13 @@ def test_everything_imported_is_a_direct_dependency():
     assert {canonicalize_name(COMES_WITH.get(name, name)) for name in imported} <= direct
 
 
+def test_pre_commit_runs_the_locks_versions():
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"]
+    revisions = {hook["repo"].rpartition("/")[2].removesuffix("-pre-commit"): hook["rev"] for hook in hooks}
+    for tool in ("ruff", "snakefmt"):
+        assert revisions[tool] == f"v{LOCK[tool]}"
+
+
 def test_an_installed_package_has_every_module():
     """setuptools leaves out a folder without __init__.py, and type checkers ignore a package without py.typed."""
     package = ROOT / "workflow/scripts/blackholes"
