@@ -1,11 +1,13 @@
 """The configuration: what is accepted, what is refused in which words, and that no file drifts from the models."""
 
 import copy
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import jsonschema
 import pytest
 import yaml
 from blackholes.config import model as config
@@ -180,13 +182,95 @@ def test_the_reference_is_generated():
 
 def test_the_module_prints_the_reference():
     done = subprocess.run(
-        [sys.executable, "-m", "blackholes.config.model"],
+        [sys.executable, "-m", "blackholes.config"],
         cwd=ROOT / "workflow/scripts",
         capture_output=True,
         encoding="utf-8",
         check=True,
     )
     assert done.stdout == config_reference.markdown()
+
+
+# --- the schema for editors
+
+
+SCHEMA = json.loads((ROOT / "config/schema.json").read_text(encoding="utf-8"))
+
+
+def schema_accepts(overlay):
+    return jsonschema.Draft7Validator(SCHEMA).is_valid(overlay)
+
+
+def test_the_schema_is_generated():
+    command = [sys.executable, "-m", "blackholes.config", "--schema"]
+    done = subprocess.run(command, cwd=ROOT / "workflow/scripts", capture_output=True, encoding="utf-8", check=True)
+    assert (ROOT / "config/schema.json").read_text(encoding="utf-8") == done.stdout, (
+        "run: PYTHONPATH=workflow/scripts python -m blackholes.config --schema > config/schema.json"
+    )
+    jsonschema.Draft7Validator.check_schema(SCHEMA)
+
+
+@pytest.mark.parametrize(
+    "path", [*sorted(ROOT.glob("config/*.yaml")), ROOT / "tests/e2e/tiny.yaml"], ids=lambda p: p.name
+)
+def test_the_schema_accepts_every_file(path):
+    text = path.read_text(encoding="utf-8")
+    jsonschema.Draft7Validator(SCHEMA).validate(yaml.safe_load(text))
+    assert path.parent.name != "config" or text.startswith("# yaml-language-server: $schema=schema.json\n")
+
+
+@pytest.mark.parametrize(
+    "overlay",
+    [
+        {},
+        {"experiments": {"normal": False}},
+        {"checkpoints": {"trained": False}, "snowballs": {"trained": False}, "lattice": {"qwen": False}},
+        {"experiment_defaults": {"init": "normal"}},
+        {"experiments": {"a": {"init": {"mode": "noise", "sigma": 1}, "schedule_steps": None, "betas": [0, 0.5]}}},
+        {"checkpoints": {"trained": {"box": "auto"}}},
+        {"checkpoints": {"trained": {"box": {"lat": [1, 2.5], "lon": None}, "basis": {"north": -3}}}},
+        {"snowballs": {"trained": {"sigma": 1, "n_tokens": 5}}},
+        {"snowballs": {"trained": {"sigma": "global", "centroid": {"dim": 3, "norm": 1}}}},
+        {"snowballs": {"trained": {"sigma": [0, "within", {"from": 1, "to": 2, "num": 3}]}}},
+        {"adjacency": {"touching": {"threshold": 1}}},  # the rest is in the file below
+        {"figures": {"key_steps": [3, "last"], "summary_steps": "auto"}},
+    ],
+    ids=str,
+)
+def test_the_schema_accepts_what_is_valid_when_merged(overlay):
+    assert schema_accepts(overlay)
+
+
+@pytest.mark.parametrize(
+    "overlay",
+    [
+        {"corpsu": {}},
+        {"corpus": False},
+        {"corpus": {"vocabulary": "latin"}},
+        {"corpus": {"vocabulary_size": 255}},
+        {"experiments": {"normal": True}},
+        {"experiments": {"normal": {"step": 3}}},
+        {"experiments": {"normal": {"init": "zero"}}},
+        {"experiments": {"normal": {"betas": [0.9]}}},
+        {"experiments": {"normal": {"betas": [0.9, "x"]}}},
+        {"experiments": {"normal": {"learning_rate": 0}}},
+        {"experiment_defaults": {"init": {"sigma": 0}}},
+        {"adjacency": {"touching": False}},
+        {"checkpoints": {"trained": {"box": "all"}}},
+        {"checkpoints": {"trained": {"box": {"lat": [1]}}}},
+        {"snowballs": {"trained": {"sigma": "wihtin"}}},
+        {"snowballs": {"trained": {"sigma": []}}},
+        {"snowballs": {"trained": {"sigma": -1}}},
+        {"snowballs": {"trained": {"sigma": {"from": 1, "to": 2, "step": 3}}}},
+        {"snowballs": {"trained": {"centroid": {"dim": 0}}}},
+        {"training": {"threads": 0}},
+        {"figures": {"key_steps": []}},
+    ],
+    ids=str,
+)
+def test_the_schema_refuses_what_the_models_refuse(overlay):
+    assert refusal(over_defaults(overlay))
+    assert not schema_accepts(overlay)
 
 
 @pytest.mark.parametrize("model", config.Section.__subclasses__())
@@ -289,7 +373,7 @@ def test_impossible_values_are_refused_in_one_line(overlay, line):
 @pytest.mark.parametrize(
     ("graph", "line"),
     [
-        ({"cells": {"threshold": 1.5}}, "adjacency.cells.threshold: 1.5 is not allowed; expected a whole number"),
+        ({"cells": {"threshold": 1.5}}, "adjacency.cells.threshold: 1.5 is not allowed; expected an integer"),
         ({"touching": {"threshold": 0}}, "adjacency.touching.threshold: 0.0 is not allowed; expected above 0"),
         ({"touching": {"threshold": -1}}, "adjacency.touching.threshold: -1 is not allowed; expected number ≥ 0"),
         ({"touching": {"operator": "=="}}, "adjacency.touching.operator: '==' is not allowed; expected < or <="),

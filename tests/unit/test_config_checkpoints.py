@@ -156,7 +156,7 @@ def test_a_run_of_an_experiment_that_is_not_there_says_how_to_leave_it_out():
     assert said.startswith(
         "checkpoints.mine.run: 'gone/run_001' is not allowed; expected a run of the experiments qwen,"
     )
-    assert said.endswith("; `checkpoints: {mine: false}` leaves it out")
+    assert said.endswith("; `checkpoints: {mine: false}` removes it")
 
 
 @pytest.mark.parametrize("name", ["Mine", "a b", "../x", "1x", ""])

@@ -380,8 +380,8 @@ def test_the_format_of_a_history(size, history, file):
         ),
         (
             {"experiments": {"a": {"corpus": BPE}, "b": {"corpus": BPE | {"training_part": 0.5}}}},
-            "experiments.b.corpus.name: 'builtin-bpe2000' is not allowed; expected a name of its own, since the corpus "
-            "of a is another one of that name",
+            "experiments.b.corpus.name: 'builtin-bpe2000' is not allowed; expected another name: the "
+            "corpus of a has this name and differs",
         ),
         (
             {"corpus": {"path": "x"}},

@@ -94,5 +94,5 @@ def test_refusals(overlay, line):
 
 
 def test_a_refusal_says_how_to_leave_an_entry_out():
-    with pytest.raises(UserError, match=r"`lattice: \{a: false\}` leaves it out$"):
+    with pytest.raises(UserError, match=r"`lattice: \{a: false\}` removes it$"):
         load({"lattice": {"a": {}}})

@@ -121,7 +121,7 @@ def test_other_keys(keys, line):
 def test_entries_can_be_left_out():
     assert config.load({"snowballs": {"trained": False}}).snowballs == {}
     assert config.load({"checkpoints": {"trained": False}, "snowballs": {"trained": False}}).checkpoints == {}
-    with pytest.raises(UserError, match=r"`snowballs: \{trained: false\}` leaves it out$"):
+    with pytest.raises(UserError, match=r"`snowballs: \{trained: false\}` removes it$"):
         config.load({"checkpoints": {"trained": False}})
 
 

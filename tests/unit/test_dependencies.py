@@ -86,6 +86,29 @@ def test_everything_imported_is_a_direct_dependency():
     assert {canonicalize_name(COMES_WITH.get(name, name)) for name in imported} <= direct
 
 
+def test_pre_commit_runs_the_locks_versions():
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"]
+    revisions = {hook["repo"].rpartition("/")[2].removesuffix("-pre-commit"): hook["rev"] for hook in hooks}
+    for tool in ("ruff", "snakefmt"):
+        assert revisions[tool] == f"v{LOCK[tool]}"
+
+
+def test_an_installed_package_has_every_module():
+    """setuptools leaves out a folder without __init__.py, and type checkers ignore a package without py.typed."""
+    package = ROOT / "workflow/scripts/blackholes"
+    folders = {path.parent for path in package.rglob("*.py")}
+    assert len(folders) > 15
+    assert [folder for folder in folders if not (folder / "__init__.py").is_file()] == []
+    assert (package / "py.typed").is_file()
+    assert PROJECT["tool"]["setuptools"]["package-data"]["blackholes"] == ["py.typed"]
+
+
+def test_the_version_is_the_same_everywhere():
+    version = PROJECT["project"]["version"]
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))["version"] == version
+    assert f"\n## {version} (" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
 def test_no_two_test_modules_have_one_name():
     """pytest imports them by their names alone."""
     names = [path.name for path in ROOT.glob("tests/*/test_*.py")]

@@ -95,10 +95,10 @@ def open_history(path: str, key: str | None = None) -> Iterator[History]:
         return
     with open_tensors(path) as file:
         key = key or KEY
-        shape = file.expect(key, torch.bfloat16, ("S", "V", "D"))
+        S, V, D = file.expect(key, torch.bfloat16, ("S", "V", "D"))
         mask = file.rows("dead_mask") if "dead_mask" in file.keys() else None  # noqa: SIM118 - no mapping
-        mask = mask if mask is not None and mask.dtype == torch.bool and mask.shape == shape[1:2] else None
-        yield History(path, *shape, lambda start, stop: file.rows(key, start, stop), file.metadata, mask)
+        mask = mask if mask is not None and mask.dtype == torch.bool and mask.shape == (V,) else None
+        yield History(path, S, V, D, lambda start, stop: file.rows(key, start, stop), file.metadata, mask)
 
 
 @contextmanager
@@ -127,7 +127,8 @@ def _open_hdf5(path: str, key: str) -> Iterator[History]:
             return torch.from_numpy(bits).view(torch.bfloat16)
 
         metadata = {name: str(value) for name, value in file.attrs.items()}
-        yield History(path, *dataset.shape, rows, metadata, _dead_mask(file, dataset.shape[1]))
+        S, V, D = dataset.shape
+        yield History(path, S, V, D, rows, metadata, _dead_mask(file, V))
 
 
 def _dead_mask(file: h5py.File, tokens: int) -> Bool[Tensor, "V"] | None:

@@ -59,7 +59,8 @@ class RowWriter:
             size = math.prod(shape) * dtype.itemsize
             self._rows[key] = [starts[key], math.prod(shape[1:]) * dtype.itemsize, size]
         self._end = max((start + size for start, _, size in self._rows.values()), default=len(head))
-        self._unflushed, self._flush = 0, Future()
+        self._unflushed = 0
+        self._flush: Future[None] = Future()
         self._flush.set_result(None)
         self._stack = ExitStack()
 
@@ -107,7 +108,7 @@ class RowWriter:
             raise ValueError(f"{key}: rows of {rows.dtype} {tuple(rows.shape)} do not fit {dtype} {shape}")
         rows = rows.detach().cpu().contiguous()
         flat = rows.as_strided((rows.numel(),), (1,))  # contiguous may still be stride 0, for one item or none
-        data = memoryview(flat.view(torch.uint8).numpy())
+        data = flat.view(torch.uint8).numpy().data
         state = self._rows[key]
         if len(data) > state[2]:
             raise ValueError(f"{key}: more rows than {shape}")

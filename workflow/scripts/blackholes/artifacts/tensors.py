@@ -81,11 +81,11 @@ def write_tensors(
     metadata: Mapping[str, str] | None = None,
 ) -> None:
     """Write whole tensors, arrays or numbers to one safetensors file, atomically."""
-    tensors = {key: torch.as_tensor(value) for key, value in tensors.items()}
-    layout = {key: (value.dtype, tuple(value.shape)) for key, value in tensors.items()}
+    whole = {key: torch.as_tensor(value) for key, value in tensors.items()}
+    layout = {key: (tensor.dtype, tuple(tensor.shape)) for key, tensor in whole.items()}
     with TensorWriter(path, layout, metadata) as writer:
-        for key, value in tensors.items():
-            writer.append(key, value)
+        for key, tensor in whole.items():
+            writer.append(key, tensor)
 
 
 class TensorReader:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, model_validator
 
+from blackholes.config.experiments import Experiment
 from blackholes.config.fields import Integer, Number, Section, refuse, setting
 
 
@@ -21,31 +22,31 @@ Limits = Annotated[tuple[Number, Number], AfterValidator(_limits)] | None
 
 
 class Basis(Section):
-    """Which principal component, counted from 1, each axis of the sphere is; a negative number points the other way."""
+    """The principal component, counted from 1, along each axis of the sphere; a negative number reverses it."""
 
-    north: Integer = setting(2, "the axis to the pole, latitude 90°", "whole number but 0", ge=-65536, le=65536)
-    meridian: Integer = setting(1, "the axis to longitude 0°", "whole number but 0", ge=-65536, le=65536)
-    equinox: Integer = setting(3, "the axis to longitude 90°", "whole number but 0", ge=-65536, le=65536)
+    north: Integer = setting(2, "the axis to the pole, latitude 90°", "non-zero integer", ge=-65536, le=65536)
+    meridian: Integer = setting(1, "the axis to longitude 0°", "non-zero integer", ge=-65536, le=65536)
+    equinox: Integer = setting(3, "the axis to longitude 90°", "non-zero integer", ge=-65536, le=65536)
 
     @model_validator(mode="after")
     def _three_axes(self):
         axes = {name: getattr(self, name) for name in ("north", "meridian", "equinox")}
         for name, axis in axes.items():
             if axis == 0 or [abs(other) for other in axes.values()].count(abs(axis)) > 1:
-                refuse(name, axis, "a component from 1 up (or its negative) that no other axis is")
+                refuse(name, axis, "a component from 1 up (or its negative) that no other axis uses")
         return self
 
 
 class Box(Section):
-    """The part of the sphere whose tokens' distances are computed, limits included. `auto` alone, or a null in all
-    three: the densest region. A single null is no limit; a longitude may go over 180°, as in [170, -170]."""
+    """The region of the sphere whose tokens' distances are computed, limits included. The word `auto`, or null for all
+    three limits: the densest region. One null: no limit. A longitude range may cross 180°, as in [170, -170]."""
 
     lat: Limits = setting(None, "latitude, in degrees", "null, or two numbers from -90 up to 90, the smaller first")
     lon: Limits = setting(None, "longitude, in degrees", "null, or two numbers from -180 up to 180, from west to east")
     r: Limits = setting(None, "radius", "null, or two numbers ≥ 0, the smaller first")
 
     @classmethod
-    def spell_out(cls, value: Any) -> Any:
+    def expand_shorthand(cls, value: Any) -> Any:
         return {} if value == "auto" else value
 
     @model_validator(mode="after")
@@ -60,8 +61,7 @@ class Box(Section):
 
 
 class Checkpoint(Section):
-    """A finished model, of which the embedding alone is read. None of `run`, `path` and `hub`: run 1 of the first
-    experiment."""
+    """A finished model; only its embedding is read. Without `run`, `path` and `hub`: run 1 of the first experiment."""
 
     SOURCES: ClassVar = ("run", "path", "hub")
 
@@ -70,8 +70,8 @@ class Checkpoint(Section):
     )
     path: str | None = setting(
         None,
-        "a folder, a safetensors file or a sharded index (`model.safetensors.index.json`), from the folder Snakemake "
-        "runs in",
+        "a folder, a safetensors file or a sharded index (`model.safetensors.index.json`), relative to the folder "
+        "Snakemake runs in",
         "a path",
         min_length=1,
     )
@@ -83,26 +83,26 @@ class Checkpoint(Section):
     )
     revision: str | None = setting(
         None,
-        "the commit to take from the hub; a tag or a branch is looked up once",
+        "the commit to download from the hub; a tag or branch is resolved once",
         "40 hexadecimal digits, or a tag or branch, with hub",
         pattern=r"^[A-Za-z0-9][\w./-]*$",
     )
     tensor: str = setting(
         "auto",
-        "the embedding's name; `auto`: the usual ones of GPT-2, Llama, Qwen, BERT, …",
+        "name of the embedding tensor; `auto`: the usual names in GPT-2, Llama, Qwen, BERT, …",
         "`auto`, or a tensor's name",
         min_length=1,
     )
     tokenizer: str | None = setting(
         "auto",
-        "`auto`: the checkpoint's own tokenizer.json, where it has one; null: none, and tokens have no text",
+        "`auto`: the checkpoint's own tokenizer.json, if it has one; null: none, tokens have no text",
         "`auto`, null, or the path of a tokenizer.json or of its folder",
         min_length=1,
     )
     basis: Basis = setting(Basis(), "the axes of the sphere")
-    box: Box = setting(Box(), "the part of the sphere to look at")
+    box: Box = setting(Box(), "the region of the sphere to analyse")
     threshold: Number = setting(
-        0.002, "tokens of the box are adjacent up to this Euclidean distance", "number ≥ 0", ge=0
+        0.002, "tokens in the box are adjacent at this Euclidean distance or less", "number ≥ 0", ge=0
     )
     memory_budget_gb: Number = setting(4.0, "working memory of a job, in GB of 10⁹ bytes", ge=0.05, le=4096)
     disk_budget_gb: Number = setting(
@@ -123,21 +123,21 @@ class Checkpoint(Section):
 
 def checkpoint_name(name: str) -> str:
     if not re.fullmatch(r"[a-z][a-z0-9_-]*", name):
-        raise ValueError("a name that starts with a lower-case letter and goes on with a-z, 0-9, _ or -")
+        raise ValueError("a name that starts with a lower-case letter and contains only a-z, 0-9, _ and -")
     return name
 
 
-def present(entries: Any) -> Any:
-    """Named entries but for those that an overlay leaves out with `false`."""
+def drop_disabled(entries: Any) -> Any:
+    """Named entries without those that an overlay removes with `false`."""
     if not isinstance(entries, Mapping):
         return entries
     return {name: own for name, own in entries.items() if own not in (False, "false")}
 
 
-def settle(checkpoints: dict[str, Checkpoint], experiments: Mapping) -> None:
-    """Fill in the run of checkpoints that a run of these experiments writes: without a source, or with its path.
+def resolve_runs(checkpoints: dict[str, Checkpoint], experiments: Mapping[str, Experiment]) -> None:
+    """Set `run` for checkpoints that a run of these experiments writes: those without a source, or with such a path.
 
-    Raises, in a validator of the whole configuration, for a run that no experiment has.
+    Called in a validator of the whole configuration; raises for a run that no experiment has.
     """
     for name, checkpoint in checkpoints.items():
         run = checkpoint.run or _run_of(checkpoint.path, experiments)
@@ -148,26 +148,26 @@ def settle(checkpoints: dict[str, Checkpoint], experiments: Mapping) -> None:
             checkpoints[name] = checkpoint.model_copy(update={"run": run, "path": None})
 
 
-def refuse_missing_run(entry: str, run: str, experiments: Mapping) -> None:
-    """Raise, in a validator of the whole configuration, if `run` of `entry` is not one of these experiments'."""
+def refuse_missing_run(entry: str, run: str, experiments: Mapping[str, Experiment]) -> None:
+    """Raise, in a validator of the whole configuration, if `run` of `entry` is not a run of these experiments."""
     experiment, _, folder = run.partition("/")
     section, _, name = entry.partition(".")
     if experiment not in experiments:
-        out = f"`{section}: {{{name}: false}}` leaves it out"
-        refuse(f"{entry}.run", run, f"a run of the experiments {', '.join(experiments)}; {out}")
+        hint = f"`{section}: {{{name}: false}}` removes it"
+        refuse(f"{entry}.run", run, f"a run of the experiments {', '.join(experiments)}; {hint}")
     names = experiments[experiment].run_names()
     if folder not in names:
         refuse(f"{entry}.run", run, f"{names[0]} to {names[-1]} of {experiment}")
 
 
-def _run_of(path: str | None, experiments: Mapping) -> str | None:
-    """`<experiment>/run_<NNN>` where `path` is the model that this run is to write."""
+def _run_of(path: str | None, experiments: Mapping[str, Experiment]) -> str | None:
+    """`<experiment>/run_<NNN>` if `path` is the model that this run will write, else None."""
     if path is None:
         return None
-    below = os.path.relpath(Path(path).expanduser().absolute())
-    found = re.fullmatch(r"results/([^/]+)/(run_\d+)/model(/model\.safetensors)?", below)
-    if found and found[1] in experiments and found[2] in experiments[found[1]].run_names():
-        return f"{found[1]}/{found[2]}"
+    relative = os.path.relpath(Path(path).expanduser().absolute())
+    match = re.fullmatch(r"results/([^/]+)/(run_\d+)/model(/model\.safetensors)?", relative)
+    if match and match[1] in experiments and match[2] in experiments[match[1]].run_names():
+        return f"{match[1]}/{match[2]}"
     return None
 
 

@@ -1,4 +1,4 @@
-"""The configuration of texts to train on."""
+"""The configuration of training texts."""
 
 import re
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from blackholes.training.vocabulary import VOCABULARIES
 
 
 class Corpus(Section):
-    """The text to train on. It is read once, cleaned, and written as tokens with a table of what is dead."""
+    """The training text. It is read once, cleaned, and written as tokens with a table of which tokens are dead."""
 
     LEFT_BEHIND: ClassVar = {
         ("source", "builtin"): ["path", "url", "sha256", "encoding"],
@@ -24,8 +24,8 @@ class Corpus(Section):
 
     name: str | None = setting(
         None,
-        "folder of the tokens under `results/corpus/`; null: `builtin`, or the file's name without its ending, and "
-        "what is special about the vocabulary: `builtin-bpe2000`",
+        "folder of the tokens under `results/corpus/`; null: `builtin` or the file's name without its extension, "
+        "followed by the vocabulary if it is not `ascii`: `builtin-bpe2000`",
         "lower-case letters, digits, _ and -",
         pattern=r"^[a-z0-9][a-z0-9_-]*$",
     )
@@ -35,28 +35,26 @@ class Corpus(Section):
         "the Python version, which is recorded); `file`: needs `path`; `url`: needs `url`",
     )
     path: str | None = setting(
-        None, "text file, from the folder Snakemake runs in", "a path, with source: file", min_length=1
+        None, "text file, relative to the folder Snakemake runs in", "a path, with source: file", min_length=1
     )
     url: str | None = setting(
         None, "address of a text file", "http:// or https://, with source: url", pattern=r"^https?://[^\s/?#\[\]]+\S*$"
     )
     sha256: str | None = setting(
         None,
-        "checksum that the file's bytes must have; null: not checked",
+        "expected SHA-256 of the file; null: not checked",
         "64 hexadecimal digits, with source: file or url",
         pattern=r"^[0-9a-fA-F]{64}$",
     )
-    encoding: str = setting(
-        "utf-8", "how the file's bytes become characters", "an encoding Python knows, such as utf-8 or cp1252"
-    )
+    encoding: str = setting("utf-8", "text encoding of the file", "an encoding Python knows, such as utf-8 or cp1252")
     vocabulary: Literal["ascii", "bpe"] = setting(
         "ascii",
-        "the tokens: `ascii` is the 128 ASCII characters, any other character is dropped and counted; `bpe`: pieces "
+        "the tokens. `ascii`: the 128 ASCII characters, any other character is dropped and counted; `bpe`: parts "
         "of words, byte-level byte-pair encoding as in GPT-2, learnt from a text",
     )
     vocabulary_size: Integer | None = setting(
         None,
-        "number of tokens of `bpe`, the 256 bytes among them",
+        "number of tokens of `bpe`, including the 256 bytes",
         "integer from 256 up to 65536, with vocabulary: bpe; else null",
         ge=256,
         le=65536,
@@ -64,13 +62,13 @@ class Corpus(Section):
     tokenizer_text: str | None = setting(
         None,
         "text file that the tokens of `bpe` are learnt from, in the same encoding; null: the whole text of this "
-        "corpus, of which models may see a part",
+        "corpus, even if models train on a part of it",
         "null, or a path, with vocabulary: bpe",
         min_length=1,
     )
     training_part: Number = setting(
         1.0,
-        "share of the text, from its start, that models train on; what occurs in the rest alone is dead",
+        "fraction of the text, from its start, that models train on; tokens that occur only in the rest are dead",
         gt=0,
         le=1,
     )
@@ -80,7 +78,7 @@ class Corpus(Section):
     def _known(cls, encoding):
         try:
             b"a".decode(encoding)
-        except UnicodeError:  # a text encoding, if not of this byte
+        except UnicodeError:  # a text encoding that cannot decode this byte
             pass
         except (LookupError, ValueError):  # ValueError: a null character in the name
             raise ValueError from None
@@ -105,23 +103,29 @@ class Corpus(Section):
         return self
 
     @property
+    def folder(self) -> str:
+        """The name, which validation has filled in."""
+        assert self.name is not None
+        return self.name
+
+    @property
     def size(self) -> int:
         """V, the number of tokens."""
         return self.vocabulary_size or VOCABULARIES[self.vocabulary]
 
 
-def laid_over(common: Any, experiment: Any) -> Any:
-    """An experiment whose `corpus` says all: what it says itself, laid over the `common` one.
+def merge(common: Any, experiment: Any) -> Any:
+    """The experiment with a complete `corpus`: its own keys merged over those of the `common` corpus.
 
-    A corpus that differs does not inherit a name, but where the text is the same a part of it.
+    A corpus that differs does not inherit `name`; if only its BPE vocabulary differs, the name gets that as a suffix.
     """
     if not (isinstance(experiment, Mapping) and isinstance(common, Mapping)):
         return experiment
     own = experiment.get("corpus", {})
-    laid = inherit(Corpus, common, own)
+    merged = inherit(Corpus, common, own)
     if isinstance(own, Mapping) and own and "name" not in own:
-        name = laid.pop("name", None)
-        size = laid.get("vocabulary_size")
-        if name and size and not {"source", "path", "url"} & set(own) and laid.get("vocabulary") == "bpe":
-            laid["name"] = f"{name}-bpe{size}"
-    return {**experiment, "corpus": laid}
+        name = merged.pop("name", None)
+        size = merged.get("vocabulary_size")
+        if name and size and not {"source", "path", "url"} & set(own) and merged.get("vocabulary") == "bpe":
+            merged["name"] = f"{name}-bpe{size}"
+    return {**experiment, "corpus": merged}

@@ -33,9 +33,9 @@ class Model(Section):
 
 
 class Init(Section):
-    """The embedding before training. A word alone is short for a mode: `init: normal` is `init: {mode: normal}`.
+    """The embedding before training. A single word sets the mode: `init: normal` means `init: {mode: normal}`.
 
-    In `qwen` and `noise` all tokens start at or around one point, drawn from N(0, I) for each run.
+    In `qwen` and `noise` all tokens start at or near one point, drawn from N(0, I) for each run.
     """
 
     WORD: ClassVar = "mode"
@@ -46,8 +46,8 @@ class Init(Section):
 
     mode: Literal["normal", "qwen", "noise"] = setting(
         "qwen",
-        "`qwen`: every token at the point; `noise`: the point plus N(0, sigma²) in each token and dimension, "
-        "rounded to bfloat16; `normal`: every token apart, N(0, 0.02²), as transformers does",
+        "`qwen`: every token at the point; `noise`: the point plus N(0, sigma²) for each token and dimension, "
+        "rounded to bfloat16; `normal`: each token its own N(0, 0.02²), as in transformers",
     )
     unit_norm: bool = setting(False, "whether the point is divided by its norm", "true or false; true not with normal")
     sigma: Number | None = setting(
@@ -55,8 +55,8 @@ class Init(Section):
     )
     drawn_in: Literal["float32", "bfloat16"] | None = setting(
         None,
-        "`float32` (what null means in mode noise): point and noise are added in float32 and their sum is rounded; "
-        "`bfloat16`, the control: both are rounded before they are added in bfloat16",
+        "`float32` (the default for mode noise): point and noise are added in float32 and the sum is rounded; "
+        "`bfloat16`, the control: both are rounded, then added in bfloat16",
         "float32 or bfloat16, with mode: noise; else null",
     )
 
@@ -80,7 +80,7 @@ def _betas(betas):
 
 
 class Experiment(Section):
-    """What one experiment trains. A change of any key but `runs` trains every run of it again."""
+    """What one experiment trains. Changing any key except `runs` retrains all of its runs."""
 
     UNUSED: ClassVar = {
         ("optimizer", "adamw"): ["momentum"],
@@ -89,7 +89,7 @@ class Experiment(Section):
     }
 
     corpus: Corpus = setting(
-        Corpus(), "keys in which the text differs from `corpus`, or its tokens do; none: the same", "keys of `corpus`"
+        Corpus(), "keys that differ from the top-level `corpus`; none: the same corpus", "keys of `corpus`"
     )
     runs: Integer = setting(16, "how many models; run k has seed base_seed + k", ge=1, le=999)
     steps: Integer = setting(10_000, "optimizer steps; the history has one snapshot more", ge=1, le=10_000_000)
@@ -100,9 +100,9 @@ class Experiment(Section):
     )
     precision: Literal["bf16", "mixed", "fp32"] = setting(
         "bf16",
-        "what parameters, gradients and the optimizer's state are stored in. `bf16`: all in bfloat16, the regime "
-        "studied; `mixed`: in float32, and a bfloat16 copy of the parameters goes forward and backward; `fp32`: in "
-        "float32. Snapshots in the history are rounded to bfloat16 in all three",
+        "number format of parameters, gradients and the optimizer's state. `bf16`: all in bfloat16, the regime "
+        "studied; `mixed`: in float32, with a bfloat16 copy of the parameters for the forward and backward pass; "
+        "`fp32`: in float32. The history is rounded to bfloat16 in all three",
     )
     init: Init = setting(Init(), "the embedding before training")
     optimizer: Literal["adamw", "sgd"] = setting(
@@ -119,15 +119,15 @@ class Experiment(Section):
         (0.9, 0.999), "AdamW's decay of its two moments", "two numbers, each from 0 to below 1, with optimizer: adamw"
     )
     epsilon: Number = setting(1e-8, "AdamW's epsilon", "number above 0 up to 1, with optimizer: adamw", gt=0, le=1)
-    clip: Number = setting(1.0, "largest norm of the gradient; what is longer is scaled down to it", gt=0)
+    clip: Number = setting(1.0, "maximum norm of the gradient; a longer one is scaled down to it", gt=0)
     schedule: Literal["linear", "constant", "cosine"] = setting(
         "linear",
-        "how the learning rate goes on, without warm-up: `linear` and `cosine` (half a wave) fall to 0 at the end of "
-        "schedule_steps, `constant` stays",
+        "the learning rate over time, without warm-up: `linear` and `cosine` (half a period) fall to 0 at "
+        "schedule_steps, `constant` does not change",
     )
     schedule_steps: Integer | None = setting(
         None,
-        "step at which the learning rate would reach 0; null: steps; more: training stops on the way there",
+        "step at which the learning rate would reach 0; null: steps; if larger than steps, training stops before that",
         "null, or an integer from steps up to 1000000000, with schedule: linear or cosine",
         ge=1,
         le=1_000_000_000,
@@ -140,7 +140,7 @@ class Experiment(Section):
     )
 
     def seed(self, run: int) -> int:
-        """Seed of run `run`, which counts from 1."""
+        """Seed of run `run`, counted from 1."""
         return self.base_seed + run
 
     def run_names(self) -> list[str]:
@@ -148,17 +148,17 @@ class Experiment(Section):
         return [f"run_{run:03d}" for run in range(1, self.runs + 1)]
 
     def shared_settings(self) -> dict:
-        """All that enters the bytes of its runs: not their number, so one more run reruns none."""
+        """The settings that determine the results of its runs. Not the number of runs, so adding a run reruns none."""
         return self.model_dump(exclude={"runs", "corpus", "history"}, mode="json")
 
     def run_settings(self, run: int) -> dict:
-        """All that enters the bytes of run `run`."""
+        """The settings that determine the results of run `run`."""
         return run_settings(self.shared_settings(), run)
 
     @property
     def is_large(self) -> bool:
         """Whether the vocabulary is too large for matrices of all pairs at every step."""
-        return self.model.vocabulary_size > LARGE
+        return self.corpus.size > LARGE
 
     @property
     def history_file(self) -> str:
@@ -181,7 +181,7 @@ class Experiment(Section):
         return self
 
 
-EXPERIMENTS = {  # the default ones, name → what differs from experiment_defaults
+EXPERIMENTS = {  # the default experiments: name → keys that differ from experiment_defaults
     "qwen": {},
     "normal": {"init": "normal", "runs": 4},
     "thimble": {

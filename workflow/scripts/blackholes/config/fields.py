@@ -1,4 +1,4 @@
-"""What the configuration is built of, and its types, ranges and problems in the words of someone who writes YAML."""
+"""Building blocks of the configuration, and its types, ranges and errors worded for people who write YAML."""
 
 import difflib
 import json
@@ -8,11 +8,11 @@ from typing import Annotated, Any, ClassVar, Literal, NoReturn, Union, get_args,
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticCustomError
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 
 def no_bool(value: Any) -> Any:
-    """Refuse true and false where a number is due: YAML's `yes` would quietly become 1."""
+    """Refuse true and false for a number: YAML's `yes` would silently become 1."""
     if isinstance(value, bool):
         raise ValueError
     return value
@@ -24,37 +24,37 @@ Step = Annotated[int, BeforeValidator(no_bool), Field(ge=0)] | Literal["last"]
 
 
 def setting(default: Any, meaning: str, allowed: str | None = None, **limits) -> Any:
-    """A key of a section; `allowed` says in words what its type and range cannot."""
-    extra = {"allowed": allowed} if allowed else None
+    """A key of a section; `allowed` describes in words what type and range do not say."""
+    extra: dict[str, Any] | None = {"allowed": allowed} if allowed else None
     return Field(default, description=meaning, json_schema_extra=extra, validate_default=False, **limits)
 
 
 def refuse(key: str, value: Any, allowed: str) -> NoReturn:
-    """Raise, in a validator of a whole section, for one of its keys."""
+    """Raise an error about one key, from a validator of its whole section."""
     raise PydanticCustomError("impossible", "impossible", {"key": key, "value": value, "allowed": allowed})
 
 
 class Section(BaseModel):
-    """A mapping of the configuration. Unknown keys are refused, and so are keys that another makes useless."""
+    """A mapping of the configuration. Unknown keys are refused, and so are keys unused under another key's value."""
 
     model_config = ConfigDict(extra="forbid")
 
-    WORD: ClassVar[str | None] = None  # the key for whose value a word in place of the mapping is short
-    UNUSED: ClassVar[dict[tuple[str, str], list[str]]] = {}  # (key, its value) → keys that then stay at their default
-    LEFT_BEHIND: ClassVar[dict[tuple[str, str], list[str]]] = {}  # likewise, → keys that are then not inherited either
+    WORD: ClassVar[str | None] = None  # a word in place of the mapping is the value of this key
+    UNUSED: ClassVar[dict[tuple[str, str], list[str]]] = {}  # (key, value) → keys that must then have their default
+    LEFT_BEHIND: ClassVar[dict[tuple[str, str], list[str]]] = {}  # (key, value) → keys that are then not inherited
 
     @model_validator(mode="before")
     @classmethod
-    def _spelled_out(cls, value):
-        return cls.spell_out(value)
+    def _expand(cls, value):
+        return cls.expand_shorthand(value)
 
     @classmethod
-    def spell_out(cls, value: Any) -> Any:
-        """A word as the mapping it is short for, where the section has such words."""
+    def expand_shorthand(cls, value: Any) -> Any:
+        """The mapping that a single word stands for; other values unchanged."""
         return value if cls.WORD is None or isinstance(value, (Mapping, cls)) else {cls.WORD: value}
 
     @model_validator(mode="after")
-    def _all_of_use(self):
+    def _no_unused_keys(self):
         for (choice, chosen), keys in self.UNUSED.items():
             for key in keys if getattr(self, choice) == chosen else []:
                 value, default = getattr(self, key), type(self).model_fields[key].default
@@ -65,22 +65,27 @@ class Section(BaseModel):
 
 
 def inherit(section: type[Section], defaults: Any, own: Any) -> Any:
-    """`own` laid over `defaults`, key by key, but for what the choices made in `own` have no use for."""
-    defaults = section.spell_out(defaults)
+    """`own` merged over `defaults`, key by key, without inherited keys that the choices in `own` make unused."""
+    defaults = section.expand_shorthand(defaults)
     if not (isinstance(defaults, Mapping) and isinstance(own, Mapping)):
         return own
     choices = [*section.UNUSED.items(), *section.LEFT_BEHIND.items()]
     unused = {key for (choice, value), keys in choices if own.get(choice) == value for key in keys}
-    laid = {key: value for key, value in defaults.items() if key not in unused}
+    merged = {key: value for key, value in defaults.items() if key not in unused}
     for key, value in own.items():
-        inner = section.model_fields[key].annotation if key in section.model_fields else None
-        within = key in laid and isinstance(inner, type) and issubclass(inner, Section)
-        laid[key] = inherit(inner, laid[key], value) if within else value
-    return laid
+        inner = section_type(section.model_fields[key]) if key in section.model_fields else None
+        merged[key] = inherit(inner, merged[key], value) if inner and key in merged else value
+    return merged
 
 
-def problem_line(problem: dict, model: type[BaseModel]) -> str:
-    """One of pydantic's problems with `model` in one line: dotted key, value, what is allowed."""
+def section_type(field: FieldInfo) -> type[Section] | None:
+    """The section that a key holds, or None for a key with a plain value."""
+    inner = field.annotation
+    return inner if isinstance(inner, type) and issubclass(inner, Section) else None
+
+
+def problem_line(problem: ErrorDetails, model: type[BaseModel]) -> str:
+    """One validation error of pydantic as a line: dotted key, value, what is allowed."""
     loc, kind, context, value = problem["loc"], problem["type"], problem.get("ctx", {}), problem["input"]
     if kind == "impossible":
         loc, value = (*loc, *context["key"].split(".")), context["value"]
@@ -101,8 +106,9 @@ def problem_line(problem: dict, model: type[BaseModel]) -> str:
 
 
 def _field(loc: tuple, model: type[BaseModel]) -> tuple[str, FieldInfo | None, list[str]]:
-    """(dotted key, its field or None where it is a section or unknown, the keys beside it) of an error."""
-    key, field, siblings, here = "", None, [], model
+    """Of the location of an error: dotted key, its field (None for a section or an unknown key), the keys beside it."""
+    key, field, siblings = "", None, list[str]()
+    here: Any = model
     for part in loc:
         if isinstance(here, type) and issubclass(here, BaseModel):
             siblings, field = list(here.model_fields), here.model_fields.get(part)
@@ -112,7 +118,7 @@ def _field(loc: tuple, model: type[BaseModel]) -> tuple[str, FieldInfo | None, l
         elif isinstance(part, int):
             key += f"[{part}]"
             continue
-        else:  # pydantic names the members of a union here
+        else:  # pydantic puts the names of union members here
             continue
         key += f".{part}" if key else str(part)
     if isinstance(here, type) and issubclass(here, BaseModel):
@@ -121,13 +127,13 @@ def _field(loc: tuple, model: type[BaseModel]) -> tuple[str, FieldInfo | None, l
 
 
 def _short(value: Any) -> str:
-    plain = value is None or isinstance(value, bool)  # as YAML writes them
+    plain = value is None or isinstance(value, bool)  # written as in YAML
     text = json.dumps(value) if plain else " ".join(repr(value).split())
     return text if len(text) <= 80 else text[:77] + "..."
 
 
 def type_words(annotation: Any) -> str:
-    """A type in the words of a YAML file."""
+    """The name of a type in YAML's terms."""
     origin, parts = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return type_words(parts[0])
@@ -141,8 +147,8 @@ def type_words(annotation: Any) -> str:
 
 def allowed_words(field: FieldInfo) -> str:
     """What a field accepts, in words."""
-    if field.json_schema_extra:
-        return field.json_schema_extra["allowed"]
+    if isinstance(field.json_schema_extra, dict):
+        return str(field.json_schema_extra["allowed"])
     if get_origin(field.annotation) is Literal:
         *words, last = map(str, get_args(field.annotation))
         return f"{', '.join(words)} or {last}" if words else last

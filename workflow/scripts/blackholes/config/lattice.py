@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, model_validator
 
 from blackholes.config.checkpoints import refuse_missing_run
+from blackholes.config.experiments import Experiment
 from blackholes.config.fields import Integer, Number, Section, refuse, setting
 
 Large = Literal["delta_W_prime", "U", "exponent_crossings"]
@@ -18,7 +19,7 @@ def _once(names):
 
 
 class Lattice(Section):
-    """A history whose motion is counted in steps of bfloat16's lattice. Neither `run` nor `path`: run 1 of the
+    """A history whose motion is measured in steps of the bfloat16 lattice. Without `run` and `path`: run 1 of the
     experiment of the same name."""
 
     OF_A_PATH: ClassVar = ("key", "dead_mask")
@@ -28,36 +29,36 @@ class Lattice(Section):
     )
     path: str | None = setting(
         None,
-        "a history of your own, from the folder Snakemake runs in: bfloat16 (S, V, D) in a safetensors file, or its "
-        "bits as uint16 in an HDF5 file",
+        "a history of your own, relative to the folder Snakemake runs in: bfloat16 (S, V, D) in a safetensors file, "
+        "or its bits as uint16 in an HDF5 file",
         "a path, without run",
         min_length=1,
     )
     key: str | None = setting(
         None,
-        "the history's name in that file; null: `embedding_history` (safetensors) or `W` (HDF5)",
+        "name of the history in that file; null: `embedding_history` (safetensors) or `W` (HDF5)",
         "a name, with path",
         min_length=1,
     )
     dead_mask: str | None = setting(
         None,
         "safetensors file with `dead_mask` (V,), such as a corpus' `tokens.safetensors`; null: `dead_mask` of the "
-        "history's own file, and where it has none, tokens are not told apart",
+        "history's own file; if it has none, dead and live tokens are not distinguished",
         "a path, with path",
         min_length=1,
     )
     dtype: Literal["auto", "int8", "int16", "int32", "int64"] = setting(
         "auto",
-        "integers that displacements are stored in; `auto`: the smallest that hold them; others have to hold all",
+        "integer type of the stored displacements, which must hold all of them; `auto`: the smallest that does",
     )
     keep: Annotated[list[Large], AfterValidator(_once)] = setting(
         ["delta_W_prime", "exponent_crossings"],
-        "the large tensors to write, each with a number for every step, token and dimension; `U` is the ULP",
+        "the large tensors to write, each with one value per step, token and dimension; `U` is the ULP",
         "list of delta_W_prime, U and exponent_crossings, each once",
     )
     token: Integer | None = setting(
         None,
-        "the token of the raster; null: the dead one of smallest id, or token 0 if none is dead",
+        "the token shown in the raster figure; null: the dead token with the smallest id, or token 0 if none is dead",
         "null, or a token's id",
         ge=0,
         le=10_000_000,
@@ -74,22 +75,22 @@ class Lattice(Section):
         return self
 
 
-def with_experiments(lattice: Any, experiments: Mapping) -> Any:
-    """Entries but for those that go with an experiment of their name which an overlay leaves out with `false`."""
+def drop_with_experiments(lattice: Any, experiments: Mapping) -> Any:
+    """Entries without those whose experiment, that of the same name, an overlay removes with `false`."""
     if not isinstance(lattice, Mapping):
         return lattice
-    left_out = [name for name, own in experiments.items() if own in (False, "false")]
+    disabled = [name for name, own in experiments.items() if own in (False, "false")]
     return {
         name: own
         for name, own in lattice.items()
-        if not (name in left_out and isinstance(own, Mapping) and not {"run", "path"} & set(own))
+        if not (name in disabled and isinstance(own, Mapping) and not {"run", "path"} & set(own))
     }
 
 
-def settle_runs(lattice: dict[str, Lattice], experiments: Mapping) -> None:
-    """Fill in the run of entries that name none.
+def resolve_runs(lattice: dict[str, Lattice], experiments: Mapping[str, Experiment]) -> None:
+    """Set `run` for entries without `run` and `path`.
 
-    Raises, in a validator of the whole configuration, for a run that no experiment has.
+    Called in a validator of the whole configuration; raises for a run that no experiment has.
     """
     for name, entry in lattice.items():
         if entry.path is None:
@@ -98,4 +99,4 @@ def settle_runs(lattice: dict[str, Lattice], experiments: Mapping) -> None:
             lattice[name] = entry.model_copy(update={"run": run})
 
 
-LATTICE = {"qwen": {}, "thimble": {}}
+LATTICE: dict[str, dict[str, Any]] = {"qwen": {}, "thimble": {}}

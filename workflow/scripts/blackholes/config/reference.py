@@ -1,50 +1,54 @@
-"""config/README.md, written from the models: `python -m blackholes.config > config/README.md`."""
+"""config/README.md, generated from the models: `python -m blackholes.config > config/README.md`."""
 
 import json
 
 from pydantic import BaseModel
 
 from blackholes.config import model as config
-from blackholes.config.fields import allowed_words, type_words
+from blackholes.config.fields import allowed_words, section_type, type_words
 
 INTRO = """\
 # Configuration
 
-Generated from `workflow/scripts/blackholes/config.py`; a test fails when the two differ. To write it anew:
+Generated from `workflow/scripts/blackholes/config/`; a test fails if the two differ. To regenerate it:
 
     PYTHONPATH=workflow/scripts python -m blackholes.config > config/README.md
 
-[config.yaml](config.yaml) is read always: the published scale, with every key in place.
-What you want otherwise goes into a file of its own, an *overlay*, with those keys alone that differ:
+[config.yaml](config.yaml) is always read: it has every key, with the values of the published scale.
+Put what you want to change into a file of your own, an *overlay*, that has only the keys that differ:
 
     snakemake --cores all --configfile config/quick.yaml
 
 Overlays merge deeply into `config.yaml`: a mapping is merged key by key, anything else (a list too) is replaced.
-Several are laid on top of each other in the order given, and `--config` comes last:
+Several overlays are merged in the order given, and `--config` last:
 
     snakemake --cores all --configfile config/quick.yaml config/gatsby.yaml --config 'distances={store: false}'
 
 - [quick.yaml](quick.yaml): the same science in minutes on two cores.
 - [gatsby.yaml](gatsby.yaml): the published corpus, from Project Gutenberg.
 - [qwen3.yaml](qwen3.yaml): black holes of a finished model, Qwen3-4B-Instruct-2507; trains nothing.
-- [published.yaml](published.yaml): the published experiments; [published_short.yaml](published_short.yaml), laid over
-  it: what two cores do in about an hour.
+- [published.yaml](published.yaml): the published experiments; [published_short.yaml](published_short.yaml), merged over
+  it, takes about an hour on two cores.
 
-Everything is checked before anything runs. A key that is not in the tables below, a wrong type, a value that is out
-of range or impossible stops with a line that names the key, the value and what is allowed.
-In YAML, write 1.0e-3 or 0.001; the text 1e-3 is understood as well.
+The configuration is validated before anything runs. An unknown key, a wrong type, or a value that is out of range or
+contradicts another stops with a line that names the key, the value and what is allowed.
+In YAML, write 1.0e-3 or 0.001; YAML reads 1e-3 as text, which is accepted too.
+
+[schema.json](schema.json) is a JSON schema of `config.yaml` and of overlays. Editors with a YAML language server use it
+for completion, descriptions and checks in files that start with `# yaml-language-server: $schema=schema.json` (the path
+is relative to the file). It checks types and ranges of single keys; what keys demand of each other is checked on load.
 """
 
 EXPERIMENTS = """\
-Each entry is one experiment, and its name a folder: `results/<name>/`. A name starts with a lower-case letter, goes on
-with a-z, 0-9, _ or -, and is none of {reserved}.
-An entry has any keys of `experiment_defaults` in which it differs; `{{}}` inherits them all. `init`, `model` and
-`corpus` (which begins with the top-level `corpus`) are inherited key by key too, but `init` as a word means the same
-everywhere: that mode, and the rest at its defaults.
-(Between overlays, a word is replaced as a whole: a mapping laid over it has to say its `mode` again.)
-An entry that says its own `init.mode`, `optimizer` or `schedule` does not inherit what that choice has no use for:
-`optimizer: sgd` leaves the `betas` and `epsilon` of AdamW behind.
-Since overlays can only add, `<name>: false` leaves an experiment out.
+Each entry is one experiment; its name is a folder: `results/<name>/`. A name starts with a lower-case letter, contains
+only a-z, 0-9, _ and -, and is none of {reserved}.
+An entry has the keys that differ from `experiment_defaults`; `{{}}` inherits them all. `init`, `model` and `corpus`
+(which starts from the top-level `corpus`) are inherited key by key. `init` as a single word always means that mode,
+with the other keys at their defaults.
+(Overlays replace a word as a whole: a mapping that is merged over a word must give `mode` again.)
+An entry that sets `init.mode`, `optimizer` or `schedule` does not inherit the keys that its choice does not use:
+with `optimizer: sgd`, the `betas` and `epsilon` of AdamW are not inherited.
+Overlays cannot delete keys, so `<name>: false` removes an experiment.
 
 Default:
 
@@ -52,8 +56,8 @@ Default:
 """
 
 ADJACENCY = """\
-Each entry is one graph, and its name the first part of the keys in `graph_statistics.safetensors`. `identical` (the
-definition of a black hole, not to be changed), `touching` and `cells` are always there; others may be added.
+Each entry is one graph; its name is the first part of its keys in `graph_statistics.safetensors`. `identical` (the
+definition of a black hole, which cannot be changed), `touching` and `cells` are required; others may be added.
 
 Default:
 
@@ -61,20 +65,20 @@ Default:
 """
 
 CHECKPOINTS = """\
-Each entry is one checkpoint, and its name a folder: `results/checkpoints/<name>/`. The default, `trained: {}`, is what
-run 1 of the first experiment writes. `<name>: false` leaves a checkpoint out.
+Each entry is one checkpoint; its name is a folder: `results/checkpoints/<name>/`. The default, `trained: {}`, is the
+model that run 1 of the first experiment writes. `<name>: false` removes a checkpoint.
 """
 
 
 SNOWBALLS = """\
-Each entry is one sweep over σ, and its name a folder: `results/snowballs/<name>/`. The default, `trained`, is a sweep
-around the holes of the checkpoint `trained`. `<name>: false` leaves a sweep out; where the checkpoint that it is about
-is left out, it has to be too. A σ more, or less, leaves the trials of the others as they are.
+Each entry is one sweep over σ; its name is a folder: `results/snowballs/<name>/`. The default, `trained`, is a sweep
+around the holes of the checkpoint `trained`. `<name>: false` removes a sweep; a sweep must be removed together with its
+checkpoint. Adding or removing a σ does not change the trials of the others.
 """
 
 LATTICE = """\
-Each entry is one history, and its name a folder: `results/lattice/<name>/`. By default there is one for run 1 of
-`qwen` and of `thimble`. `<name>: false` leaves one out; one without `run` and `path` is left out together with the
+Each entry is one history; its name is a folder: `results/lattice/<name>/`. The defaults are run 1 of `qwen` and run 1
+of `thimble`. `<name>: false` removes an entry; an entry without `run` and `path` is removed together with its
 experiment.
 """
 
@@ -98,26 +102,27 @@ def markdown() -> str:
             parts.append(f"## snowballs\n\n{_section(config.Snowball, 'snowballs.<name>')}\n{SNOWBALLS}")
         elif name == "lattice":
             parts.append(f"## lattice\n\n{_section(config.Lattice, 'lattice.<name>')}\n{LATTICE}")
-        else:
-            parts.append(f"## {name}\n\n{_section(field.annotation, name)}")
+        elif section := section_type(field):
+            parts.append(f"## {name}\n\n{_section(section, name)}")
     return "\n".join(parts)
 
 
 def _section(model: type[BaseModel], name: str) -> str:
-    head = f"{' '.join(model.__doc__.split())}\n\n| key | type | default | allowed | meaning |\n|---|---|---|---|---|\n"
+    meaning = " ".join((model.__doc__ or "").split())
+    head = f"{meaning}\n\n| key | type | default | allowed | meaning |\n|---|---|---|---|---|\n"
     rows, inner = "", ""
     for key, field in model.model_fields.items():
-        is_section = isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
-        if is_section and field.annotation is not config.Corpus:  # whose keys have a section of their own
-            inner += f"\n### {name}.{key}\n\n{_section(field.annotation, f'{name}.{key}')}"
+        section = section_type(field)
+        if section and section is not config.Corpus:  # whose keys are in a section of their own
+            inner += f"\n### {name}.{key}\n\n{_section(section, f'{name}.{key}')}"
             continue
-        default = "required" if field.is_required() else "`{}`" if is_section else f"`{_value(field.default)}`"
+        default = "required" if field.is_required() else "`{}`" if section else f"`{_value(field.default)}`"
         cells = [
             f"`{key}`",
             type_words(field.annotation),
             default,
             allowed_words(field),
-            field.description,
+            field.description or "",
         ]
         rows += "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
     return head + rows + inner

@@ -14,28 +14,24 @@ WORDS = ("within", "global")
 
 
 class Point(Section):
-    """A centroid of a random direction."""
+    """A centroid with a random direction."""
 
     dim: Integer = setting(..., "D", ge=1, le=65536)
-    norm: Number = setting(..., "its length", ge=0, le=1e6)
-    seed: Integer = setting(0, "of its direction", ge=0, le=2**31 - 1)
+    norm: Number = setting(..., "its norm", ge=0, le=1e6)
+    seed: Integer = setting(0, "seed of its direction", ge=0, le=2**31 - 1)
 
 
-# a class cannot have a key named `from`, its models can
-Range = create_model(
-    "Range",
-    __base__=Section,
-    **{
-        "from": (Number, setting(..., "the first σ", ge=0, le=LARGEST)),
-        "to": (Number, setting(..., "the last σ", ge=0, le=LARGEST)),
-        "num": (Integer, setting(..., "how many", ge=1, le=1000)),
-        "scale": (Literal["log", "linear"], setting("log", "equal ratios, or equal steps")),
-    },
-)
+_RANGE: dict[str, Any] = {
+    "from": (Number, setting(..., "the first σ", ge=0, le=LARGEST)),
+    "to": (Number, setting(..., "the last σ", ge=0, le=LARGEST)),
+    "num": (Integer, setting(..., "how many", ge=1, le=1000)),
+    "scale": (Literal["log", "linear"], setting("log", "`log`: equal ratios; `linear`: equal steps")),
+}
+Range = create_model("Range", __base__=Section, **_RANGE)  # not a class statement: `from` is a keyword
 
 
 def _checked(model: type[Section], value: Mapping) -> dict:
-    """A mapping that is one of several things a key may be: refused as a whole, in the key's words."""
+    """Validate a mapping that is one of several types of a key: a ValueError makes the error name the whole key."""
     try:
         return model.model_validate(value).model_dump()
     except ValidationError:
@@ -51,7 +47,7 @@ def _centroid(value: Any) -> Any:
 
 
 def _sigma(value: Any) -> Any:
-    """A σ, a word, a range or a list of these, checked and in one form: what is configured stays as it is written."""
+    """Validate and normalise a σ, a word, a range, or a list of these. Ranges are not expanded here."""
     if isinstance(value, list):
         if not value or any(isinstance(item, list) for item in value):
             raise ValueError
@@ -59,14 +55,14 @@ def _sigma(value: Any) -> Any:
     if value in WORDS:
         return value
     if isinstance(value, Mapping):
-        found = _checked(Range, value)
-        if found["scale"] == "log" and not (found["from"] > 0 and found["to"] > 0):
+        limits = _checked(Range, value)
+        if limits["scale"] == "log" and not (limits["from"] > 0 and limits["to"] > 0):
             raise ValueError
-        return found
+        return limits
     if not isinstance(value, int | float | str):
         raise ValueError
-    number = float(no_bool(value)) + 0.0  # no -0
-    if not 0 <= number <= LARGEST:  # NaN neither
+    number = float(no_bool(value)) + 0.0  # -0 becomes 0
+    if not 0 <= number <= LARGEST:  # also refuses NaN
         raise ValueError
     return number
 
@@ -76,34 +72,36 @@ Auto = Literal["auto"]
 
 class Snowball(Section):
     """Synthetic tokens around one point, centroid + N(0, σ²) rounded to bfloat16, n_trials times for every σ. A trial
-    depends on its seed, its σ and its number alone."""
+    depends only on its seed, its σ and its number."""
 
     centroid: Annotated[str | dict, BeforeValidator(_centroid)] = setting(
         "trained",
-        "the point: that of a checkpoint's holes, the tensor `centroid` (D,) of a file, or a random direction",
+        "the point: the centroid of a checkpoint's holes, the tensor `centroid` (D,) of a file, or a random direction",
         "the name of a checkpoint, a .safetensors file, or {dim, norm, seed}",
     )
     sigma: Annotated[float | str | dict | list, BeforeValidator(_sigma)] = setting(
         ["within", "global", {"from": 1e-6, "to": 1.0, "num": 7, "scale": "log"}],
-        "the noise in every dimension, each σ a job of its own. `within` is the spread of the checkpoint's hole "
-        "members about their centroid, `global` that of all their elements about one mean (the notebook's)",
+        "standard deviation of the noise in every dimension, one job per σ. `within`: the spread of the checkpoint's "
+        "hole members about their centroid; `global`: that of all their elements about one mean (as the notebook)",
         f"a number from 0 up to {LARGEST}, `within`, `global`, "
         "{from, to, num, scale: log or linear} (above 0 where log), or a list of these",
     )
     n_trials: Integer = setting(100, "trials for every σ", ge=1, le=10_000_000)
     n_tokens: Auto | Annotated[Integer, Field(ge=1, le=16384)] = setting(
-        "auto", "tokens in a trial; `auto`: as many as the checkpoint's", "`auto`, or an integer from 1 up to 16384"
+        "auto",
+        "tokens in a trial; `auto`: the number of the checkpoint's hole members",
+        "`auto`, or an integer from 1 up to 16384",
     )
     epsilon: Auto | Annotated[Number, Field(gt=0, le=LARGEST)] = setting(
         "auto",
-        "unit of the Chebyshev distances; pairs touch up to 2 of it. `auto`: the checkpoint's, which is the bfloat16 "
-        "ULP of the centroid's largest coordinate",
+        "unit of the Chebyshev distances; pairs touch at 2 epsilon or less. `auto`: the bfloat16 ULP of the largest "
+        "coordinate of the checkpoint's centroid",
         f"`auto`, or a number above 0 up to {LARGEST}",
     )
-    seed: Integer = setting(42, "of the noise", ge=0, le=2**31 - 1)
+    seed: Integer = setting(42, "seed of the noise", ge=0, le=2**31 - 1)
 
     @model_validator(mode="after")
-    def _known_where_it_matters(self):
+    def _random_centroids_need_numbers(self):
         if isinstance(self.centroid, dict):
             given = self.sigma if isinstance(self.sigma, list) else [self.sigma]
             for word in WORDS:
@@ -114,37 +112,37 @@ class Snowball(Section):
         return self
 
     def sigmas(self) -> dict[str, float | str]:
-        """Label of every job → its σ, or the word for it. A label is the number as text, or the word."""
-        found: dict[str, float | str] = {}
+        """One entry per job: label → σ. The label is σ as text; for `within` and `global` both are that word."""
+        sigmas: dict[str, float | str] = {}
         for item in self.sigma if isinstance(self.sigma, list) else [self.sigma]:
-            for value in _spread_out(item) if isinstance(item, dict) else [item]:
-                found[value if isinstance(value, str) else _text(value)] = value
-        return found
+            for value in _expand_range(item) if isinstance(item, dict) else [item]:
+                sigmas[value if isinstance(value, str) else _text(value)] = value
+        return sigmas
 
     def settings(self) -> dict:
-        """What enters a trial besides its σ and its number."""
+        """The settings of a trial other than its σ and its number."""
         return self.model_dump(include={"centroid", "n_tokens", "epsilon", "seed"})
 
     def shown(self) -> str:
-        """Label of the σ whose elements are shown beside the checkpoint's: `global`, else the largest."""
-        found = self.sigmas()
-        return "global" if "global" in found else max(found, key=lambda label: (label != "within", found[label]))
+        """Label of the σ that is plotted beside the checkpoint: `global`, else the largest."""
+        sigmas = self.sigmas()
+        return "global" if "global" in sigmas else max(sigmas, key=lambda label: (label != "within", sigmas[label]))
 
 
-def _spread_out(limits: Mapping) -> list[float]:
-    """The numbers of a range. Those between its ends are rounded to six digits, for labels that can be read."""
+def _expand_range(limits: Mapping) -> list[float]:
+    """The numbers of a range. Those between its ends are rounded to six digits, to keep labels short."""
     first, last, num = limits["from"], limits["to"], limits["num"]
     if num == 1:
         return [first]
-    found = []
+    values = []
     for k in range(num):
         share = k / (num - 1)
         if limits["scale"] == "log":
             value = math.exp((1 - share) * math.log(first) + share * math.log(last))
         else:
             value = (1 - share) * first + share * last
-        found.append(float(f"{value:.6g}"))
-    return [first, *found[1:-1], last]
+        values.append(float(f"{value:.6g}"))
+    return [first, *values[1:-1], last]
 
 
 def _text(value: float) -> str:
@@ -154,7 +152,7 @@ def _text(value: float) -> str:
 
 def snowball_name(name: str) -> str:
     if not re.fullmatch(r"[a-z][a-z0-9_-]*", name):
-        raise ValueError("a name that starts with a lower-case letter and goes on with a-z, 0-9, _ or -")
+        raise ValueError("a name that starts with a lower-case letter and contains only a-z, 0-9, _ and -")
     return name
 
 
@@ -164,9 +162,9 @@ def refuse_unknown_centroids(snowballs: Mapping[str, Snowball], checkpoints: Map
         centroid = snowball.centroid
         if isinstance(centroid, str) and centroid not in checkpoints and not centroid.endswith(".safetensors"):
             known = f"a checkpoint ({', '.join(checkpoints)})" if checkpoints else "a checkpoint (there is none)"
-            out = f"`snowballs: {{{name}: false}}` leaves it out"
+            hint = f"`snowballs: {{{name}: false}}` removes it"
             refuse(
-                f"snowballs.{name}.centroid", centroid, f"{known}, a .safetensors file or {{dim, norm, seed}}; {out}"
+                f"snowballs.{name}.centroid", centroid, f"{known}, a .safetensors file or {{dim, norm, seed}}; {hint}"
             )
 
 

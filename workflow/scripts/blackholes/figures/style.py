@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -59,7 +60,7 @@ HOLES = (  # fills behind dark characters; a hole keeps its colour in all snapsh
 SMALL_HOLES = "#c4c8cf"
 INK, PALE, RULE = "#22262e", "#8f96a2", "#d9dce1"
 
-_STYLE = {
+_STYLE: Any = {  # Any: matplotlib types the keys of rcParams one by one
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib, so that figures are the same on every machine
     "font.size": 8,
@@ -117,7 +118,7 @@ def save(figure: Figure, *paths: str | Path, dpi: int = 200) -> None:
     """Write the figure to each path, in the format of its suffix; the same figure gives the same bytes."""
     for path in map(Path, paths):
         kind = path.suffix.lstrip(".")
-        metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
+        metadata: dict[str, None] = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
         with matplotlib.rc_context():
             matplotlib.rcdefaults()
             matplotlib.rcParams.update(_STYLE)
@@ -159,7 +160,7 @@ def legend(figure: Figure, entries: Sequence[tuple[object, str]], columns: int |
     )
 
 
-def patch(colour: str, alpha: float = 1) -> Patch:
+def patch(colour: ColorType, alpha: float = 1) -> Patch:
     return Patch(facecolor=colour, alpha=alpha, linewidth=0)
 
 

@@ -111,18 +111,25 @@ def _cluster(axes: Axes, tensors: Mapping[str, np.ndarray]) -> None:
     many = drawn > _SPRUNG
     axes.add_collection(
         LineCollection(
-            places[links], colors=style.PALE, linewidths=0.4 if many else 0.7, linestyles=[(0, (2, 1.5))], zorder=1
+            list(places[links]),
+            colors=style.PALE,
+            linewidths=0.4 if many else 0.7,
+            linestyles=[(0, (2, 1.5))],
+            zorder=1,
         )
     )
     if 0 < len(near) <= 20_000:  # more would hide everything
         pale = float(np.clip(60 / len(near), 0.1, 0.8))
-        axes.add_collection(LineCollection(places[near], colors=style.INK, linewidths=0.6, alpha=pale, zorder=1.5))
+        axes.add_collection(
+            LineCollection(list(places[near]), colors=style.INK, linewidths=0.6, alpha=pale, zorder=1.5)
+        )
     populations = populations[:drawn]
     single = populations == 1
     size = np.where(single, 4.0 if many else 12.0, np.maximum(300.0 * populations / populations.max(), 14.0))
     colours = np.where(single, style.COLOURS["cluster"], style.COLOURS["holes"])
     for chosen, order in ((~single, 2), (single, 3)):
-        axes.scatter(*places[chosen].T, size[chosen], colours[chosen], linewidths=0.5, edgecolors="white", zorder=order)
+        x, y = places[chosen].T
+        axes.scatter(x, y, size[chosen], colours[chosen], linewidths=0.5, edgecolors="white", zorder=order)
     for place in np.flatnonzero(~single)[:6]:
         inside = size[place] > 120
         axes.annotate(

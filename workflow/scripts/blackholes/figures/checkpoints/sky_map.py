@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,7 @@ from blackholes.figures.checkpoints import checkpoint_data
 
 _MANY = 4000  # with more tokens than this, the sky is drawn as counts per cell
 _GREYS = LinearSegmentedColormap.from_list("tokens", ["#e9ecf1", "#7b8798", "#22262e"])
-_DOT = {"linestyle": "", "marker": "o", "markeredgewidth": 0}
+_DOT: dict[str, Any] = {"linestyle": "", "marker": "o", "markeredgewidth": 0}
 
 Box = Mapping[str, tuple[float, float] | None]
 
@@ -41,7 +42,7 @@ def draw(tokens: pd.DataFrame, box: Box, checkpoint: str | None = None) -> Figur
     _norms(figure.add_subplot(grid[0, 0].get_gridspec()[0, :]), tokens)
     _sky(figure, grid[1, 0], tokens, box)
     _zoom(grid[1, 1], tokens, box)
-    fill = {"marker": "s", "linestyle": "", "markersize": 7}
+    fill: dict[str, Any] = {"marker": "s", "linestyle": "", "markersize": 7}
     entries = [
         (Line2D([], [], color=style.COLOURS["tokens"], **fill), "all tokens"),
         (Line2D([], [], color=style.COLOURS["cluster"], **fill), "the cluster"),
@@ -92,9 +93,9 @@ def _sky(figure: Figure, axes: Axes, tokens: pd.DataFrame, box: Box) -> None:
     lat, lon = box["lat"] or (-90, 90), box["lon"] or (-180, 180)
     parts = [lon] if lon[0] <= lon[1] else [(lon[0], 180), (-180, lon[1])]
     for west, east in parts:
-        size = {"width": east - west, "height": lat[1] - lat[0]}
+        height, colour = lat[1] - lat[0], style.COLOURS["box"]
         axes.add_patch(
-            Rectangle((west, lat[0]), **size, fill=False, edgecolor=style.COLOURS["box"], linewidth=1, zorder=4)
+            Rectangle((west, lat[0]), east - west, height, fill=False, edgecolor=colour, linewidth=1, zorder=4)
         )
     axes.set_xlim(-180, 180)
     axes.set_ylim(-90, 90)
@@ -128,8 +129,8 @@ def _zoom(axes: Axes, tokens: pd.DataFrame, box: Box) -> None:
     ):
         margin = 0.06 * between or 1.0
         limits(places[0] - margin, places[1] + margin)
-    size = {"width": width, "height": lat[1] - lat[0]}
-    axes.add_patch(Rectangle((lon[0], lat[0]), **size, fill=False, edgecolor=style.COLOURS["box"], linewidth=1))
+    height = lat[1] - lat[0]
+    axes.add_patch(Rectangle((lon[0], lat[0]), width, height, fill=False, edgecolor=style.COLOURS["box"], linewidth=1))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{(x + 180) % 360 - 180:g}"))
     axes.xaxis.set_major_locator(MaxNLocator(6))
     _degrees(axes)

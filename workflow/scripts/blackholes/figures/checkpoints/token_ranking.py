@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -139,7 +139,7 @@ def _indicators(axes: Axes, tokens: pd.DataFrame) -> None:
     distance = tokens["centroid_distance"].to_numpy(float)
     above = distance[distance > 0]
     least = above.min() / 1.6 if len(above) else 1.0
-    dot = {"linestyle": "", "marker": "o", "markeredgewidth": 0, "rasterized": len(tokens) > _MANY}
+    dot: dict[str, Any] = {"linestyle": "", "marker": "o", "markeredgewidth": 0, "rasterized": len(tokens) > _MANY}
     for category, colour in style.CATEGORIES.items():
         chosen = (tokens["category"] == category).to_numpy()
         size = 1.6 if category == "ordinary" and len(tokens) > _MANY else 2.4
@@ -168,13 +168,13 @@ def _list(axes: Axes, rows: Sequence[Row], needed: bool) -> None:
     axes.set_ylim(_LINES - 0.4, -1.7)
     if not needed:
         return
-    head = {"fontsize": 6.5, "color": style.COLOURS["run"], "va": "bottom"}
+    head: dict[str, Any] = {"fontsize": 6.5, "color": style.COLOURS["run"], "va": "bottom"}
     axes.text(0.065, -0.75, "rank", ha="right", **head)
     axes.text(0.15, -0.75, "token, or tokens of a hole", **head)
     axes.text(0.87, -0.75, "distance", ha="right", **head)
     axes.text(1.0, -0.75, "cosine", ha="right", **head)
     for line, row in enumerate(rows):
-        text = {"fontsize": 6.8, "va": "center_baseline", "parse_math": False}
+        text: dict[str, Any] = {"fontsize": 6.8, "va": "center_baseline", "parse_math": False}
         axes.text(0.065, line, f"{row.rank:,}", ha="right", **text)
         _stack(axes, row.categories, 0.08, line, 0.055, 0.62)
         shown = row.text if len(row.text) <= _LETTERS else row.text[: _LETTERS - 1] + "…"

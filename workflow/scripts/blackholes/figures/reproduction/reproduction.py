@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,7 +24,13 @@ VERDICTS = {  # verdict → marker, colour, whether the marker is filled
     "not comparable": ("o", "#7a808c", False),
     "not run": ("_", "#9aa0aa", False),
 }
-_PUBLISHED = {"color": style.INK, "marker": "x", "linestyle": "", "markersize": 5.5, "markeredgewidth": 1.2}
+_PUBLISHED: dict[str, Any] = {
+    "color": style.INK,
+    "marker": "x",
+    "linestyle": "",
+    "markersize": 5.5,
+    "markeredgewidth": 1.2,
+}
 _LOSS, _DISTINCT = "mean loss of 100 steps", "distinct vectors among dead tokens"
 _CURVES = {  # quantity → its colour and the label of its axis
     "holes": ("holes", "black holes\n(number)"),
@@ -60,7 +67,7 @@ def draw(table: pd.DataFrame) -> Figure:
     lines = len(table) + 3 * table.experiment.nunique()
     figure = Figure(figsize=(10.2, max(1.2 + 0.158 * lines, 6.0)), layout="constrained")
     figure.suptitle("published values, and ours", x=0.008, ha="left", fontweight="bold")
-    left, right = figure.subfigures(1, 2, width_ratios=[1, 1.85], wspace=0.03)
+    left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=[1, 1.85], wspace=0.03)[0]
     _panels(left, table)
     _all_values(right, table)
     mine = tuple(
@@ -89,10 +96,10 @@ def _panels(figure: SubFigure, table: pd.DataFrame) -> None:
         _points(axes, rows, colour, label)
     rows = table[table.quantity == _DISTINCT]
     place = np.arange(len(rows))
-    bars = {"linestyle": "", "elinewidth": 1.1, "capsize": 2.5}
-    ours = {"color": style.COLOURS["dead"], "marker": "o", "markersize": 3.5}
+    bars: dict[str, Any] = {"linestyle": "", "elinewidth": 1.1, "capsize": 2.5}
+    mine: dict[str, Any] = {"color": style.COLOURS["dead"], "marker": "o", "markersize": 3.5}
     distinct.errorbar(place - 0.12, rows.published, rows.published_std, **_PUBLISHED | bars)
-    distinct.errorbar(place + 0.12, rows.ours, rows.ours_std.fillna(0), **ours | bars)
+    distinct.errorbar(place + 0.12, rows.ours, rows.ours_std.fillna(0), **mine | bars)
     starts = rows.experiment.str.removeprefix("noise_")
     distinct.set_xticks(place, [f"{name},\nstep {step:,.0f}" for name, step in zip(starts, rows.step, strict=True)])
     distinct.set_xlim(-0.5, len(rows) - 0.5)
@@ -166,7 +173,7 @@ def _distance(axes: Axes, line: float, row) -> None:
     if place != row.standard_errors:  # beyond the axis: an arrow and the number
         right = row.standard_errors > 0
         shape, far = (">" if right else "<"), f"{row.standard_errors:+.1f}".replace("inf", "∞").replace("-", "−")
-        side = {"ha": "right" if right else "left", "va": "center"}
+        side: dict[str, Any] = {"ha": "right" if right else "left", "va": "center"}
         axes.text(place - 0.4 * np.sign(place), line, far, fontsize=6.5, color=colour, **side)
     axes.plot(place, line, shape, color=colour, markerfacecolor=colour if filled else "white", markersize=4.5)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -122,8 +123,9 @@ def _squares(
     return figure
 
 
-def _pale(colour: str) -> tuple[float, ...]:
-    return tuple(0.3 * part + 0.7 for part in to_rgb(colour))
+def _pale(colour: str) -> tuple[float, float, float]:
+    red, green, blue = (0.3 * part + 0.7 for part in to_rgb(colour))
+    return red, green, blue
 
 
 def _squares_heading(axes: Axes, step: int, label: np.ndarray, shown: int = 4) -> None:
@@ -152,9 +154,9 @@ def _snapshot(
             fills.append(colours[label[token]] if population[token] > 1 else "none")
         edge = style.COLOURS["dead"] if kind else "none"
         axes.add_collection(PatchCollection(boxes, facecolors=fills, edgecolors=edge, linewidths=0.8))
-    for token, name in enumerate(names):
-        row, column = divmod(token, _COLUMNS)
-        ink = style.INK if population[token] > 1 else style.PALE
+    for place, name in enumerate(names):
+        row, column = divmod(place, _COLUMNS)
+        ink = style.INK if population[place] > 1 else style.PALE
         fontsize = {1: 9, 2: 7, 3: 5.8}.get(len(name), 5)
         axes.text(
             column,
@@ -185,18 +187,23 @@ def _heading(axes: Axes, step: int, label: np.ndarray, colours: Mapping[int, str
     words = f"{len(holes)} hole{'s' * (len(holes) != 1)}, {alone} singleton{'s' * (alone != 1)}"
     axes.text(-0.5, -0.62, words, va="bottom", fontsize=7)
     x = _COLUMNS - 0.5  # in columns, from the right
-    more = [(f"+{len(holes) - shown} more", None)] if len(holes) > shown else []
-    for text, colour in more + [(str(populations[hole]), colours[hole]) for hole in reversed(holes[:shown])]:
+    more: list[tuple[str, str | None]] = [(f"+{len(holes) - shown} more", None)] if len(holes) > shown else []
+    for text, colour in more + [(str(populations[hole]), colours[int(hole)]) for hole in reversed(holes[:shown])]:
         axes.text(x, -0.62, text, ha="right", va="bottom", fontsize=7)
         x -= 0.23 * len(text) + 0.2
         if colour:
-            box = {"boxstyle": "round,pad=0,rounding_size=0.08", "facecolor": colour, "linewidth": 0, "clip_on": False}
+            box: dict[str, Any] = {
+                "boxstyle": "round,pad=0,rounding_size=0.08",
+                "facecolor": colour,
+                "linewidth": 0,
+                "clip_on": False,
+            }
             axes.add_patch(FancyBboxPatch((x - 0.3, -0.99), 0.36, 0.34, **box))
             x -= 0.6
 
 
 def _legend(figure: Figure, columns: int) -> None:
-    square = {"marker": "s", "linestyle": "", "markersize": 8}
+    square: dict[str, Any] = {"marker": "s", "linestyle": "", "markersize": 8}
     edge = style.COLOURS["dead"]
     fill = tuple(Line2D([], [], color=colour, **square) for colour in style.HOLES[:3])
     entries = [
