@@ -95,7 +95,7 @@ def test_a_run_is_settled_by_its_seed_and_not_by_how_many_there_are():
     assert one.run_settings(1) == two.run_settings(1)
     assert one.run_settings(1)["seed"] == 8
     assert one.run_settings(1) != two.run_settings(2)
-    left_out = {"runs", "base_seed", "corpus", "history"}
+    left_out = {"runs", "base_seed", "corpus"}
     assert set(one.run_settings(1)) == set(config.Experiment.model_fields) - left_out | {"seed"}
     assert two.run_names() == ["run_001", "run_002"]
 

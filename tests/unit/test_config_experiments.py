@@ -337,21 +337,6 @@ def test_the_vocabulary_is_that_of_the_corpus():
 
 
 @pytest.mark.parametrize(
-    ("size", "history", "file"),
-    [
-        (1024, "auto", "embedding_evolution.safetensors"),
-        (1025, "auto", "embedding_evolution.h5"),
-        (300, "hdf5", "embedding_evolution.h5"),
-        (5000, "safetensors", "embedding_evolution.safetensors"),
-    ],
-)
-def test_the_format_of_a_history(size, history, file):
-    experiment = config.Experiment(corpus=BPE | {"vocabulary_size": size}, history=history)
-    assert experiment.history_file == file
-    assert "history" not in experiment.shared_settings()
-
-
-@pytest.mark.parametrize(
     ("given", "line"),
     [
         (

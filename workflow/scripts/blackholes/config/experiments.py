@@ -133,11 +133,6 @@ class Experiment(Section):
         le=1_000_000_000,
     )
     model: Model = setting(Model(), "the model trained")
-    history: Literal["auto", "safetensors", "hdf5"] = setting(
-        "auto",
-        "how the history is written, `embedding_evolution.safetensors` or `.h5`; `auto`: HDF5 where the vocabulary "
-        f"has more than {LARGE:,} tokens",
-    )
 
     def seed(self, run: int) -> int:
         """Seed of run `run`, which counts from 1."""
@@ -149,7 +144,7 @@ class Experiment(Section):
 
     def shared_settings(self) -> dict:
         """All that enters the bytes of its runs: not their number, so one more run reruns none."""
-        return self.model_dump(exclude={"runs", "corpus", "history"}, mode="json")
+        return self.model_dump(exclude={"runs", "corpus"}, mode="json")
 
     def run_settings(self, run: int) -> dict:
         """All that enters the bytes of run `run`."""
@@ -159,12 +154,6 @@ class Experiment(Section):
     def is_large(self) -> bool:
         """Whether the vocabulary is too large for matrices of all pairs at every step."""
         return self.model.vocabulary_size > LARGE
-
-    @property
-    def history_file(self) -> str:
-        """Name of a run's history."""
-        kind = self.history if self.history != "auto" else "hdf5" if self.is_large else "safetensors"
-        return f"embedding_evolution.{'h5' if kind == 'hdf5' else kind}"
 
     @model_validator(mode="after")
     def _vocabulary_fits(self):

@@ -21,7 +21,7 @@ from jaxtyping import BFloat16
 from torch import Tensor
 
 from blackholes.artifacts import files
-from blackholes.artifacts.histories import history_writer, key_of
+from blackholes.artifacts.histories import KEY, history_writer
 from blackholes.artifacts.rows import RowWriter
 from blackholes.errors import UserError
 from blackholes.kernels import duplicates
@@ -59,7 +59,7 @@ class Step:
 class RunFiles:
     """What one run writes."""
 
-    history: Path  # embedding_evolution.safetensors, or .h5: bfloat16 (S, V, D)
+    history: Path  # embedding_evolution.safetensors: bfloat16 (S, V, D)
     log: Path  # training_log.csv, a row a step
     config: Path  # config.json of a Hugging Face checkpoint
     model: Path  # model.safetensors of it
@@ -265,15 +265,9 @@ class _Group:
         recipe["seeds"] = ", ".join(data["seed"] for data in self.metadata)
         return recipe | {"settings": repr(sorted((self.settings[0] | {"seed": None}).items()))}
 
-    @property
-    def _key(self) -> str:
-        """Of the history in its file."""
-        return key_of(self.files[0].history)
-
     def _writers(self, mark: str) -> list[RowWriter]:
-        dead = self.tokens.dead_mask.numpy()
         return [
-            history_writer(paths.history, self._shape, data, mark, dead)
+            history_writer(paths.history, self._shape, data, mark)
             for paths, data in zip(self.files, self.metadata, strict=True)
         ]
 
@@ -285,21 +279,21 @@ class _Group:
 
     def _append(self, writers: list[RowWriter], snapshots: Tensor) -> None:
         for k, writer in enumerate(writers):
-            writer.append(self._key, snapshots[:, k])
+            writer.append(KEY, snapshots[:, k])
 
     def _begin(self, runs, writers: list[RowWriter], saved) -> tuple[int, Tensor]:
         """The step to go on after, and the log (2, K, steps) so far; `runs` and `writers` are brought there."""
         steps = self.settings[0]["steps"]
         log = torch.empty(2, len(writers), steps, dtype=torch.float64)
-        if saved and all(writer.holds(self._key, saved[0] + 1) for writer in writers):
+        if saved and all(writer.holds(KEY, saved[0] + 1) for writer in writers):
             step, state, log[:, :, : saved[0]] = saved
             _restore(runs, state)
             for writer in writers:
-                writer.skip(self._key, step + 1)
+                writer.skip(KEY, step + 1)
             self.say(f"goes on after step {step:,} of {steps:,}, where an earlier job was killed")
             return step, log
         for writer, snapshot in zip(writers, runs.embeddings().cpu(), strict=True):
-            writer.append(self._key, snapshot[None])
+            writer.append(KEY, snapshot[None])
         return 0, log
 
     def _longest(self, runs) -> int:
