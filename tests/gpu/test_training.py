@@ -1,6 +1,7 @@
 """Training on a CUDA device: steps in a graph, with the oracles and promises of tests/unit/test_stacked.py."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ from stacked_runs import (
 )
 
 DEVICE = "cuda"
-REAL = {"batch_size": 16, "init": "qwen", "model": SHAPE | {"vocabulary_size": 128, "width": 64}}
+REAL = {"batch_size": 16, "init": "qwen", "model": replace(SHAPE, vocabulary_size=128, width=64)}
 
 
 def on_host(block):
@@ -160,7 +161,7 @@ def test_what_packing_changes_is_rounding(precision, capsys):
     Kernels, and with them the order of sums, are chosen by the shape of the stack, so bytes differ in general. After
     one step 99 % of the embeddings are within a cell of each other, and the losses of 200 steps stay together.
     """
-    n, changes = 200, REAL | {"precision": precision, "model": REAL["model"] | {"context": 128}}
+    n, changes = 200, REAL | {"precision": precision, "model": replace(REAL["model"], context=128)}
     corpus = np.random.default_rng(3).integers(32, 110, 20_000).astype(np.uint8)
     starts = torch.from_numpy(np.random.default_rng(4).integers(0, 19_000, (n, 16, 16)))
     at = [1e-3 * (1 - i / n) for i in range(n)]

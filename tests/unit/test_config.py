@@ -4,6 +4,7 @@ import copy
 import re
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -93,10 +94,10 @@ def test_the_text_of_a_command_line_is_understood():
 def test_a_run_is_settled_by_its_seed_and_not_by_how_many_there_are():
     one, two = (config.Experiment(runs=runs, base_seed=7) for runs in (1, 2))
     assert one.run_settings(1) == two.run_settings(1)
-    assert one.run_settings(1)["seed"] == 8
+    assert one.run_settings(1).seed == 8
     assert one.run_settings(1) != two.run_settings(2)
     left_out = {"runs", "base_seed", "corpus"}
-    assert set(one.run_settings(1)) == set(config.Experiment.model_fields) - left_out | {"seed"}
+    assert set(asdict(one.run_settings(1))) == set(config.Experiment.model_fields) - left_out | {"seed"}
     assert two.run_names() == ["run_001", "run_002"]
 
 

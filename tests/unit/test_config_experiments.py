@@ -2,6 +2,7 @@
 
 import copy
 import json
+from dataclasses import FrozenInstanceError, asdict
 from pathlib import Path
 
 import pytest
@@ -82,22 +83,38 @@ def test_seconds_between_checkpoints_may_be_a_fraction():
 def test_settings_of_runs_differ_in_the_seed_alone():
     experiment = load({"base_seed": 7, "runs": 3})
     shared = experiment.shared_settings()
-    assert set(shared) == set(config.Experiment.model_fields) - {"runs", "corpus", "history"}
+    assert set(shared) == set(config.Experiment.model_fields) - {"runs", "corpus"}
     assert shared == load({"base_seed": 7, "runs": 8}).shared_settings()
     for run in (1, 2):
-        settings = experiment.run_settings(run)
-        assert settings["seed"] == 7 + run == experiment.seed(run)
-        assert set(settings) == set(shared) - {"base_seed"} | {"seed"}
-        assert all(settings[key] == shared[key] for key in set(settings) - {"seed"})
-        assert settings == run_settings(shared, run)
+        assert experiment.run_settings(run) == run_settings(shared, run)
+        settings = asdict(experiment.run_settings(run)) | {"betas": list(experiment.betas)}
+        assert settings.pop("seed") == 7 + run == experiment.seed(run)
+        assert settings == {key: value for key, value in shared.items() if key != "base_seed"}
     assert "seed" not in shared
     assert shared["base_seed"] == 7
 
 
 def test_settings_pass_through_json_unchanged():
-    settings = load({"init": NOISE, "schedule_steps": 20_000}).run_settings(1)
-    assert json.loads(json.dumps(settings)) == settings
-    assert (settings["betas"], settings["schedule_steps"]) == ([0.9, 0.999], 20_000)
+    """Snakemake hands a rule's parameters to its script as text."""
+    experiment = load({"init": NOISE, "schedule_steps": 20_000})
+    shared = experiment.shared_settings()
+    assert json.loads(json.dumps(shared)) == shared
+    settings = run_settings(json.loads(json.dumps(shared)), 1)
+    assert settings == experiment.run_settings(1)
+    assert (settings.betas, settings.schedule_steps) == ((0.9, 0.999), 20_000)
+
+
+def test_settings_are_complete_and_frozen():
+    shared = load({}).shared_settings()
+    for wrong in ({"history": "auto"}, {"model": shared["model"] | {"depth": 2}}):
+        with pytest.raises(TypeError, match="unexpected keyword argument"):
+            run_settings(shared | wrong, 1)
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'clip'"):
+        run_settings({key: value for key, value in shared.items() if key != "clip"}, 1)
+    settings = run_settings(shared, 1)
+    for part, key in ((settings, "steps"), (settings.model, "width"), (settings.init, "mode")):
+        with pytest.raises(FrozenInstanceError):
+            setattr(part, key, 1)
 
 
 # --- what is inherited

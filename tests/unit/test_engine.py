@@ -11,13 +11,14 @@ from blackholes.artifacts.tensors import open_tensors, write_tensors
 from blackholes.errors import UserError
 from blackholes.kernels import bf16, gpt2
 from blackholes.training import cpu, cpu_step, engine, model, optimizer, windows
+from blackholes.training.settings import Model
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 from transformers import GPT2LMHeadModel
 
-SMALL = {"vocabulary_size": 20, "context": 12, "width": 16, "layers": 2, "heads": 2}
+SMALL = Model(vocabulary_size=20, context=12, width=16, layers=2, heads=2)
 NOISE = np.random.default_rng(0).integers(0, 20, 500).astype(np.uint8)
 
 
@@ -43,16 +44,16 @@ def states(token_ids, settings, **arguments) -> list[tuple[engine.Step, dict]]:
 
 def same_windows(token_ids, settings):
     """The windows (steps · B, T + 1) that the engine trains on, in order."""
-    context, batch = settings["model"]["context"], settings["batch_size"]
-    order = windows.window_order(len(token_ids) - context, batch, settings["seed"])
-    starts = np.concatenate([next(order) for _ in range(settings["steps"])])
+    context, batch = settings.model.context, settings.batch_size
+    order = windows.window_order(len(token_ids) - context, batch, settings.seed)
+    starts = np.concatenate([next(order) for _ in range(settings.steps)])
     return torch.from_numpy(token_ids.astype(np.int64)[starts[:, None] + np.arange(context + 1)])
 
 
 def both(settings, token_ids=NOISE):
     """Weights after every step of ours and of the Trainer's, from one initial state and on the same windows."""
     ours = states(token_ids, settings)
-    network = reference.load_model(settings["model"], ours[0][1], cpu.DTYPES[settings["precision"]])
+    network = reference.load_model(settings.model, ours[0][1], cpu.DTYPES[settings.precision])
     theirs = []
 
     def after(step, network):
@@ -85,17 +86,17 @@ def test_a_step_in_float32_is_the_trainers(init, offset, clip):
     assert (step.grad_norm > clip) == (clip < 1)
 
     exact = {name: weight.double().requires_grad_() for name, weight in before.items()}
-    gpt2.loss(exact, *windows.split_targets(chunks, offset), SMALL["heads"]).backward()
+    gpt2.loss(exact, *windows.split_targets(chunks, offset), SMALL.heads).backward()
     checked = 0
     for name, theirs in network.named_parameters():
         size = exact[name].grad.abs()
         clear = size > max(1e-3 * size.square().mean().sqrt(), 1e-6 * step.grad_norm)
         checked += clear.sum().item()
         apart, spacing = (after[name] - theirs.detach())[clear], 2**-22 * before[name][clear].abs()
-        assert (apart.abs() <= 1e-4 * settings["learning_rate"] + spacing).all(), name
+        assert (apart.abs() <= 1e-4 * settings.learning_rate + spacing).all(), name
         assert apart.norm() <= 1e-5 * theirs[clear].norm(), name
         assert not clear.any() or not after[name].equal(before[name]), name
-    whole = SMALL["vocabulary_size"] * SMALL["width"] if init == "qwen" else sum(w.numel() for w in before.values())
+    whole = SMALL.vocabulary_size * SMALL.width if init == "qwen" else sum(w.numel() for w in before.values())
     assert checked > 0.95 * whole
 
 
@@ -207,8 +208,8 @@ def test_clip_lets_what_is_not_finite_through():
 
 
 def test_named_parameters_are_views_of_flat_buffers():
-    shape = reference.settings()["model"]
-    parameters = cpu.Parameters(model.initialise(shape, reference.settings(init="normal")["init"], 1), torch.float32)
+    shape = reference.settings().model
+    parameters = cpu.Parameters(model.initialise(shape, reference.settings(init="normal").init, 1), torch.float32)
     assert sum(weight.numel() for weight in parameters.weights.values()) == 116_480
     for i, flat in enumerate(parameters.flat):
         flat.fill_(i + 1)
@@ -289,7 +290,7 @@ def test_what_a_run_writes(tmp_path, precision, steps):
         assert file.metadata == expected
         file.expect("embedding_history", torch.bfloat16, (steps + 1, 20, 16))
         history = file.rows("embedding_history")
-    assert history[0].equal(model.initialise(SMALL, settings["init"], settings["seed"])[model.EMBEDDING].bfloat16())
+    assert history[0].equal(model.initialise(SMALL, settings.init, settings.seed)[model.EMBEDDING].bfloat16())
     weights = load_file(folder / "model" / "model.safetensors")
     assert weights.keys() == model.shapes(SMALL).keys()
     assert history[-1].equal(weights[model.EMBEDDING].bfloat16())
@@ -299,8 +300,8 @@ def test_what_a_run_writes(tmp_path, precision, steps):
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["step", "loss", "grad_norm", "learning_rate"]
     assert [int(row["step"]) for row in rows] == list(range(1, steps + 1))
-    assert float(rows[0]["learning_rate"]) == settings["learning_rate"]
-    assert float(rows[-1]["learning_rate"]) == pytest.approx(settings["learning_rate"] / steps)
+    assert float(rows[0]["learning_rate"]) == settings.learning_rate
+    assert float(rows[-1]["learning_rate"]) == pytest.approx(settings.learning_rate / steps)
     network, report = GPT2LMHeadModel.from_pretrained(folder / "model", output_loading_info=True)
     assert not any(report.values())
     assert network.transformer.wte.weight.equal(weights[model.EMBEDDING])

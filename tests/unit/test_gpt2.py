@@ -1,5 +1,7 @@
 """The kernel of training against transformers.GPT2LMHeadModel, and its compiled loops against torch in float64."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import reference
@@ -8,16 +10,17 @@ import torch.nn.functional as F
 from blackholes.kernels import gpt2
 from blackholes.training import cpu_loops as loops
 from blackholes.training import cpu_step, model
+from blackholes.training.settings import Model
 from blackholes.training.windows import split_targets
 from numba import njit
 
-REAL = {"vocabulary_size": 128, "context": 128, "width": 64, "layers": 2, "heads": 2}
-SMALL = {"vocabulary_size": 20, "context": 12, "width": 16, "layers": 2, "heads": 2}
+REAL = Model(vocabulary_size=128, context=128, width=64, layers=2, heads=2)
+SMALL = Model(vocabulary_size=20, context=12, width=16, layers=2, heads=2)
 CASES = [  # shape, batch, how far weights are from their initial values
     pytest.param(SMALL, 3, 0.1, id="small"),
-    pytest.param({"vocabulary_size": 7, "context": 5, "width": 9, "layers": 1, "heads": 3}, 2, 0.3, id="odd"),
-    pytest.param(SMALL | {"layers": 3, "heads": 1, "context": 1}, 1, 0.1, id="one window of one token"),
-    pytest.param(SMALL | {"heads": 16}, 5, 0.5, id="large weights"),
+    pytest.param(Model(vocabulary_size=7, context=5, width=9, layers=1, heads=3), 2, 0.3, id="odd"),
+    pytest.param(replace(SMALL, layers=3, heads=1, context=1), 1, 0.1, id="one window of one token"),
+    pytest.param(replace(SMALL, heads=16), 5, 0.5, id="large weights"),
     pytest.param(REAL, 16, 0.05, id="real"),
 ]
 
@@ -34,13 +37,13 @@ def _one_thread():
 def make_weights(shape, spread=0.1, init="normal", dtype=torch.float32, seed=0, values=torch.bfloat16) -> dict:
     """Parameters of which none is special: also biases and gains are random. The values are those of `values`."""
     draw = torch.Generator().manual_seed(seed)
-    weights = model.initialise(shape, reference.settings(init=init)["init"], seed)
+    weights = model.initialise(shape, reference.settings(init=init).init, seed)
     return {k: (w + spread * torch.randn(w.shape, generator=draw)).to(values).to(dtype) for k, w in weights.items()}
 
 
 def make_chunk(shape, batch, seed=0):
     draw = torch.Generator().manual_seed(seed)
-    return torch.randint(0, shape["vocabulary_size"], (batch, shape["context"] + 1), generator=draw)
+    return torch.randint(0, shape.vocabulary_size, (batch, shape.context + 1), generator=draw)
 
 
 def theirs(shape, weights, dtype, **inputs):
@@ -58,7 +61,7 @@ def theirs(shape, weights, dtype, **inputs):
 
 def formula(shape, weights, dtype, tokens, targets):
     leaves = {name: weight.detach().to(dtype).requires_grad_() for name, weight in weights.items()}
-    loss = gpt2.loss(leaves, tokens, targets, shape["heads"])
+    loss = gpt2.loss(leaves, tokens, targets, shape.heads)
     loss.backward()
     return loss.item(), {name: leaf.grad for name, leaf in leaves.items()}
 
@@ -67,7 +70,7 @@ def together(shape, models, dtype, pairs):
     """[(loss, gradients)] of several models, by the formula for all of them at once."""
     leaves = {name: torch.stack([weights[name].to(dtype) for weights in models]).requires_grad_() for name in models[0]}
     tokens, targets = (torch.stack(each) for each in zip(*pairs, strict=True))
-    losses = gpt2.losses(leaves, tokens, targets, shape["heads"])
+    losses = gpt2.losses(leaves, tokens, targets, shape.heads)
     losses.sum().backward()
     return [(loss.item(), {name: leaf.grad[k] for name, leaf in leaves.items()}) for k, loss in enumerate(losses)]
 
@@ -81,7 +84,7 @@ def by_stack(shape, weights, dtype, tokens, targets):
 def by_hand(shape, weights, dtype, tokens, targets, threads=1):
     weights = {name: weight.to(dtype) for name, weight in weights.items()}
     gradients = {name: torch.full_like(weight, torch.nan) for name, weight in weights.items()}
-    step = cpu_step.CpuStep(weights, gradients, *tokens.shape, shape["heads"], threads)
+    step = cpu_step.CpuStep(weights, gradients, *tokens.shape, shape.heads, threads)
     return step(tokens, targets), gradients
 
 
@@ -107,7 +110,7 @@ def same_bits(found, expected) -> bool:
 @pytest.mark.parametrize("offset", [1, 2])
 @pytest.mark.parametrize(("shape", "batch", "spread"), CASES)
 def test_loss_and_every_gradient_in_float32(shape, batch, spread, offset):
-    offset = min(offset, shape["context"])
+    offset = min(offset, shape.context)
     weights, chunk = make_weights(shape, spread), make_chunk(shape, batch)
     pair = split_targets(chunk, offset)
     inputs = reference.labels(chunk, offset)
@@ -225,7 +228,7 @@ def test_threads_only_change_the_order_of_sums(threads, batch):
 def test_a_step_again_is_the_same_to_the_bit(dtype, threads):
     weights, pair = make_weights(REAL, dtype=dtype), split_targets(make_chunk(REAL, 5), 1)
     gradients = {name: torch.empty_like(weight) for name, weight in weights.items()}
-    step = cpu_step.CpuStep(weights, gradients, 5, REAL["context"], REAL["heads"], threads)
+    step = cpu_step.CpuStep(weights, gradients, 5, REAL.context, REAL.heads, threads)
     first = step(*pair), {name: gradient.clone() for name, gradient in gradients.items()}
     other = step(*split_targets(make_chunk(REAL, 5, seed=1), 2)), gradients  # leaves nothing behind
     assert not same_bits(other, first)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -21,16 +22,24 @@ SHAPE = {"vocabulary_size": 20, "context": 16, "width": 16, "layers": 2, "heads"
 CODE = """
 import json, sys, pathlib
 from blackholes.training import engine
+from blackholes.training.settings import run_settings
 job = json.loads(sys.argv[1])
 folders = [pathlib.Path(folder) for folder in job["folders"]]
 names = ("embedding_evolution.safetensors", "training_log.csv", "model/config.json", "model/model.safetensors")
 runs = [engine.RunFiles(*(folder / name for name in names)) for folder in folders]
 def progress(k):
     return lambda done, total, more: print("at", k, done, flush=True)
-engine.write_runs(job["corpus"], runs, job["settings"], threads=job["threads"], workers=job["workers"],
+settings = [run_settings(one, 0) for one in job["settings"]]
+engine.write_runs(job["corpus"], runs, settings, threads=job["threads"], workers=job["workers"],
     metadata={"code_digest": job["code"]}, checkpoint_seconds=job["seconds"], progress=progress,
     say=lambda text: print(text, flush=True))
 """
+
+
+def as_shared(settings):
+    """Settings of a run as a mapping, of which `run_settings(…, 0)` makes the same settings again."""
+    own = asdict(settings)
+    return own | {"base_seed": own.pop("seed")}
 
 
 class Job:
@@ -47,7 +56,7 @@ class Job:
             {
                 "folders": [str(path) for path in self.folders],
                 "corpus": str(corpus),
-                "settings": [make_settings(**changes) | {"seed": seed} for seed in seeds],
+                "settings": [as_shared(make_settings(seed=seed, **changes)) for seed in seeds],
                 "seconds": seconds,
                 "code": code,
                 "workers": workers,
@@ -242,8 +251,8 @@ def test_an_error_in_one_run_stops_the_others_of_its_job(tmp_path):
     names = ("embedding_evolution.safetensors", "training_log.csv", "model/config.json", "model/model.safetensors")
     runs = [engine.RunFiles(*(tmp_path / f"run_00{k}" / name for name in names)) for k in (1, 2)]
     Path(runs[1].history).mkdir(parents=True)  # a folder where the file is to be: it can never be renamed
-    settings = [make_settings(steps=100_000, batch_size=3, model=SHAPE) | {"seed": seed} for seed in (1, 2)]
-    settings[1]["steps"] = 50
+    ends = {1: 100_000, 2: 50}  # seed → steps
+    settings = [make_settings(seed=seed, steps=end, batch_size=3, model=SHAPE) for seed, end in ends.items()]
     began = time.monotonic()
     with pytest.raises((UserError, OSError)):
         engine.write_runs(str(corpus), runs, settings, workers=2)
@@ -262,7 +271,7 @@ def test_runs_that_go_forward_together_go_on_together(tmp_path, monkeypatch):
     monkeypatch.setattr(engine, "CpuRun", StackedRuns)
     monkeypatch.setattr(engine, "_groups", lambda count, device: [list(range(count))])
     job = Job(tmp_path / "undisturbed")
-    settings = [make_settings(steps=60, batch_size=3, model=SHAPE) | {"seed": seed} for seed in (1, 2, 3)]
+    settings = [make_settings(seed=seed, steps=60, batch_size=3, model=SHAPE) for seed in (1, 2, 3)]
 
     def write(folder, die_after=None):
         def progress(k):

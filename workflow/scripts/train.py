@@ -13,7 +13,7 @@ with open_job(snakemake) as job:
     engine.write_runs(
         job.input.corpus,
         runs,
-        [run_settings(job.params.settings, run.number) for run in runs],
+        [run_settings(job.params.settings, run) for run in job.params.runs],
         device=device.choose(job.config["training"]["device"]),
         threads=threads,
         workers=max(1, job.threads // threads),

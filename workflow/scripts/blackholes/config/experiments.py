@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BeforeValidator, model_validator
 from blackholes.config.corpus import Corpus
 from blackholes.config.fields import Integer, Number, Section, no_bool, refuse, setting
 from blackholes.limits import LARGE
-from blackholes.training.settings import run_settings
+from blackholes.training.settings import RunSettings, run_settings
 
 
 class Model(Section):
@@ -146,7 +146,7 @@ class Experiment(Section):
         """All that enters the bytes of its runs: not their number, so one more run reruns none."""
         return self.model_dump(exclude={"runs", "corpus"}, mode="json")
 
-    def run_settings(self, run: int) -> dict:
+    def run_settings(self, run: int) -> RunSettings:
         """All that enters the bytes of run `run`."""
         return run_settings(self.shared_settings(), run)
 

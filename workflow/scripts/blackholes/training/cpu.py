@@ -5,7 +5,7 @@ Parameters, gradients and the optimizer's state live in flat buffers. Under `pre
 state are float32 and a bfloat16 copy of the parameters goes forward and backward; arithmetic in between is float32.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from blackholes.training import cpu_step, model
 from blackholes.training.optimizer import Optimizer, clip
+from blackholes.training.settings import RunSettings
 from blackholes.training.windows import split_targets
 
 DTYPES = {"bf16": torch.bfloat16, "mixed": torch.float32, "fp32": torch.float32}  # of the parameters
@@ -47,26 +48,28 @@ class CpuRun:
 
     Args:
         token_ids: the corpus, integers (n,).
-        settings: a list of one run's settings, see `engine.train`.
+        settings: of one run, in a list.
         threads: the batch is split among so many; they enter the bytes, since the order of a sum depends on the split.
     """
 
     block_steps = 32  # at most; enough to make what surrounds a block cheap
 
-    def __init__(self, token_ids: np.ndarray, settings: list[dict], device: object = "cpu", threads: int = 1):
+    def __init__(
+        self, token_ids: np.ndarray, settings: Sequence[RunSettings], device: object = "cpu", threads: int = 1
+    ):
         (settings,) = settings
-        shape, precision = settings["model"], settings["precision"]
-        initial = model.initialise(shape, settings["init"], settings["seed"])
+        shape, precision = settings.model, settings.precision
+        initial = model.initialise(shape, settings.init, settings.seed)
         self._settings = settings
         self._parameters = Parameters(initial, DTYPES[precision])
         self._forward = Parameters(initial, torch.bfloat16) if precision == "mixed" else self._parameters
         step = self._forward
         self._gradients = cpu_step.CpuStep(
-            step.weights, step.gradients, settings["batch_size"], shape["context"], shape["heads"], threads
+            step.weights, step.gradients, settings.batch_size, shape.context, shape.heads, threads
         )
-        decays = (settings["weight_decay"], 0.0)
+        decays = (settings.weight_decay, 0.0)
         self._optimizer = Optimizer(settings, self._parameters.flat, decays)
-        self._windows = np.lib.stride_tricks.sliding_window_view(token_ids, shape["context"] + 1)
+        self._windows = np.lib.stride_tricks.sliding_window_view(token_ids, shape.context + 1)
         flats = {f"parameters.{i}": flat for i, flat in enumerate(self._parameters.flat)}
         self.state: dict[str, Tensor] = flats | self._optimizer.state
 
@@ -95,10 +98,10 @@ class CpuRun:
                 for copy, flat in zip(forward.flat, parameters.flat, strict=True):
                     copy.copy_(flat)
             chunk = torch.from_numpy(self._windows[windows[i, 0].numpy()].astype(np.int64))  # (B, T + 1)
-            losses[i, 0] = self._gradients(*split_targets(chunk, self._settings["target_offset"]))
+            losses[i, 0] = self._gradients(*split_targets(chunk, self._settings.target_offset))
             if forward is not parameters:
                 parameters.flat_gradients.copy_(forward.flat_gradients)
-            norms[i, 0] = clip(parameters.flat_gradients, self._settings["clip"])
+            norms[i, 0] = clip(parameters.flat_gradients, self._settings.clip)
             self._optimizer.update(rate)
             snapshots[i, 0].copy_(embedding)
         return losses, norms, snapshots

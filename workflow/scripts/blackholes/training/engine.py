@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from threading import Event
@@ -31,6 +31,7 @@ from blackholes.training import tokens as corpus_tokens
 from blackholes.training.cpu import CpuRun
 from blackholes.training.resume import Checkpoint
 from blackholes.training.schedules import learning_rate
+from blackholes.training.settings import RunSettings
 from blackholes.training.windows import window_order
 
 _DIVERGED = "diverged"  # folder, in a run's, of the last good parameters
@@ -68,15 +69,10 @@ class RunFiles:
     def folder(self) -> Path:
         return Path(self.history).parent
 
-    @property
-    def number(self) -> int:
-        """3 of `run_003`."""
-        return int(self.folder.name.removeprefix("run_"))
-
 
 def train(
     token_ids: np.ndarray,
-    settings: dict,
+    settings: RunSettings,
     device: torch.device | str = "cpu",
     threads: int = 1,
     origin: str = "corpus",
@@ -85,9 +81,7 @@ def train(
 
     Args:
         token_ids: the corpus, integers (n,).
-        settings: of one run, as `config.Experiment.run_settings` gives them: `seed` (initial parameters, order of the
-            windows), `steps`, `batch_size`, `target_offset`, `precision`, `init`, `optimizer` and what belongs to it,
-            `learning_rate`, `weight_decay`, `clip`, `schedule`, `model`.
+        settings: of the run.
         threads: CPU threads; the batch is split among them, so they enter the bytes.
         origin: what errors call the corpus.
 
@@ -96,7 +90,7 @@ def train(
     """
     runs, windows = start(token_ids, [settings], torch.device(device), threads, origin)
     yield Step(0, math.nan, math.nan, math.nan, runs.weights(0))
-    for step in range(1, settings["steps"] + 1):
+    for step in range(1, settings.steps + 1):
         rate = learning_rate(settings, step)
         losses, norms, snapshots = runs.block(next(windows)[None], [rate])
         if found := _divergence(losses, norms, snapshots, step - 1):
@@ -104,9 +98,9 @@ def train(
         yield Step(step, losses.item(), norms.item(), rate, runs.weights(0))
 
 
-def start(token_ids: np.ndarray, settings: Sequence[dict], device: torch.device, threads: int, origin: str):
+def start(token_ids: np.ndarray, settings: Sequence[RunSettings], device: torch.device, threads: int, origin: str):
     """K runs before their first step, and endlessly, step by step, their windows: starts (K, B) in the corpus."""
-    context, batch = settings[0]["model"]["context"], settings[0]["batch_size"]
+    context, batch = settings[0].model.context, settings[0].batch_size
     count = corpus_tokens.check(len(token_ids), context, batch, origin)
     if device.type == "cpu":
         torch.set_num_threads(1)  # threads share the batch, or take a run each, instead
@@ -115,14 +109,14 @@ def start(token_ids: np.ndarray, settings: Sequence[dict], device: torch.device,
         from blackholes.training.stacked import StackedRuns  # a CPU job need not load it
 
         runs = StackedRuns(token_ids, list(settings), device, threads)
-    orders = [window_order(count, batch, one["seed"]) for one in settings]
+    orders = [window_order(count, batch, one.seed) for one in settings]
     return runs, (torch.from_numpy(np.stack(starts)) for starts in zip(*orders, strict=True))
 
 
 def write_runs(
     corpus: str,
     runs: Sequence[RunFiles],
-    settings: Sequence[dict],
+    settings: Sequence[RunSettings],
     device: torch.device | str = "cpu",
     threads: int = 1,
     workers: int = 1,
@@ -138,7 +132,7 @@ def write_runs(
 
     Args:
         corpus: tokens.safetensors.
-        settings: of each run, see `train`.
+        settings: of each run.
         threads: CPU threads of a run; they enter the bytes.
         workers: runs that go side by side on a CPU; they do not.
         metadata: provenance; seed, device, precision and threads are added.
@@ -152,7 +146,7 @@ def write_runs(
     """
     device = torch.device(device)
     tokens = corpus_tokens.load(corpus)
-    facts = {"device": describe(device), "precision": settings[0]["precision"], "threads": str(threads)}
+    facts = {"device": describe(device), "precision": settings[0].precision, "threads": str(threads)}
     stop = Event()
 
     def write(group: list[int]) -> None:
@@ -161,7 +155,7 @@ def write_runs(
             tokens,
             [runs[k] for k in group],
             [settings[k] for k in group],
-            [(metadata or {}) | facts | {"seed": str(settings[k]["seed"])} for k in group],
+            [(metadata or {}) | facts | {"seed": str(settings[k].seed)} for k in group],
             [progress(k) for k in group],
             say,
         )
@@ -197,13 +191,13 @@ class _Group:
     corpus: str
     tokens: corpus_tokens.Tokens
     files: list[RunFiles]
-    settings: list[dict]
+    settings: list[RunSettings]
     metadata: list[dict[str, str]]
     progress: list[Callable[..., None]]
     say: Callable[[str], None]
 
     def write(self, device, threads: int, checkpoint_seconds: float, stop: Event) -> None:
-        steps = self.settings[0]["steps"]
+        steps = self.settings[0].steps
         runs, windows = start(self.tokens.token_ids.numpy(), self.settings, device, threads, self.corpus)
         checkpoint = Checkpoint(self.files[0].folder, self._recipe())
         with ExitStack() as stack:
@@ -257,13 +251,13 @@ class _Group:
     def _shape(self) -> tuple[int, int, int]:
         """(S, V, D) of a history."""
         settings = self.settings[0]
-        return settings["steps"] + 1, settings["model"]["vocabulary_size"], settings["model"]["width"]
+        return settings.steps + 1, settings.model.vocabulary_size, settings.model.width
 
     def _recipe(self) -> dict[str, str]:
         """All that enters the bytes of these runs."""
         recipe = {key: value for key, value in self.metadata[0].items() if key != "seed"}
         recipe["seeds"] = ", ".join(data["seed"] for data in self.metadata)
-        return recipe | {"settings": repr(sorted((self.settings[0] | {"seed": None}).items()))}
+        return recipe | {"settings": repr(replace(self.settings[0], seed=0))}
 
     def _writers(self, mark: str) -> list[RowWriter]:
         return [
@@ -283,7 +277,7 @@ class _Group:
 
     def _begin(self, runs, writers: list[RowWriter], saved) -> tuple[int, Tensor]:
         """The step to go on after, and the log (2, K, steps) so far; `runs` and `writers` are brought there."""
-        steps = self.settings[0]["steps"]
+        steps = self.settings[0].steps
         log = torch.empty(2, len(writers), steps, dtype=torch.float64)
         if saved and all(writer.holds(KEY, saved[0] + 1) for writer in writers):
             step, state, log[:, :, : saved[0]] = saved
@@ -307,13 +301,13 @@ class _Group:
             self._write_model(runs, k, paths.config, paths.model)
             rows = (
                 (step, *log[:, k, step - 1].tolist(), learning_rate(settings, step))
-                for step in range(1, settings["steps"] + 1)
+                for step in range(1, settings.steps + 1)
             )
             files.write_table(paths.log, columns, rows)
 
     def _write_model(self, runs, k: int, config: Path, tensors: Path) -> None:
         weights = {name: weight.detach().cpu() for name, weight in runs.weights(k).items()}
-        gpt2_model.write_checkpoint(config, tensors, weights, self.settings[k]["model"], self.metadata[k])
+        gpt2_model.write_checkpoint(config, tensors, weights, self.settings[k].model, self.metadata[k])
 
     def _diverged(self, runs, before, starts, rates, step: int, bad: int, k: int, cause: str) -> None:
         """Go back to the step before the bad one, leave its parameters as a checkpoint, and say so."""
@@ -346,8 +340,8 @@ def _restore(runs, state: dict[str, Tensor]) -> None:
         value.copy_(state[name])
 
 
-def _advice(settings: dict) -> str:
-    return f"a smaller learning_rate (now {settings['learning_rate']}) may help"
+def _advice(settings: RunSettings) -> str:
+    return f"a smaller learning_rate (now {settings.learning_rate}) may help"
 
 
 def _shown(loss: Tensor, embedding: Tensor) -> dict[str, float | int]:

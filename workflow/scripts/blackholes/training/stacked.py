@@ -19,6 +19,7 @@ once more after; the norm of the gradient is taken from the norms of its two buf
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -29,6 +30,7 @@ from blackholes.kernels import gpt2
 from blackholes.training import model
 from blackholes.training.cpu import DTYPES
 from blackholes.training.optimizer import Optimizer
+from blackholes.training.settings import RunSettings
 from blackholes.training.windows import split_targets
 
 _ALIGN = 32  # elements: every tensor of a flat buffer starts where products can load 16 bytes at once
@@ -41,7 +43,7 @@ class StackedRuns:
 
     Args:
         token_ids: the corpus, integers (n,).
-        settings: of each run, see `engine.train`; they differ in `seed` alone.
+        settings: of each run; they differ in `seed` alone.
         device: any; steps are captured in a graph where it is CUDA.
         threads: CPU threads, for the little that the host computes.
         graph: False starts every kernel by itself on a GPU too, to the same bytes.
@@ -53,20 +55,20 @@ class StackedRuns:
     def __init__(
         self,
         token_ids: np.ndarray,
-        settings: Sequence[dict],
+        settings: Sequence[RunSettings],
         device: torch.device | str,
         threads: int = 1,
         graph: bool = True,
     ):
-        if any(one | {"seed": 0} != settings[0] | {"seed": 0} for one in settings):
+        if any(replace(one, seed=0) != replace(settings[0], seed=0) for one in settings):
             raise ValueError("runs that train together may differ in nothing but their seed")
         torch.set_num_threads(threads)
         self._device, self._settings = torch.device(device), settings[0]
         self._on_gpu = self._device.type == "cuda"
         if self._on_gpu:  # torch's condition for calling cuBLAS deterministic
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        shape, precision, K = self._settings["model"], self._settings["precision"], len(settings)
-        initial = [model.initialise(shape, one["init"], one["seed"]) for one in settings]
+        shape, precision, K = self._settings.model, self._settings.precision, len(settings)
+        initial = [model.initialise(shape, one.init, one.seed) for one in settings]
         initial = {name: torch.stack([run[name] for run in initial]) for name in initial[0]}  # (K, *shape)
         self._kept = _Stack(initial, DTYPES[precision], self._device)
         self._used = _Stack(initial, torch.bfloat16, self._device) if precision == "mixed" else self._kept
@@ -75,20 +77,20 @@ class StackedRuns:
         for kept, used in zip(self._kept.flats, self._used.flats, strict=True):
             kept.grad = torch.zeros_like(kept)
             used.grad = kept.grad if used is kept else torch.zeros_like(used)
-        self._optimizer = Optimizer(self._settings, self._kept.flats, (self._settings["weight_decay"], 0.0))
+        self._optimizer = Optimizer(self._settings, self._kept.flats, (self._settings.weight_decay, 0.0))
         flats = {f"parameters.{i}": flat for i, flat in enumerate(self._kept.flats)}
         self.state: dict[str, Tensor] = flats | self._optimizer.state
 
         self._corpus = torch.from_numpy(token_ids.astype(np.int32)).to(self._device)
-        self._reach = torch.arange(shape["context"] + 1, device=self._device)
-        snapshot = (K, shape["vocabulary_size"], shape["width"])
+        self._reach = torch.arange(shape.context + 1, device=self._device)
+        snapshot = (K, shape.vocabulary_size, shape.width)
         self.block_steps = int(max(1, min(256, _BLOCK_BYTES // (2 * np.prod(snapshot)))))  # at most
 
         def rows(*row: int, dtype: torch.dtype = torch.float32) -> Tensor:
             return torch.zeros(2 * self.block_steps, *row, dtype=dtype, device=self._device)
 
         # Two halves, which blocks use in turn: what one has left is read while the next one runs
-        self._starts = rows(K, self._settings["batch_size"], dtype=torch.int64)
+        self._starts = rows(K, self._settings.batch_size, dtype=torch.int64)
         self._rates, self._losses, self._norms = rows(), rows(K), rows(K)
         self._snapshots = rows(*snapshot, dtype=torch.bfloat16)
         self._row = torch.zeros(1, dtype=torch.int64, device=self._device)  # of the halves: the step that comes next
@@ -109,7 +111,7 @@ class StackedRuns:
         Returns losses, gradient norms and the snapshots after each step, on the device: on a GPU before they are
         computed, as its operations do. They are overwritten by the block after the next one.
         """
-        n, context = len(rates), self._settings["model"]["context"]
+        n, context = len(rates), self._settings.model.context
         if windows.shape != (n, *self._starts.shape[1:]) or not 0 < n <= self.block_steps:
             expected = f"(n, {self._starts.shape[1]}, {self._starts.shape[2]}), n from 1 to {self.block_steps}"
             raise ValueError(f"windows {tuple(windows.shape)} for {n} learning rates; expected {expected}")
@@ -155,18 +157,18 @@ class StackedRuns:
         """One step of all runs, that of row `_row`; the row after it is next. Captured: no value is looked at."""
         starts, rate = self._starts.index_select(0, self._row)[0], self._rates.index_select(0, self._row)[0]
         chunk = self._corpus[starts.unsqueeze(-1) + self._reach].long()  # (K, B, T + 1)
-        tokens, targets = split_targets(chunk, self._settings["target_offset"])
+        tokens, targets = split_targets(chunk, self._settings.target_offset)
         kept, used = self._kept, self._used
         if used is not kept:  # mixed: a bfloat16 copy goes forward, its gradients come back to float32
             for copy, flat in zip(used.flats, kept.flats, strict=True):
                 copy.copy_(flat)
         with _repeatable(), torch.enable_grad():
-            losses = gpt2.losses(used.weights, tokens, targets, self._settings["model"]["heads"])
+            losses = gpt2.losses(used.weights, tokens, targets, self._settings.model.heads)
             gradients = torch.autograd.grad(losses.sum(), list(used.weights.values()))
         used.gather(gradients)
         norms = torch.stack([torch.linalg.vector_norm(flat.grad, dim=1, dtype=torch.float32) for flat in used.flats])
         norms = torch.linalg.vector_norm(norms, dim=0)  # (K,)
-        factors = (self._settings["clip"] / (norms + 1e-6)).clamp(max=1.0).unsqueeze(1)
+        factors = (self._settings.clip / (norms + 1e-6)).clamp(max=1.0).unsqueeze(1)
         for flat, copy in zip(kept.flats, used.flats, strict=True):
             torch.mul(copy.grad, factors, out=flat.grad)
         self._optimizer.update(rate)
