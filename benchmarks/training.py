@@ -84,7 +84,12 @@ def plain_loop(token_ids, settings, threads):
 def ours(token_ids, settings, threads, precision="bf16"):
     from blackholes.training import engine
 
-    return [step.embedding for step in engine.train(token_ids, replace(settings, precision=precision), threads=threads)]
+    return [
+        step.embedding
+        for step in engine.train(
+            token_ids, replace(settings, precision=precision, batch_split=threads), threads=threads
+        )
+    ]
 
 
 METHODS = {

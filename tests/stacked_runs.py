@@ -25,8 +25,9 @@ def settings_of(seeds, **changes) -> list[RunSettings]:
     """Settings of the runs with these seeds, as the configuration gives them."""
     changes = {"batch_size": 4, "precision": "fp32", "init": "normal"} | changes
     shape = changes.pop("model", SHAPE)  # put in afterwards: no corpus has a vocabulary this small
+    engine = changes.pop("engine", "auto")  # no key of an experiment
     settings = [Experiment(base_seed=seed, **changes).run_settings(0) for seed in seeds]
-    return [replace(one, model=shape) for one in settings]
+    return [replace(one, model=shape, engine=engine) for one in settings]
 
 
 def start(seeds=(1, 2, 3), device="cpu", graph=True, **changes) -> StackedRuns:
@@ -49,6 +50,15 @@ def copied(runs: StackedRuns) -> dict:
 def restore(runs: StackedRuns, state: dict) -> None:
     for name, value in runs.state.items():
         value.copy_(state[name])
+
+
+def torch_switches() -> tuple:
+    """torch's settings of the process that a step on a GPU changes and sets back; whether gradients are on, last."""
+    products, memory = torch.backends.cuda.matmul, torch.utils.deterministic
+    return (
+        torch.get_deterministic_debug_mode(), memory.fill_uninitialized_memory, products.allow_tf32,
+        products.allow_bf16_reduced_precision_reduction, torch.is_grad_enabled(),
+    )  # fmt: skip
 
 
 def same(some, others) -> bool:

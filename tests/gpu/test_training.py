@@ -8,7 +8,8 @@ import pytest
 import reference
 import torch
 from blackholes.artifacts.tensors import write_tensors
-from blackholes.kernels import bf16
+from blackholes.errors import UserError
+from blackholes.kernels import bf16, gpt2
 from blackholes.training import engine, model
 from blackholes.training.cpu import CpuRun
 from blackholes.training.stacked import StackedRuns
@@ -24,6 +25,7 @@ from stacked_runs import (
     same,
     settings_of,
     start,
+    torch_switches,
     transformers_run,
     windows,
 )
@@ -141,6 +143,24 @@ def test_blocks_that_are_fetched_while_the_next_ones_run():
     found.append(fetch())
     assert all(same(a, b) for a, b in zip(found, expected, strict=True))
     assert all(of.is_pinned() for of in found[-1])
+
+
+def test_torch_is_left_as_it_was(monkeypatch):
+    before, during, losses = torch_switches(), [], gpt2.losses
+    monkeypatch.setattr(gpt2, "losses", lambda *them: during.append(torch_switches()) or losses(*them))
+    runs = start(device=DEVICE, graph=False)
+    runs.block(windows(1), rates(1))
+    assert during == [(2, False, False, False, True)]
+    assert torch_switches() == before
+    monkeypatch.setattr(gpt2, "losses", lambda *_: torch.ones(1) + None)
+    with pytest.raises(TypeError):
+        runs.block(windows(1), rates(1))
+    assert torch_switches() == before
+
+
+def test_the_compiled_engine_is_refused():
+    with pytest.raises(UserError, match="engine: compiled is not allowed on cuda"):
+        next(engine.train(CORPUS, settings_of((1,), engine="compiled")[0], DEVICE))
 
 
 def test_nothing_in_a_block_waits_for_the_device():

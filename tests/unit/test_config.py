@@ -97,7 +97,7 @@ def test_a_run_is_settled_by_its_seed_and_not_by_how_many_there_are():
     assert one.run_settings(1).seed == 8
     assert one.run_settings(1) != two.run_settings(2)
     left_out = {"runs", "base_seed", "corpus"}
-    assert set(asdict(one.run_settings(1))) == set(config.Experiment.model_fields) - left_out | {"seed"}
+    assert set(asdict(one.run_settings(1))) == set(config.Experiment.model_fields) - left_out | {"seed", "engine"}
     assert two.run_names() == ["run_001", "run_002"]
 
 
@@ -265,7 +265,7 @@ def test_every_key_has_a_meaning(model):
         ({"corpus": {"name": "../x"}}, "corpus.name: '../x' is not allowed; expected lower-case"),
         ({"corpus": None}, "corpus: null is not allowed; expected a mapping of keys"),
         ({"training": {"device": "gpu"}}, "training.device: 'gpu' is not allowed; expected auto, cpu, cuda or mps"),
-        ({"training": {"threads": 0}}, "training.threads: 0 is not allowed"),
+        ({"training": {"runs_per_job": 0}}, "training.runs_per_job: 0 is not allowed"),
         ({"distances": {"store": "perhaps"}}, "distances.store: 'perhaps' is not allowed; expected true or false"),
         ({"distances": {"memory_budget_gb": 0}}, "distances.memory_budget_gb: 0 is not allowed; expected number from"),
         ({"figures": {"run": 5}}, "figures.run: 5 is not allowed; expected 1 to 4, the runs of normal"),
@@ -309,7 +309,7 @@ def test_graphs_that_cannot_be_are_refused(graph, line):
         ({"corpsu": {}}, "corpsu", "corpus"),
         ({"experiments": {"qwen": {"step": 3}}}, "experiments.qwen.step", "steps"),
         ({"experiment_defaults": {"model": {"widht": 3}}}, "experiment_defaults.model.widht", "width"),
-        ({"training": {"thread": 3}}, "training.thread", "threads"),
+        ({"training": {"devise": 3}}, "training.devise", "device"),
         ({"figures": {"DPI": 3}}, "figures.DPI", None),
     ],
     ids=str,
@@ -327,11 +327,11 @@ def test_an_unknown_section_of_a_later_release_is_refused():
 
 
 def test_each_problem_has_its_line():
-    message = refusal({"experiments": {"a": {"runs": 0, "steps": 0}}, "training": {"threads": 0}})
+    message = refusal({"experiments": {"a": {"runs": 0, "steps": 0}}, "training": {"progress_seconds": 0}})
     assert [line.partition(":")[0] for line in message.splitlines()] == [
         "experiments.a.runs",
         "experiments.a.steps",
-        "training.threads",
+        "training.progress_seconds",
     ]
 
 

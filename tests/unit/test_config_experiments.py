@@ -83,7 +83,7 @@ def test_seconds_between_checkpoints_may_be_a_fraction():
 def test_settings_of_runs_differ_in_the_seed_alone():
     experiment = load({"base_seed": 7, "runs": 3})
     shared = experiment.shared_settings()
-    assert set(shared) == set(config.Experiment.model_fields) - {"runs", "corpus"}
+    assert set(shared) == set(config.Experiment.model_fields) - {"runs", "corpus"} | {"engine"}
     assert shared == load({"base_seed": 7, "runs": 8}).shared_settings()
     for run in (1, 2):
         assert experiment.run_settings(run) == run_settings(shared, run)
@@ -102,6 +102,49 @@ def test_settings_pass_through_json_unchanged():
     settings = run_settings(json.loads(json.dumps(shared)), 1)
     assert settings == experiment.run_settings(1)
     assert (settings.betas, settings.schedule_steps) == ((0.9, 0.999), 20_000)
+
+
+def test_the_engine_enters_the_settings_of_every_run():
+    """A change of it trains all of them again."""
+    loaded = config.load({"training": {"engine": "torch"}, "experiments": {"a": {}, "b": {"runs": 2}}})
+    assert {it.shared_settings()["engine"] for it in loaded.experiments.values()} == {"torch"}
+    assert config.load(loaded.model_dump(mode="json")).experiments["a"].run_settings(1).engine == "torch"
+    assert {it.run_settings(1).engine for it in config.load({}).experiments.values()} == {"auto"}
+    assert {it.run_settings(1).engine for it in config.Config().experiments.values()} == {"auto"}
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        (
+            {"training": {"engine": "numba"}},
+            "training.engine: 'numba' is not allowed; expected auto, compiled or torch; not compiled where device is "
+            "cuda or mps",
+        ),
+        (
+            {"training": {"engine": "compiled", "device": "mps"}},
+            "training.engine: 'compiled' is not allowed; expected auto or torch where device is mps",
+        ),
+        (
+            {"training": {"threads": 2}},
+            "training.threads: unknown key (value 2); did you mean experiments.<name>.batch_split? allowed here: "
+            "device, engine, runs_per_job, checkpoint_seconds, progress_seconds",
+        ),
+        (
+            {"experiments": {"a": {"batch_split": 1025}}},
+            "experiments.a.batch_split: 1025 is not allowed; expected integer from 1 up to 1024",
+        ),
+        (
+            {"experiments": {"a": {"batch_split": 0}}},
+            "experiments.a.batch_split: 0 is not allowed; expected integer from 1 up to 1024",
+        ),
+    ],
+    ids=str,
+)
+def test_how_training_runs_is_refused_in_one_line(given, line):
+    with pytest.raises(UserError) as caught:
+        config.load(given)
+    assert str(caught.value) == line
 
 
 def test_settings_are_complete_and_frozen():

@@ -27,6 +27,7 @@ SETTINGS = {
     "seed": 43,
     "steps": 50,
     "batch_size": 4,
+    "batch_split": 1,
     "target_offset": 1,
     "precision": "bf16",
     "init": Init(mode="normal", unit_norm=False, sigma=None, drawn_in=None),
@@ -39,6 +40,7 @@ SETTINGS = {
     "clip": 1.0,
     "schedule": "linear",
     "schedule_steps": None,
+    "engine": "auto",
     "model": Model(vocabulary_size=128, context=32, width=32, layers=2, heads=2),
 }
 SGD = {"optimizer": "sgd", "momentum": 0.9, "learning_rate": 0.1}
@@ -50,8 +52,8 @@ CASES = {
 } | {
     "target_offset 2": {"target_offset": 2},
     "noise": {"init": NOISE},
-    "two threads": {"threads": 2},
-    "three threads": {"threads": 3},  # a sum of two has but one order
+    "two threads": {"batch_split": 2},
+    "three threads": {"batch_split": 3},  # a sum of two has but one order
 }
 
 
@@ -70,10 +72,10 @@ def machine() -> str:
     return f"{torchs}, numba {numba.__version__}, {llvmlite.binding.get_host_cpu_name()}: {' '.join(sets)}"
 
 
-def train(threads=1, **changes) -> tuple[torch.Tensor, np.ndarray, np.ndarray]:
+def train(**changes) -> tuple[torch.Tensor, np.ndarray, np.ndarray]:
     """History (S, V, D), losses and gradient norms (steps,)."""
     snapshots, log = [], []
-    for step in engine.train(CORPUS, RunSettings(**SETTINGS | changes), threads=threads):
+    for step in engine.train(CORPUS, RunSettings(**SETTINGS | changes)):
         snapshots.append(step.embedding)
         log.append((step.loss, step.grad_norm))
     losses, norms = np.array(log[1:]).T

@@ -1,5 +1,6 @@
 """The kernel of training against transformers.GPT2LMHeadModel, and its compiled loops against torch in float64."""
 
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -81,10 +82,10 @@ def by_stack(shape, weights, dtype, tokens, targets):
     return together(shape, [*models, weights], dtype, [(tokens.flip(0), targets.roll(1))] * 2 + [(tokens, targets)])[2]
 
 
-def by_hand(shape, weights, dtype, tokens, targets, threads=1):
+def by_hand(shape, weights, dtype, tokens, targets, pieces=1, threads=1):
     weights = {name: weight.to(dtype) for name, weight in weights.items()}
     gradients = {name: torch.full_like(weight, torch.nan) for name, weight in weights.items()}
-    step = cpu_step.CpuStep(weights, gradients, *tokens.shape, shape.heads, threads)
+    step = cpu_step.CpuStep(weights, gradients, *tokens.shape, shape.heads, pieces, threads)
     return step(tokens, targets), gradients
 
 
@@ -170,8 +171,8 @@ def test_the_notebooks_double_shift():
     assert apart(next_token[0], shifted_twice[0]) > 1e-3
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-def test_positions_without_a_target_are_ignored(threads):
+@pytest.mark.parametrize("pieces", [1, 2])
+def test_positions_without_a_target_are_ignored(pieces):
     weights, chunk = make_weights(SMALL), make_chunk(SMALL, 4)
     tokens, targets = split_targets(chunk, 1)
     targets[torch.rand(targets.shape, generator=torch.Generator().manual_seed(1)) < 0.4] = -1
@@ -179,7 +180,7 @@ def test_positions_without_a_target_are_ignored(threads):
     labels = targets.masked_fill(targets < 0, -100)
     expected = theirs(SMALL, weights, torch.float64, input_ids=tokens, labels=labels, shift_labels=labels)
     assert_close(formula(SMALL, weights, torch.float64, tokens, targets), expected, 1e-12)
-    assert_close(by_hand(SMALL, weights, torch.float32, tokens, targets, threads), expected, 1e-5)
+    assert_close(by_hand(SMALL, weights, torch.float32, tokens, targets, pieces), expected, 1e-5)
 
 
 @pytest.mark.parametrize("precision", ["bf16", "mixed"])
@@ -211,29 +212,47 @@ def test_bfloat16_is_as_close_to_float64_as_transformers_is(shape, batch, spread
         assert np.linalg.norm(losses[method]) <= 1.5 * np.linalg.norm(losses[theirs]) + 2**-9
 
 
-@pytest.mark.parametrize(("threads", "batch"), [(2, 4), (2, 3), (3, 4), (8, 3)])
-def test_threads_only_change_the_order_of_sums(threads, batch):
+@pytest.mark.parametrize(("pieces", "batch"), [(2, 4), (2, 3), (3, 4), (8, 3)])
+def test_pieces_only_change_the_order_of_sums(pieces, batch):
     weights, pair = make_weights(SMALL), split_targets(make_chunk(SMALL, batch), 1)
     alone = by_hand(SMALL, weights, torch.float32, *pair)
-    assert_close(by_hand(SMALL, weights, torch.float32, *pair, threads=threads), alone, 2e-6)
-    # in bfloat16 each thread's share of the gradient is rounded before it is added
+    assert_close(by_hand(SMALL, weights, torch.float32, *pair, pieces), alone, 2e-6)
+    # in bfloat16 the gradient of each piece is rounded before it is added
     _, exact = formula(SMALL, weights, torch.float64, *pair)
-    (_, alone), (_, shared) = (by_hand(SMALL, weights, torch.bfloat16, *pair, threads=n) for n in (1, threads))
+    (_, alone), (_, shared) = (by_hand(SMALL, weights, torch.bfloat16, *pair, n) for n in (1, pieces))
     for name in exact:
-        assert apart(shared[name], exact[name]) < 1.1 * apart(alone[name], exact[name]) + threads * 2**-9, name
+        assert apart(shared[name], exact[name]) < 1.1 * apart(alone[name], exact[name]) + pieces * 2**-9, name
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("threads", [1, 2])
-def test_a_step_again_is_the_same_to_the_bit(dtype, threads):
+@pytest.mark.parametrize(("pieces", "threads"), [(1, 1), (2, 2), (4, 2)])
+def test_a_step_again_is_the_same_to_the_bit(dtype, pieces, threads):
     weights, pair = make_weights(REAL, dtype=dtype), split_targets(make_chunk(REAL, 5), 1)
     gradients = {name: torch.empty_like(weight) for name, weight in weights.items()}
-    step = cpu_step.CpuStep(weights, gradients, 5, REAL.context, REAL.heads, threads)
+    step = cpu_step.CpuStep(weights, gradients, 5, REAL.context, REAL.heads, pieces, threads)
     first = step(*pair), {name: gradient.clone() for name, gradient in gradients.items()}
     other = step(*split_targets(make_chunk(REAL, 5, seed=1), 2)), gradients  # leaves nothing behind
     assert not same_bits(other, first)
     assert same_bits((step(*pair), gradients), first)
-    assert same_bits(by_hand(REAL, weights, dtype, *pair, threads=threads), first)
+    assert same_bits(by_hand(REAL, weights, dtype, *pair, pieces), first)  # on one thread
+
+
+@pytest.mark.parametrize(("pieces", "threads"), [(1, 4), (3, 1), (4, 2), (2, 8)])
+def test_pieces_share_the_threads_there_are(pieces, threads, monkeypatch):
+    """The pieces' cross entropies wait for each other until as many are at work as there are threads for them."""
+    together, at_work = min(pieces, threads), []
+    meeting, entropy = threading.Barrier(together), cpu_step.loops.cross_entropy
+
+    def met(*arguments):
+        at_work.append(threading.get_ident())
+        meeting.wait(timeout=30)
+        return entropy(*arguments)
+
+    weights, pair = make_weights(SMALL), split_targets(make_chunk(SMALL, 4), 1)
+    expected = by_hand(SMALL, weights, torch.bfloat16, *pair, pieces)
+    monkeypatch.setattr(cpu_step.loops, "cross_entropy", met)
+    assert same_bits(by_hand(SMALL, weights, torch.bfloat16, *pair, pieces, threads), expected)
+    assert (len(at_work), len(set(at_work))) == (pieces, together)
 
 
 def test_weights_are_read_anew():

@@ -194,7 +194,7 @@ def test_what_only_calls_itself_a_tensor_file(tmp_path, data):
 def described(folder, threads=2, code="c0de", upstream="up", **settings):
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "in.csv").write_text("x\n1\n")
-    params = {"settings": {"seed": 45, "steps": 10, **settings}, "code": code, "upstream": upstream}
+    params = {"settings": {"seed": 45, "steps": 10, **settings}, "code": code, "upstream": upstream, "runs": [3]}
     return provenance.describe(params, {"table": str(folder / "in.csv")}, threads)
 
 

@@ -119,6 +119,6 @@ def test_a_runs_settings_do_not_depend_on_how_many_there_are_or_how_they_are_run
         return loaded.experiments["qwen"].run_settings(3)
 
     assert settings() == settings(qwen={"runs": 16})
-    assert settings() == settings(training={"threads": 2, "progress_seconds": 60})
+    assert settings() == settings(training={"checkpoint_seconds": 2, "progress_seconds": 60})
     assert settings() != settings(qwen={"steps": 77})
     assert settings().seed == 42 + 3

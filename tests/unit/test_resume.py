@@ -30,9 +30,9 @@ runs = [engine.RunFiles(*(folder / name for name in names)) for folder in folder
 def progress(k):
     return lambda done, total, more: print("at", k, done, flush=True)
 settings = [run_settings(one, 0) for one in job["settings"]]
-engine.write_runs(job["corpus"], runs, settings, threads=job["threads"], workers=job["workers"],
+engine.write_runs(job["corpus"], runs, settings, threads=job["threads"],
     metadata={"code_digest": job["code"]}, checkpoint_seconds=job["seconds"], progress=progress,
-    say=lambda text: print(text, flush=True))
+    log=lambda text: print(text, flush=True))
 """
 
 
@@ -45,7 +45,7 @@ def as_shared(settings):
 class Job:
     """A training job in a process of its own, as a script starts it."""
 
-    def __init__(self, folder, seeds=(43,), seconds=0.05, code="c", workers=1, threads=1, **changes):
+    def __init__(self, folder, seeds=(43,), seconds=0.05, code="c", threads=1, **changes):
         changes = {"steps": 700, "batch_size": 3, "model": SHAPE} | changes
         self.folders = [folder / f"run_{seed - 42:03d}" for seed in seeds]
         corpus = folder.parent / "tokens.safetensors"
@@ -59,7 +59,6 @@ class Job:
                 "settings": [as_shared(make_settings(seed=seed, **changes)) for seed in seeds],
                 "seconds": seconds,
                 "code": code,
-                "workers": workers,
                 "threads": threads,
             }
         )
@@ -102,8 +101,8 @@ class Job:
 
 def went_on(said):
     """The step that a job says it went on from, or 0."""
-    lines = [line for line in said.splitlines() if line.startswith("goes on after step ")]
-    return int(lines[0].split()[4].replace(",", "")) if lines else 0
+    lines = [line for line in said.splitlines() if line.startswith("resumes after step ")]
+    return int(lines[0].split()[3].replace(",", "")) if lines else 0
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +159,11 @@ def test_a_killed_job_goes_on_where_it_was(tmp_path, undisturbed):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"precision": "mixed"}, {"precision": "fp32", "optimizer": "sgd", "momentum": 0.9}, {"threads": 2}],
+    [
+        {"precision": "mixed"},
+        {"precision": "fp32", "optimizer": "sgd", "momentum": 0.9},
+        {"batch_split": 2, "threads": 2},
+    ],
     ids=lambda changes: "-".join(map(str, changes.values())),
 )
 def test_every_state_is_kept(tmp_path, changes):
@@ -173,7 +176,7 @@ def test_every_state_is_kept(tmp_path, changes):
 
 def test_runs_that_share_a_job_go_on_each_from_its_own(tmp_path):
     seeds = (43, 44, 45)
-    together, alone = Job(tmp_path / "together", seeds, workers=2), Job(tmp_path / "alone", seeds, workers=1)
+    together, alone = Job(tmp_path / "together", seeds, threads=2), Job(tmp_path / "alone", seeds)
     together.killed_after_saving()
     said = together.finish()
     assert went_on(said)
@@ -186,13 +189,17 @@ def test_runs_that_share_a_job_go_on_each_from_its_own(tmp_path):
 
 @pytest.mark.parametrize(
     ("changes", "named"),
-    [({"code": "edited"}, "code_digest"), ({"learning_rate": 2e-3}, "settings")],
+    [
+        ({"code": "edited"}, "code_digest"),
+        ({"learning_rate": 2e-3}, "settings"),
+        ({"engine": "torch"}, "engine, settings"),
+    ],
 )
 def test_a_state_of_another_recipe_is_refused(tmp_path, changes, named):
     Job(tmp_path / "runs").killed_after_saving()
     job, other = Job(tmp_path / "runs", **changes), Job(tmp_path / "other", **changes)
     said = job.finish()
-    assert f"{STATE} is of another recipe ({named} differ); training starts from step 0" in said
+    assert f"{STATE}: {named} differ from this job's; training starts from step 0" in said
     assert not went_on(said)
     other.finish()
     assert job.bytes() == other.bytes()
@@ -205,7 +212,7 @@ def test_a_state_that_cannot_be_read_is_refused(tmp_path, undisturbed, harm):
     state = job.folders[0] / STATE
     state.write_bytes({"truncated": state.read_bytes()[:-1], "empty": b"", "foreign": b"x" * 5000}[harm])
     said = job.finish()
-    assert f"refused: {state}: not a complete safetensors file" in said
+    assert f"checkpoint not used: {state}: not a complete safetensors file" in said
     assert job.bytes() == undisturbed
 
 
@@ -255,7 +262,7 @@ def test_an_error_in_one_run_stops_the_others_of_its_job(tmp_path):
     settings = [make_settings(seed=seed, steps=end, batch_size=3, model=SHAPE) for seed, end in ends.items()]
     began = time.monotonic()
     with pytest.raises((UserError, OSError)):
-        engine.write_runs(str(corpus), runs, settings, workers=2)
+        engine.write_runs(str(corpus), runs, settings, threads=2)
     assert time.monotonic() - began < 60
     assert not Path(runs[0].history).exists()
 
@@ -265,13 +272,10 @@ class Killed(BaseException):
 
 
 def test_runs_that_go_forward_together_go_on_together(tmp_path, monkeypatch):
-    """The way of a GPU: one state for all runs of the job, here with stacked parameters on the CPU."""
-    from blackholes.training.stacked import StackedRuns
-
-    monkeypatch.setattr(engine, "CpuRun", StackedRuns)
+    """As on a GPU: one checkpoint for all runs of the job, here with stacked parameters on the CPU."""
     monkeypatch.setattr(engine, "_groups", lambda count, device: [list(range(count))])
     job = Job(tmp_path / "undisturbed")
-    settings = [make_settings(seed=seed, steps=60, batch_size=3, model=SHAPE) for seed in (1, 2, 3)]
+    settings = [make_settings(seed=seed, steps=60, batch_size=3, model=SHAPE, engine="torch") for seed in (1, 2, 3)]
 
     def write(folder, die_after=None):
         def progress(k):
@@ -285,7 +289,7 @@ def test_runs_that_go_forward_together_go_on_together(tmp_path, monkeypatch):
         job.folders = [folder / f"run_00{k}" for k in (1, 2, 3)]
         runs = [engine.RunFiles(*(place / name for name in files)) for place in job.folders]
         corpus, said = str(tmp_path / "tokens.safetensors"), []
-        engine.write_runs(corpus, runs, settings, checkpoint_seconds=1e-4, progress=progress, say=said.append)
+        engine.write_runs(corpus, runs, settings, checkpoint_seconds=1e-4, progress=progress, log=said.append)
         return job.bytes(), "\n".join(said)
 
     expected, said = write(tmp_path / "undisturbed")

@@ -117,10 +117,11 @@ def describe(params: dict, inputs: dict[str, str], threads: int) -> dict[str, st
 
     Args:
         params: the rule's parameters; `code` and `upstream` are digests, a seed in `settings` is recorded as such.
+            `runs` is left out: the file of a run must not depend on which runs share its job.
         inputs: name → path of every input file.
         threads: threads that the job may use.
     """
-    settings = {key: value for key, value in params.items() if key not in ("code", "upstream")}
+    settings = {key: value for key, value in params.items() if key not in ("code", "upstream", "runs")}
     versions = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, model_validator
+from pydantic import AfterValidator, BeforeValidator, PrivateAttr, model_validator
 
 from blackholes.config.corpus import Corpus
 from blackholes.config.fields import Integer, Number, Section, no_bool, refuse, setting
@@ -95,6 +95,13 @@ class Experiment(Section):
     steps: Integer = setting(10_000, "optimizer steps; the history has one snapshot more", ge=1, le=10_000_000)
     base_seed: Integer = setting(42, "run k has seed base_seed + k", ge=0, le=2**31 - 1)
     batch_size: Integer = setting(16, "windows in a step; the corpus must hold as many", ge=1, le=65536)
+    batch_split: Integer = setting(
+        1,
+        "pieces that the batch is split into; a thread each; enters the bytes, since it changes the order of sums. "
+        "The torch engine does not split",
+        ge=1,
+        le=1024,
+    )
     target_offset: Annotated[Literal[1, 2], BeforeValidator(no_bool), BeforeValidator(_number)] = setting(
         1, "1: predict the next token; 2: the token after it, as the notebooks did by shifting twice"
     )
@@ -134,6 +141,8 @@ class Experiment(Section):
     )
     model: Model = setting(Model(), "the model trained")
 
+    _engine: str = PrivateAttr("auto")  # `training.engine`, which the whole configuration sets
+
     def seed(self, run: int) -> int:
         """Seed of run `run`, which counts from 1."""
         return self.base_seed + run
@@ -144,7 +153,11 @@ class Experiment(Section):
 
     def shared_settings(self) -> dict:
         """All that enters the bytes of its runs: not their number, so one more run reruns none."""
-        return self.model_dump(exclude={"runs", "corpus"}, mode="json")
+        return self.model_dump(exclude={"runs", "corpus"}, mode="json") | {"engine": self._engine}
+
+    def set_engine(self, engine: str) -> None:
+        """Set what `training.engine` says: it is no key of an experiment, but enters the bytes of its runs."""
+        self._engine = engine
 
     def run_settings(self, run: int) -> RunSettings:
         """All that enters the bytes of run `run`."""

@@ -41,6 +41,7 @@ class Section(BaseModel):
 
     WORD: ClassVar[str | None] = None  # the key for whose value a word in place of the mapping is short
     UNUSED: ClassVar[dict[tuple[str, str], list[str]]] = {}  # (key, its value) → keys that then stay at their default
+    MOVED: ClassVar[dict[str, str]] = {}  # a key of earlier releases → the one that took its place, for messages
     LEFT_BEHIND: ClassVar[dict[tuple[str, str], list[str]]] = {}  # likewise, → keys that are then not inherited either
 
     @model_validator(mode="before")
@@ -85,9 +86,11 @@ def problem_line(problem: dict, model: type[BaseModel]) -> str:
     if kind == "impossible":
         loc, value = (*loc, *context["key"].split(".")), context["value"]
     is_name = loc[-1:] == ("[key]",)
-    key, field, siblings = _field(loc[:-1] if is_name else loc, model)
+    key, field, section = _field(loc[:-1] if is_name else loc, model)
     if kind == "extra_forbidden":
-        near = difflib.get_close_matches(str(loc[-1]), siblings, n=1)
+        siblings = list(section.model_fields)
+        moved = getattr(section, "MOVED", {}).get(loc[-1])
+        near = [moved] if moved else difflib.get_close_matches(str(loc[-1]), siblings, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
         return f"{key}: unknown key (value {_short(value)}); {hint}allowed here: {', '.join(siblings)}"
     if kind == "impossible":
@@ -100,12 +103,12 @@ def problem_line(problem: dict, model: type[BaseModel]) -> str:
     return f"{key or 'configuration'}: {shown}; expected {allowed}"
 
 
-def _field(loc: tuple, model: type[BaseModel]) -> tuple[str, FieldInfo | None, list[str]]:
-    """(dotted key, its field or None where it is a section or unknown, the keys beside it) of an error."""
-    key, field, siblings, here = "", None, [], model
+def _field(loc: tuple, model: type[BaseModel]) -> tuple[str, FieldInfo | None, type[BaseModel]]:
+    """(dotted key, its field or None where it is a section or unknown, the section it is in) of an error."""
+    key, field, section, here = "", None, model, model
     for part in loc:
         if isinstance(here, type) and issubclass(here, BaseModel):
-            siblings, field = list(here.model_fields), here.model_fields.get(part)
+            section, field = here, here.model_fields.get(part)
             here = field.annotation if field else None
         elif get_origin(here) is dict:
             field, here = None, get_args(here)[1]
@@ -117,7 +120,7 @@ def _field(loc: tuple, model: type[BaseModel]) -> tuple[str, FieldInfo | None, l
         key += f".{part}" if key else str(part)
     if isinstance(here, type) and issubclass(here, BaseModel):
         field = None
-    return key, field, siblings
+    return key, field, section
 
 
 def _short(value: Any) -> str:

@@ -27,11 +27,12 @@ class Init:
 
 @dataclass(frozen=True)
 class RunSettings:
-    """One run. The keys are an experiment's, but for `seed`; `config.experiments.Experiment` says what they mean."""
+    """One run. `config.experiments.Experiment` says what the keys mean, but for `seed` and `engine`."""
 
     seed: int  # of the initial parameters and of the order of the windows
     steps: int
     batch_size: int
+    batch_split: int  # pieces that the compiled engine splits the batch into, a thread each
     target_offset: int
     precision: str
     init: Init
@@ -45,6 +46,7 @@ class RunSettings:
     schedule: str
     schedule_steps: int | None
     model: Model
+    engine: str  # auto, compiled or torch: the configuration's `training.engine`
 
 
 def run_settings(shared: Mapping, run: int) -> RunSettings:
