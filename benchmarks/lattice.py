@@ -14,7 +14,8 @@ from pathlib import Path
 
 import torch
 from _harness import Rival, compare, machine
-from blackholes.artifacts.hdf5 import Hdf5Writer
+from blackholes.artifacts.histories import KEY
+from blackholes.artifacts.tensors import TensorWriter, write_tensors
 from blackholes.kernels import lattice
 from jobs import process
 
@@ -87,15 +88,13 @@ def in_memory(snapshots: int, V: int, rounds: int) -> None:
 
 def whole_file(folder: Path, history: Path | None, steps: int, V: int) -> None:
     if history is None:
-        history = folder / "history.h5"
-        layout = {"W": (torch.bfloat16, (steps, V, D))}
-        dead = (torch.arange(V) % 5 < 2).numpy()
-        with Hdf5Writer(history, layout, arrays={"dead_mask": dead}) as writer:
+        history = folder / "history.safetensors"
+        with TensorWriter(history, {KEY: (torch.bfloat16, (steps, V, D)), "dead_mask": (torch.bool, (V,))}) as writer:
+            writer.append("dead_mask", torch.arange(V) % 5 < 2)
             for snapshots in motion(steps, V):
-                writer.append("W", snapshots)
-    start_up = folder / "start_up.h5"
-    with Hdf5Writer(start_up, {"W": (torch.bfloat16, (3, 10, D))}) as writer:
-        writer.append("W", next(motion(3, 10)))
+                writer.append(KEY, snapshots)
+    start_up = folder / "start_up.safetensors"
+    write_tensors(start_up, {KEY: next(motion(3, 10))})
     command = [sys.executable, "-c", JOB]
     process([*command, str(start_up)], folder)  # compiles the loops and caches them
     idle, _ = process([*command, str(start_up)], folder)

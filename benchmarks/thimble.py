@@ -49,7 +49,7 @@ def train(steps, rounds, threads):
 def made_up(path, steps):
     """Write a history in which live tokens walk randomly and half of the dead ones stay put beside each other."""
     import torch
-    from blackholes.artifacts.histories import history_writer
+    from blackholes.artifacts.histories import KEY, history_writer
 
     draw = torch.Generator().manual_seed(0)
     live = torch.randn(V * 3 // 5, D, generator=draw) * 0.02
@@ -59,7 +59,7 @@ def made_up(path, steps):
         for _ in range(steps + 1):
             live += torch.randn(live.shape, generator=draw) * 1e-3
             dead[: len(together)] = (0.5 + together).bfloat16()
-            writer.append("W", torch.cat([live.bfloat16(), dead])[None])
+            writer.append(KEY, torch.cat([live.bfloat16(), dead])[None])
     return path
 
 
@@ -71,7 +71,7 @@ def analyse(history, steps):
     from blackholes.runs import statistics
 
     with tempfile.TemporaryDirectory() as folder:
-        path = history or str(made_up(Path(folder, "embedding_evolution.h5"), steps))
+        path = history or str(made_up(Path(folder, "embedding_evolution.safetensors"), steps))
         with histories.open_history(path) as source:
             S, V, D = source.steps, source.tokens, source.dimensions
         outputs = statistics.Outputs(*(str(Path(folder, name)) for name in statistics.Outputs.__annotations__))

@@ -11,6 +11,7 @@ import os
 import sys
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -33,10 +34,10 @@ def trainer(token_ids, settings, threads):
             self.ids = torch.from_numpy(token_ids).long()
 
         def __len__(self):
-            return len(self.ids) - settings["model"]["context"]
+            return len(self.ids) - settings.model.context
 
         def __getitem__(self, i):
-            return reference.labels(self.ids[i : i + settings["model"]["context"] + 1], settings["target_offset"])
+            return reference.labels(self.ids[i : i + settings.model.context + 1], settings.target_offset)
 
     class Keep(TrainerCallback):
         def on_step_end(self, args, state, control, **kwargs):
@@ -44,9 +45,7 @@ def trainer(token_ids, settings, threads):
 
     torch.set_num_threads(threads)
     history = []
-    network = reference.load_model(
-        settings["model"], model.initialise(settings["model"], settings["init"], 1), torch.bfloat16
-    )
+    network = reference.load_model(settings.model, model.initialise(settings.model, settings.init, 1), torch.bfloat16)
     with tempfile.TemporaryDirectory() as folder:
         more = {"train_sampling_strategy": "random", "logging_strategy": "no"}
         reference.make_trainer(network, Windows(), settings, folder, [Keep()], **more).train()
@@ -61,21 +60,21 @@ def plain_loop(token_ids, settings, threads):
     from blackholes.training import model
 
     torch.set_num_threads(threads)
-    network = reference.load_model(settings["model"], model.initialise(settings["model"], settings["init"], 1))
+    network = reference.load_model(settings.model, model.initialise(settings.model, settings.init, 1))
     decayed = [weight for name, weight in network.named_parameters() if model.decays(name)]
     rest = [weight for name, weight in network.named_parameters() if not model.decays(name)]
-    groups = [{"params": decayed, "weight_decay": settings["weight_decay"]}, {"params": rest, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=settings["learning_rate"], betas=settings["betas"], fused=True)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / settings["steps"])
-    windows = np.lib.stride_tricks.sliding_window_view(token_ids, settings["model"]["context"] + 1)
+    groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": rest, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=settings.betas, fused=True)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / settings.steps)
+    windows = np.lib.stride_tricks.sliding_window_view(token_ids, settings.model.context + 1)
     order = np.random.default_rng(1).permutation(len(windows))
     history = []
-    for step in range(settings["steps"]):
-        batch = order[step * settings["batch_size"] :][: settings["batch_size"]]
+    for step in range(settings.steps):
+        batch = order[step * settings.batch_size :][: settings.batch_size]
         chunk = torch.from_numpy(windows[batch].astype(np.int64))
         optimizer.zero_grad()
-        network(**reference.labels(chunk, settings["target_offset"])).loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), settings["clip"])
+        network(**reference.labels(chunk, settings.target_offset)).loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), settings.clip)
         optimizer.step()
         schedule.step()
         history.append(network.get_parameter(model.EMBEDDING).detach().bfloat16())
@@ -85,7 +84,12 @@ def plain_loop(token_ids, settings, threads):
 def ours(token_ids, settings, threads, precision="bf16"):
     from blackholes.training import engine
 
-    return [step.embedding for step in engine.train(token_ids, settings | {"precision": precision}, threads=threads)]
+    return [
+        step.embedding
+        for step in engine.train(
+            token_ids, replace(settings, precision=precision, batch_split=threads), threads=threads
+        )
+    ]
 
 
 METHODS = {
@@ -111,7 +115,7 @@ def alone(steps, rounds, threads):
     token_ids, settings = prepare()
 
     def run(method, n):
-        method(token_ids, settings | {"steps": n}, threads)
+        method(token_ids, replace(settings, steps=n), threads)
         torch.set_num_threads(threads)  # our engine sets torch to one thread and splits the batch itself
 
     rivals = [Rival(name, partial(run, method)) for name, method in METHODS.items()]
@@ -131,10 +135,10 @@ def timed(name, steps):
     import time
 
     token_ids, settings = prepare()
-    METHODS[name](token_ids, settings | {"steps": 10}, 1)
+    METHODS[name](token_ids, replace(settings, steps=10), 1)
     together.wait()
     start = time.perf_counter()
-    METHODS[name](token_ids, settings | {"steps": steps}, 1)
+    METHODS[name](token_ids, replace(settings, steps=steps), 1)
     return time.perf_counter() - start
 
 

@@ -12,6 +12,7 @@ import resource
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
@@ -32,16 +33,16 @@ def trainer(token_ids, settings, steps, device):
     from blackholes.training import model
     from transformers import TrainerCallback
 
-    shape, history, times, losses = settings["model"], [], [], []
+    shape, history, times, losses = settings.model, [], [], []
 
     class Windows(torch.utils.data.Dataset):
         ids = torch.from_numpy(token_ids).long()
 
         def __len__(self):
-            return len(self.ids) - shape["context"]
+            return len(self.ids) - shape.context
 
         def __getitem__(self, i):
-            return reference.labels(self.ids[i : i + shape["context"] + 1], settings["target_offset"])
+            return reference.labels(self.ids[i : i + shape.context + 1], settings.target_offset)
 
     class Keep(TrainerCallback):
         def on_step_end(self, args, state, control, **kwargs):
@@ -53,12 +54,12 @@ def trainer(token_ids, settings, steps, device):
         def on_log(self, args, state, control, logs, **kwargs):
             losses.append(logs.get("loss"))
 
-    initial = model.initialise(shape, settings["init"], settings["seed"])
+    initial = model.initialise(shape, settings.init, settings.seed)
     network = reference.load_model(shape, initial, torch.bfloat16)
     more = {"train_sampling_strategy": "random", "logging_strategy": "steps", "logging_steps": WARM_UP + steps}
     with tempfile.TemporaryDirectory() as folder:
-        longer = settings | {"steps": WARM_UP + steps}
-        reference.make_trainer(network, Windows(), longer, folder, [Keep()], use_cpu=device == "cpu", **more).train()
+        asked = replace(settings, steps=WARM_UP + steps)
+        reference.make_trainer(network, Windows(), asked, folder, [Keep()], use_cpu=device == "cpu", **more).train()
     return times[1] - times[0], losses[0]
 
 
@@ -70,8 +71,8 @@ def stacked(token_ids, settings, steps, device):
 
     began = time.perf_counter()
     runs = StackedRuns(token_ids, settings, device)
-    count, batch = len(token_ids) - settings[0]["model"]["context"], settings[0]["batch_size"]
-    order = zip(*(window_order(count, batch, one["seed"]) for one in settings), strict=True)
+    count, batch = len(token_ids) - settings[0].model.context, settings[0].batch_size
+    order = zip(*(window_order(count, batch, one.seed) for one in settings), strict=True)
 
     def block(first, n):
         starts = torch.from_numpy(np.stack([np.stack(step) for step in islice(order, n)]))
@@ -99,7 +100,7 @@ def job(token_ids, settings, device):
 
     with tempfile.TemporaryDirectory() as folder:
         corpus = Path(folder) / "tokens.safetensors"
-        counts = np.bincount(token_ids, minlength=settings[0]["model"]["vocabulary_size"]).astype(np.int64)
+        counts = np.bincount(token_ids, minlength=settings[0].model.vocabulary_size).astype(np.int64)
         write_tensors(corpus, {"token_ids": token_ids, "token_counts": counts, "dead_mask": counts == 0})
         folders = [Path(folder) / f"run_{k + 1:03d}" for k in range(len(settings))]
         names = ("embedding_evolution.safetensors", "training_log.csv", "model/config.json", "model/model.safetensors")
@@ -115,16 +116,13 @@ def wait(device):
 
 
 def training_table(arguments, device):
-    from blackholes.training.settings import run_settings
-
     token_ids, one = prepare()
-    shared = {key: value for key, value in one.items() if key != "seed"} | {"base_seed": one["seed"] - 1}
 
     def settings(K, **changes):
-        return [run_settings(shared | {"steps": arguments.steps} | changes, k) for k in range(1, K + 1)]
+        return [replace(one, **{"steps": arguments.steps, "seed": one.seed + k} | changes) for k in range(K)]
 
-    shape = one["model"]
-    print(f"\nTraining, batch {one['batch_size']} × {shape['context']} tokens, width {shape['width']}\n")
+    shape = one.model
+    print(f"\nTraining, batch {one.batch_size} × {shape.context} tokens, width {shape.width}\n")
     print("| method | runs | steps | seconds | ms a step | µs a run and step | ratio | GPU memory, MB | mean loss |")
     print("|---|---:|---:|---:|---:|---:|---:|---:|---:|")
     seconds, loss = trainer(token_ids, settings(1)[0], arguments.trainer_steps, device)

@@ -3,19 +3,21 @@
 import logging
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
 from blackholes.config.model import Experiment
+from blackholes.training.settings import Model, RunSettings
 from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainerCallback, TrainingArguments
 
 
-def empty_model(model: Mapping, dtype: torch.dtype = torch.float32) -> GPT2LMHeadModel:
+def empty_model(model: Model, dtype: torch.dtype = torch.float32) -> GPT2LMHeadModel:
     """A GPT-2 of this shape without dropout, as `transformers` initialises it, then converted to `dtype`."""
     config = GPT2Config(
-        vocab_size=model["vocabulary_size"], n_positions=model["context"], n_embd=model["width"],
-        n_layer=model["layers"], n_head=model["heads"], resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
+        vocab_size=model.vocabulary_size, n_positions=model.context, n_embd=model.width,
+        n_layer=model.layers, n_head=model.heads, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
         bos_token_id=None, eos_token_id=None, use_cache=False,
     )  # fmt: skip
     network = GPT2LMHeadModel(config).to(dtype)
@@ -24,7 +26,7 @@ def empty_model(model: Mapping, dtype: torch.dtype = torch.float32) -> GPT2LMHea
     return network
 
 
-def load_model(model: Mapping, weights: Mapping[str, Tensor], dtype: torch.dtype = torch.float32) -> GPT2LMHeadModel:
+def load_model(model: Model, weights: Mapping[str, Tensor], dtype: torch.dtype = torch.float32) -> GPT2LMHeadModel:
     """A GPT-2 with these parameters; their names must be the model's."""
     loaded = empty_model(model, dtype)
     named = dict(loaded.named_parameters())
@@ -48,7 +50,7 @@ def labels(chunk: Tensor, target_offset: int) -> dict[str, Tensor]:
 def train(
     model: GPT2LMHeadModel,
     chunks: Tensor,
-    settings: Mapping,
+    settings: RunSettings,
     after: Callable[[int, GPT2LMHeadModel], None] = lambda step, model: None,
 ) -> list[dict]:
     """Train with `transformers.Trainer`: `settings` and otherwise its defaults; calls `after(step, model)` every step.
@@ -59,7 +61,7 @@ def train(
 
     Returns the Trainer's own log, one dict per step with `loss`, `grad_norm` and `learning_rate`.
     """
-    windows = [labels(chunk, settings["target_offset"]) for chunk in chunks]
+    windows = [labels(chunk, settings.target_offset) for chunk in chunks]
 
     class After(TrainerCallback):
         def on_step_end(self, args, state, control, **kwargs):
@@ -72,15 +74,15 @@ def train(
 
 
 def make_trainer(
-    model: GPT2LMHeadModel, windows: list, settings: Mapping, folder: str, callbacks: list, **more
+    model: GPT2LMHeadModel, windows: list, settings: RunSettings, folder: str, callbacks: list, **more
 ) -> Trainer:
     """A Trainer on `windows`, in their order by default; `more` are TrainingArguments."""
     logging.getLogger("transformers").setLevel(logging.ERROR)
     arguments = {
-        "output_dir": folder, "max_steps": settings["steps"], "per_device_train_batch_size": settings["batch_size"],
-        "learning_rate": settings["learning_rate"], "weight_decay": settings["weight_decay"],
-        "adam_beta1": settings["betas"][0], "adam_beta2": settings["betas"][1], "adam_epsilon": settings["epsilon"],
-        "max_grad_norm": settings["clip"], "train_sampling_strategy": "sequential", "remove_unused_columns": False,
+        "output_dir": folder, "max_steps": settings.steps, "per_device_train_batch_size": settings.batch_size,
+        "learning_rate": settings.learning_rate, "weight_decay": settings.weight_decay,
+        "adam_beta1": settings.betas[0], "adam_beta2": settings.betas[1], "adam_epsilon": settings.epsilon,
+        "max_grad_norm": settings.clip, "train_sampling_strategy": "sequential", "remove_unused_columns": False,
         "save_strategy": "no", "report_to": [], "disable_tqdm": True, "use_cpu": True, "seed": 42,
     }  # fmt: skip
     trainer = Trainer(
@@ -97,10 +99,11 @@ def draw_windows(token_ids: np.ndarray, context: int, count: int, seed: int) -> 
     return torch.from_numpy(token_ids.astype(np.int64))[starts[:, None] + torch.arange(context + 1)]
 
 
-def settings(**changes) -> dict:
+def settings(**changes) -> RunSettings:
     """The engine's settings of run 1 with the default configuration and these changes; `model` is merged.
 
-    `init` may be a word, as in a configuration file.
+    `init` may be a word, as in a configuration file, and `model` a mapping of what differs.
     """
     default = Experiment(init=changes.pop("init", "qwen")).run_settings(1)
-    return default | changes | {"model": default["model"] | changes.get("model", {})}
+    shape = changes.pop("model", {})
+    return replace(default, model=shape if isinstance(shape, Model) else replace(default.model, **shape), **changes)

@@ -1,14 +1,17 @@
 """Runs with stacked parameters on any device, and the same by transformers and torch.optim: an oracle for them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import reference
 import torch
 from blackholes.config.model import Experiment
 from blackholes.training import model
+from blackholes.training.settings import Model, RunSettings
 from blackholes.training.stacked import StackedRuns
 
-SHAPE = {"vocabulary_size": 20, "context": 12, "width": 16, "layers": 2, "heads": 2}
+SHAPE = Model(vocabulary_size=20, context=12, width=16, layers=2, heads=2)
 CORPUS = np.random.default_rng(0).integers(0, 18, 500).astype(np.uint8)  # tokens 18 and 19 are dead
 PRECISIONS = ["fp32", "mixed", "bf16"]
 OPTIMIZERS = [
@@ -18,12 +21,13 @@ OPTIMIZERS = [
 ]
 
 
-def settings_of(seeds, **changes) -> list[dict]:
+def settings_of(seeds, **changes) -> list[RunSettings]:
     """Settings of the runs with these seeds, as the configuration gives them."""
     changes = {"batch_size": 4, "precision": "fp32", "init": "normal"} | changes
     shape = changes.pop("model", SHAPE)  # put in afterwards: no corpus has a vocabulary this small
+    engine = changes.pop("engine", "auto")  # no key of an experiment
     settings = [Experiment(base_seed=seed, **changes).run_settings(0) for seed in seeds]
-    return [one | {"model": shape} for one in settings]
+    return [replace(one, model=shape, engine=engine) for one in settings]
 
 
 def start(seeds=(1, 2, 3), device="cpu", graph=True, **changes) -> StackedRuns:
@@ -31,7 +35,7 @@ def start(seeds=(1, 2, 3), device="cpu", graph=True, **changes) -> StackedRuns:
 
 
 def windows(n, K=3, B=4, seed=0) -> torch.Tensor:
-    starts = np.random.default_rng(seed).integers(0, len(CORPUS) - SHAPE["context"], (n, K, B))
+    starts = np.random.default_rng(seed).integers(0, len(CORPUS) - SHAPE.context, (n, K, B))
     return torch.from_numpy(starts)
 
 
@@ -48,6 +52,15 @@ def restore(runs: StackedRuns, state: dict) -> None:
         value.copy_(state[name])
 
 
+def torch_switches() -> tuple:
+    """torch's settings of the process that a step on a GPU changes and sets back; whether gradients are on, last."""
+    products, memory = torch.backends.cuda.matmul, torch.utils.deterministic
+    return (
+        torch.get_deterministic_debug_mode(), memory.fill_uninitialized_memory, products.allow_tf32,
+        products.allow_bf16_reduced_precision_reduction, torch.is_grad_enabled(),
+    )  # fmt: skip
+
+
 def same(some, others) -> bool:
     """Whether two blocks, or two states, are the same to the bit."""
     if isinstance(some, dict):
@@ -58,22 +71,22 @@ def same(some, others) -> bool:
 
 def transformers_run(settings, starts, rates, device="cpu"):
     """(losses, norms, snapshots), on the CPU, of one run by GPT2LMHeadModel and torch.optim, a step at a time."""
-    shape, precision = settings["model"], settings["precision"]
-    initial = model.initialise(shape, settings["init"], settings["seed"])
+    shape, precision = settings.model, settings.precision
+    initial = model.initialise(shape, settings.init, settings.seed)
     initial = {name: weight.to(device) for name, weight in initial.items()}
     dtype = torch.float32 if precision == "fp32" else torch.bfloat16
     network = reference.load_model(shape, initial, dtype).to(device)
     used = dict(network.named_parameters())
     kept = {name: torch.nn.Parameter(weight) for name, weight in initial.items()} if precision == "mixed" else used
     groups = [
-        {"params": [kept[n] for n in kept if model.decays(n)], "weight_decay": settings["weight_decay"]},
+        {"params": [kept[n] for n in kept if model.decays(n)], "weight_decay": settings.weight_decay},
         {"params": [kept[n] for n in kept if not model.decays(n)], "weight_decay": 0.0},
     ]
-    if settings["optimizer"] == "adamw":
-        optimizer = torch.optim.AdamW(groups, 1.0, settings["betas"], settings["epsilon"], fused=True)
+    if settings.optimizer == "adamw":
+        optimizer = torch.optim.AdamW(groups, 1.0, settings.betas, settings.epsilon, fused=True)
     else:  # the fused kernel for bfloat16 leaves parameters where they are (torch 2.13, issue 191763)
-        optimizer = torch.optim.SGD(groups, 1.0, settings["momentum"], foreach=False)
-    corpus, reach = torch.from_numpy(CORPUS.astype(np.int64)), torch.arange(shape["context"] + 1)
+        optimizer = torch.optim.SGD(groups, 1.0, settings.momentum, foreach=False)
+    corpus, reach = torch.from_numpy(CORPUS.astype(np.int64)), torch.arange(shape.context + 1)
     losses, norms, snapshots = [], [], []
     for row, rate in zip(starts, rates, strict=True):
         with torch.no_grad():
@@ -81,11 +94,11 @@ def transformers_run(settings, starts, rates, device="cpu"):
                 used[name].copy_(kept[name])
         network.zero_grad()
         chunk = corpus[row[:, None] + reach].to(device)
-        loss = network(**reference.labels(chunk, settings["target_offset"])).loss
+        loss = network(**reference.labels(chunk, settings.target_offset)).loss
         loss.backward()
         for name in kept:
             kept[name].grad = used[name].grad.to(kept[name].dtype)
-        norms.append(torch.nn.utils.clip_grad_norm_(kept.values(), settings["clip"]).float())
+        norms.append(torch.nn.utils.clip_grad_norm_(kept.values(), settings.clip).float())
         for group in optimizer.param_groups:
             group["lr"] = rate
         optimizer.step()

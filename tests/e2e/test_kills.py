@@ -65,7 +65,7 @@ def ends_the_same(checkout, expected):
 
 
 def is_the_same(checkout, expected, said):
-    assert "goes on after step " in said
+    assert "resumes after step " in said
     digests = checkout.digests()
     files = [
         f"normal/run_001/{name}"

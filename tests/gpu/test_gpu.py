@@ -4,9 +4,10 @@ import pytest
 import torch
 from blackholes.kernels import components, distances, duplicates, gpt2, neighbours
 from blackholes.training import model
+from blackholes.training.settings import Model
 from blackholes.training.windows import split_targets
 
-SHAPE = {"vocabulary_size": 128, "context": 32, "width": 64, "layers": 2, "heads": 2}
+SHAPE = Model(vocabulary_size=128, context=32, width=64, layers=2, heads=2)
 
 
 @pytest.fixture(scope="module")

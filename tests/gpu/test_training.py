@@ -1,13 +1,15 @@
 """Training on a CUDA device: steps in a graph, with the oracles and promises of tests/unit/test_stacked.py."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import reference
 import torch
 from blackholes.artifacts.tensors import write_tensors
-from blackholes.kernels import bf16
+from blackholes.errors import UserError
+from blackholes.kernels import bf16, gpt2
 from blackholes.training import engine, model
 from blackholes.training.cpu import CpuRun
 from blackholes.training.stacked import StackedRuns
@@ -23,12 +25,13 @@ from stacked_runs import (
     same,
     settings_of,
     start,
+    torch_switches,
     transformers_run,
     windows,
 )
 
 DEVICE = "cuda"
-REAL = {"batch_size": 16, "init": "qwen", "model": SHAPE | {"vocabulary_size": 128, "width": 64}}
+REAL = {"batch_size": 16, "init": "qwen", "model": replace(SHAPE, vocabulary_size=128, width=64)}
 
 
 def on_host(block):
@@ -142,6 +145,24 @@ def test_blocks_that_are_fetched_while_the_next_ones_run():
     assert all(of.is_pinned() for of in found[-1])
 
 
+def test_torch_is_left_as_it_was(monkeypatch):
+    before, during, losses = torch_switches(), [], gpt2.losses
+    monkeypatch.setattr(gpt2, "losses", lambda *them: during.append(torch_switches()) or losses(*them))
+    runs = start(device=DEVICE, graph=False)
+    runs.block(windows(1), rates(1))
+    assert during == [(2, False, False, False, True)]
+    assert torch_switches() == before
+    monkeypatch.setattr(gpt2, "losses", lambda *_: torch.ones(1) + None)
+    with pytest.raises(TypeError):
+        runs.block(windows(1), rates(1))
+    assert torch_switches() == before
+
+
+def test_the_compiled_engine_is_refused():
+    with pytest.raises(UserError, match="engine: compiled is not allowed on cuda"):
+        next(engine.train(CORPUS, settings_of((1,), engine="compiled")[0], DEVICE))
+
+
 def test_nothing_in_a_block_waits_for_the_device():
     runs = start(device=DEVICE)
     runs.block(windows(2), rates(2))  # captures the graph
@@ -160,7 +181,7 @@ def test_what_packing_changes_is_rounding(precision, capsys):
     Kernels, and with them the order of sums, are chosen by the shape of the stack, so bytes differ in general. After
     one step 99 % of the embeddings are within a cell of each other, and the losses of 200 steps stay together.
     """
-    n, changes = 200, REAL | {"precision": precision, "model": REAL["model"] | {"context": 128}}
+    n, changes = 200, REAL | {"precision": precision, "model": replace(REAL["model"], context=128)}
     corpus = np.random.default_rng(3).integers(32, 110, 20_000).astype(np.uint8)
     starts = torch.from_numpy(np.random.default_rng(4).integers(0, 19_000, (n, 16, 16)))
     at = [1e-3 * (1 - i / n) for i in range(n)]

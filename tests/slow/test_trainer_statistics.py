@@ -43,12 +43,12 @@ def theirs(path: str, seed: int) -> np.ndarray:
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     settings = reference.settings(steps=STEPS)
-    network = reference.empty_model(settings["model"])
+    network = reference.empty_model(settings.model)
     embedding = network.get_parameter(model.EMBEDDING)
     with torch.no_grad():
         embedding[:] = torch.randn(embedding.shape[1])
     network.to(torch.bfloat16)
-    windows = reference.draw_windows(tokens.load(path).token_ids.numpy(), 128, STEPS * settings["batch_size"], seed)
+    windows = reference.draw_windows(tokens.load(path).token_ids.numpy(), 128, STEPS * settings.batch_size, seed)
     found = []
 
     def after(step, network):

@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import jsonschema
@@ -95,10 +96,10 @@ def test_the_text_of_a_command_line_is_understood():
 def test_a_run_depends_on_its_seed_and_not_on_the_number_of_runs():
     one, two = (config.Experiment(runs=runs, base_seed=7) for runs in (1, 2))
     assert one.run_settings(1) == two.run_settings(1)
-    assert one.run_settings(1)["seed"] == 8
+    assert one.run_settings(1).seed == 8
     assert one.run_settings(1) != two.run_settings(2)
-    left_out = {"runs", "base_seed", "corpus", "history"}
-    assert set(one.run_settings(1)) == set(config.Experiment.model_fields) - left_out | {"seed"}
+    left_out = {"runs", "base_seed", "corpus"}
+    assert set(asdict(one.run_settings(1))) == set(config.Experiment.model_fields) - left_out | {"seed", "engine"}
     assert two.run_names() == ["run_001", "run_002"]
 
 
@@ -348,7 +349,7 @@ def test_every_key_has_a_meaning(model):
         ({"corpus": {"name": "../x"}}, "corpus.name: '../x' is not allowed; expected lower-case"),
         ({"corpus": None}, "corpus: null is not allowed; expected a mapping of keys"),
         ({"training": {"device": "gpu"}}, "training.device: 'gpu' is not allowed; expected auto, cpu, cuda or mps"),
-        ({"training": {"threads": 0}}, "training.threads: 0 is not allowed"),
+        ({"training": {"runs_per_job": 0}}, "training.runs_per_job: 0 is not allowed"),
         ({"distances": {"store": "perhaps"}}, "distances.store: 'perhaps' is not allowed; expected true or false"),
         ({"distances": {"memory_budget_gb": 0}}, "distances.memory_budget_gb: 0 is not allowed; expected number from"),
         ({"figures": {"run": 5}}, "figures.run: 5 is not allowed; expected 1 to 4, the runs of normal"),
@@ -392,7 +393,7 @@ def test_impossible_graphs_are_refused(graph, line):
         ({"corpsu": {}}, "corpsu", "corpus"),
         ({"experiments": {"qwen": {"step": 3}}}, "experiments.qwen.step", "steps"),
         ({"experiment_defaults": {"model": {"widht": 3}}}, "experiment_defaults.model.widht", "width"),
-        ({"training": {"thread": 3}}, "training.thread", "threads"),
+        ({"training": {"devise": 3}}, "training.devise", "device"),
         ({"figures": {"DPI": 3}}, "figures.DPI", None),
     ],
     ids=str,
@@ -410,11 +411,11 @@ def test_an_unknown_section_of_a_later_release_is_refused():
 
 
 def test_each_problem_has_its_line():
-    message = refusal({"experiments": {"a": {"runs": 0, "steps": 0}}, "training": {"threads": 0}})
+    message = refusal({"experiments": {"a": {"runs": 0, "steps": 0}}, "training": {"progress_seconds": 0}})
     assert [line.partition(":")[0] for line in message.splitlines()] == [
         "experiments.a.runs",
         "experiments.a.steps",
-        "training.threads",
+        "training.progress_seconds",
     ]
 
 

@@ -2,6 +2,7 @@
 
 import copy
 import json
+from dataclasses import FrozenInstanceError, asdict
 from pathlib import Path
 
 import pytest
@@ -87,22 +88,81 @@ def test_seconds_between_checkpoints_may_be_a_fraction():
 def test_settings_of_runs_differ_in_the_seed_alone():
     experiment = load({"base_seed": 7, "runs": 3})
     shared = experiment.shared_settings()
-    assert set(shared) == set(config.Experiment.model_fields) - {"runs", "corpus", "history"}
+    assert set(shared) == set(config.Experiment.model_fields) - {"runs", "corpus"} | {"engine"}
     assert shared == load({"base_seed": 7, "runs": 8}).shared_settings()
     for run in (1, 2):
-        settings = experiment.run_settings(run)
-        assert settings["seed"] == 7 + run == experiment.seed(run)
-        assert set(settings) == set(shared) - {"base_seed"} | {"seed"}
-        assert all(settings[key] == shared[key] for key in set(settings) - {"seed"})
-        assert settings == run_settings(shared, run)
+        assert experiment.run_settings(run) == run_settings(shared, run)
+        settings = asdict(experiment.run_settings(run)) | {"betas": list(experiment.betas)}
+        assert settings.pop("seed") == 7 + run == experiment.seed(run)
+        assert settings == {key: value for key, value in shared.items() if key != "base_seed"}
     assert "seed" not in shared
     assert shared["base_seed"] == 7
 
 
 def test_settings_pass_through_json_unchanged():
-    settings = load({"init": NOISE, "schedule_steps": 20_000}).run_settings(1)
-    assert json.loads(json.dumps(settings)) == settings
-    assert (settings["betas"], settings["schedule_steps"]) == ([0.9, 0.999], 20_000)
+    """Snakemake hands a rule's parameters to its script as text."""
+    experiment = load({"init": NOISE, "schedule_steps": 20_000})
+    shared = experiment.shared_settings()
+    assert json.loads(json.dumps(shared)) == shared
+    settings = run_settings(json.loads(json.dumps(shared)), 1)
+    assert settings == experiment.run_settings(1)
+    assert (settings.betas, settings.schedule_steps) == ((0.9, 0.999), 20_000)
+
+
+def test_the_engine_enters_the_settings_of_every_run():
+    """A change of it trains all of them again."""
+    loaded = config.load({"training": {"engine": "torch"}, "experiments": {"a": {}, "b": {"runs": 2}}})
+    assert {it.shared_settings()["engine"] for it in loaded.experiments.values()} == {"torch"}
+    assert config.load(loaded.model_dump(mode="json")).experiments["a"].run_settings(1).engine == "torch"
+    assert {it.run_settings(1).engine for it in config.load({}).experiments.values()} == {"auto"}
+    assert {it.run_settings(1).engine for it in config.Config().experiments.values()} == {"auto"}
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        (
+            {"training": {"engine": "numba"}},
+            "training.engine: 'numba' is not allowed; expected auto, compiled or torch; not compiled where device is "
+            "cuda or mps",
+        ),
+        (
+            {"training": {"engine": "compiled", "device": "mps"}},
+            "training.engine: 'compiled' is not allowed; expected auto or torch where device is mps",
+        ),
+        (
+            {"training": {"threads": 2}},
+            "training.threads: unknown key (value 2); did you mean experiments.<name>.batch_split? allowed here: "
+            "device, engine, runs_per_job, checkpoint_seconds, progress_seconds",
+        ),
+        (
+            {"experiments": {"a": {"batch_split": 1025}}},
+            "experiments.a.batch_split: 1025 is not allowed; expected integer from 1 up to 1024",
+        ),
+        (
+            {"experiments": {"a": {"batch_split": 0}}},
+            "experiments.a.batch_split: 0 is not allowed; expected integer from 1 up to 1024",
+        ),
+    ],
+    ids=str,
+)
+def test_how_training_runs_is_refused_in_one_line(given, line):
+    with pytest.raises(UserError) as caught:
+        config.load(given)
+    assert str(caught.value) == line
+
+
+def test_settings_are_complete_and_frozen():
+    shared = load({}).shared_settings()
+    for wrong in ({"history": "auto"}, {"model": shared["model"] | {"depth": 2}}):
+        with pytest.raises(TypeError, match="unexpected keyword argument"):
+            run_settings(shared | wrong, 1)
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'clip'"):
+        run_settings({key: value for key, value in shared.items() if key != "clip"}, 1)
+    settings = run_settings(shared, 1)
+    for part, key in ((settings, "steps"), (settings.model, "width"), (settings.init, "mode")):
+        with pytest.raises(FrozenInstanceError):
+            setattr(part, key, 1)
 
 
 # --- what is inherited
@@ -339,21 +399,6 @@ def test_the_vocabulary_is_that_of_the_corpus():
     )
     assert [it.model.vocabulary_size for it in found.experiments.values()] == [2000, 2000]
     assert [it.is_large for it in found.experiments.values()] == [True, True]
-
-
-@pytest.mark.parametrize(
-    ("size", "history", "file"),
-    [
-        (1024, "auto", "embedding_evolution.safetensors"),
-        (1025, "auto", "embedding_evolution.h5"),
-        (300, "hdf5", "embedding_evolution.h5"),
-        (5000, "safetensors", "embedding_evolution.safetensors"),
-    ],
-)
-def test_the_format_of_a_history(size, history, file):
-    experiment = config.Experiment(corpus=BPE | {"vocabulary_size": size}, history=history)
-    assert experiment.history_file == file
-    assert "history" not in experiment.shared_settings()
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,10 @@
 
 import csv
 import re
+import shutil
+import subprocess
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,14 +14,16 @@ import torch
 from blackholes.artifacts.tensors import open_tensors, write_tensors
 from blackholes.errors import UserError
 from blackholes.kernels import bf16, gpt2
-from blackholes.training import cpu, cpu_step, engine, model, optimizer, resume, windows
+from blackholes.training import cpu, engine, model, optimizer, resume, stacked, windows
+from blackholes.training.interface import Runs
+from blackholes.training.settings import Model
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 from transformers import GPT2LMHeadModel
 
-SMALL = {"vocabulary_size": 20, "context": 12, "width": 16, "layers": 2, "heads": 2}
+SMALL = Model(vocabulary_size=20, context=12, width=16, layers=2, heads=2)
 NOISE = np.random.default_rng(0).integers(0, 20, 500).astype(np.uint8)
 
 
@@ -49,15 +55,15 @@ def drawn(count, seed, n) -> list[int]:
 
 def same_windows(token_ids, settings):
     """The windows (steps · B, T + 1) that the engine is to train on, in order."""
-    context = settings["model"]["context"]
-    starts = drawn(len(token_ids) - context, settings["seed"], settings["steps"] * settings["batch_size"])
+    context = settings.model.context
+    starts = drawn(len(token_ids) - context, settings.seed, settings.steps * settings.batch_size)
     return torch.tensor([token_ids[start : start + context + 1].tolist() for start in starts])
 
 
 def both(settings, token_ids=NOISE):
     """Weights after every step of ours and of the Trainer's, from one initial state and on the same windows."""
     ours = states(token_ids, settings)
-    network = reference.load_model(settings["model"], ours[0][1], cpu.DTYPES[settings["precision"]])
+    network = reference.load_model(settings.model, ours[0][1], cpu.DTYPES[settings.precision])
     theirs = []
 
     def after(step, network):
@@ -90,17 +96,17 @@ def test_a_step_in_float32_equals_the_trainers(init, offset, clip):
     assert (step.grad_norm > clip) == (clip < 1)
 
     exact = {name: weight.double().requires_grad_() for name, weight in before.items()}
-    gpt2.loss(exact, *windows.split_targets(chunks, offset), SMALL["heads"]).backward()
+    gpt2.loss(exact, *windows.split_targets(chunks, offset), SMALL.heads).backward()
     checked = 0
     for name, theirs in network.named_parameters():
         size = exact[name].grad.abs()
         clear = size > max(1e-3 * size.square().mean().sqrt(), 1e-6 * step.grad_norm)
         checked += clear.sum().item()
         apart, spacing = (after[name] - theirs.detach())[clear], 2**-22 * before[name][clear].abs()
-        assert (apart.abs() <= 1e-4 * settings["learning_rate"] + spacing).all(), name
+        assert (apart.abs() <= 1e-4 * settings.learning_rate + spacing).all(), name
         assert apart.norm() <= 1e-5 * theirs[clear].norm(), name
         assert not clear.any() or not after[name].equal(before[name]), name
-    whole = SMALL["vocabulary_size"] * SMALL["width"] if init == "qwen" else sum(w.numel() for w in before.values())
+    whole = SMALL.vocabulary_size * SMALL.width if init == "qwen" else sum(w.numel() for w in before.values())
     assert checked > 0.95 * whole
 
 
@@ -228,8 +234,8 @@ def test_clip_passes_non_finite_values():
 
 
 def test_named_parameters_are_views_of_flat_buffers():
-    shape = reference.settings()["model"]
-    parameters = cpu.Parameters(model.initialise(shape, reference.settings(init="normal")["init"], 1), torch.float32)
+    shape = reference.settings().model
+    parameters = cpu.Parameters(model.initialise(shape, reference.settings(init="normal").init, 1), torch.float32)
     assert sum(weight.numel() for weight in parameters.weights.values()) == 116_480
     for i, flat in enumerate(parameters.flat):
         flat.fill_(i + 1)
@@ -307,11 +313,18 @@ def test_files_of_a_run(tmp_path, precision, steps):
     ]
     with open_tensors(folder / "embedding_evolution.safetensors") as file:
         assert file.keys() == ["embedding_history"]
-        expected = {"device": "cpu", "digest": "d", "precision": precision, "seed": "43", "threads": "1"}
+        expected = {
+            "device": "cpu",
+            "digest": "d",
+            "engine": "compiled",
+            "precision": precision,
+            "seed": "43",
+            "threads": "1",
+        }
         assert file.metadata == expected
         file.expect("embedding_history", torch.bfloat16, (steps + 1, 20, 16))
         history = file.rows("embedding_history")
-    assert history[0].equal(model.initialise(SMALL, settings["init"], settings["seed"])[model.EMBEDDING].bfloat16())
+    assert history[0].equal(model.initialise(SMALL, settings.init, settings.seed)[model.EMBEDDING].bfloat16())
     weights = load_file(folder / "model" / "model.safetensors")
     assert weights.keys() == model.shapes(SMALL).keys()
     assert history[-1].equal(weights[model.EMBEDDING].bfloat16())
@@ -321,8 +334,8 @@ def test_files_of_a_run(tmp_path, precision, steps):
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["step", "loss", "grad_norm", "learning_rate"]
     assert [int(row["step"]) for row in rows] == list(range(1, steps + 1))
-    assert float(rows[0]["learning_rate"]) == settings["learning_rate"]
-    assert float(rows[-1]["learning_rate"]) == pytest.approx(settings["learning_rate"] / steps)
+    assert float(rows[0]["learning_rate"]) == settings.learning_rate
+    assert float(rows[-1]["learning_rate"]) == pytest.approx(settings.learning_rate / steps)
     network, report = GPT2LMHeadModel.from_pretrained(folder / "model", output_loading_info=True)
     assert not any(report.values())
     assert network.transformer.wte.weight.equal(weights[model.EMBEDDING])
@@ -340,7 +353,7 @@ def test_the_same_settings_write_the_same_bytes(tmp_path):
 def test_bytes_do_not_depend_on_the_run_before(tmp_path):
     write(tmp_path / "alone")
     torch.manual_seed(99)
-    states(NOISE, small(seed=7, precision="fp32"), threads=2)
+    states(NOISE, small(seed=7, precision="fp32", batch_split=2), threads=2)
     write(tmp_path / "after")
     assert files(tmp_path / "alone") == files(tmp_path / "after")
 
@@ -486,23 +499,118 @@ def test_dead_tokens_stay_together_and_live_ones_leave():
     assert len(end[model.EMBEDDING][8:].unique(dim=0)) < 12
 
 
-@pytest.mark.parametrize("precision", ["bf16", "fp32"])
-def test_autograd_trains_as_the_hand_written_gradients_do(monkeypatch, precision):
-    """The way other devices take, on the CPU."""
-    settings = small(precision=precision, init="normal", steps=3)
-    by_hand = [step.loss for step in engine.train(NOISE, settings)]
+# Engines, threads, pieces of a batch
 
-    def by_autograd(weights, gradients, batch, context, heads, threads):
-        def step(tokens, targets):
-            leaves = {name: weight.clone().requires_grad_() for name, weight in weights.items()}
-            loss = gpt2.loss(leaves, tokens, targets, heads)
-            loss.backward()
-            for name, leaf in leaves.items():
-                gradients[name].copy_(leaf.grad)
-            return loss.item()
 
-        return step
+@pytest.mark.parametrize("precision", cpu.DTYPES)
+def test_the_engines_train_alike(precision):
+    losses = []
+    for name in ("compiled", "torch"):
+        settings = small(precision=precision, init="normal", steps=3, engine=name)
+        losses.append([step.loss for step in engine.train(NOISE, settings)][1:])
+    np.testing.assert_allclose(*losses, rtol=1e-5 if precision == "fp32" else 2e-3)
 
-    monkeypatch.setattr(cpu_step, "CpuStep", by_autograd)
-    found = [step.loss for step in engine.train(NOISE, settings)]
-    np.testing.assert_allclose(found[1:], by_hand[1:], rtol={"fp32": 1e-5, "bf16": 2e-3}[precision])
+
+def test_both_engines_have_the_interface():
+    for runs in (cpu.CpuRun(NOISE, [small()]), stacked.StackedRuns(NOISE, [small()], "cpu")):
+        assert isinstance(runs, Runs)
+        (losses, norms, snapshots) = runs.to_host(runs.block(torch.zeros(2, 1, 3, dtype=torch.int64), [1e-3, 1e-3]))()
+        assert (losses.shape, norms.shape, snapshots.shape) == ((2, 1), (2, 1), (2, 1, 20, 16))
+        assert snapshots[-1].equal(runs.embeddings())
+        assert runs.block_steps >= 2
+        assert set(runs.weights(0)) == set(model.shapes(SMALL))
+        assert set(runs.state) == {f"{n}.{i}" for n in ("parameters", "first", "second", "count") for i in range(2)}
+    assert set(vars(Runs)["__abstractmethods__"]) == {"weights", "embeddings", "block", "to_host"}
+
+
+@pytest.mark.parametrize(
+    ("device", "name", "expected"),
+    [
+        ("cpu", "auto", "compiled"),
+        ("cpu", "compiled", "compiled"),
+        ("cpu", "torch", "torch"),
+        ("cuda", "auto", "torch"),
+        ("cuda:1", "torch", "torch"),
+        ("mps", "auto", "torch"),
+    ],
+)
+def test_the_engine_of_a_device(device, name, expected):
+    assert engine.engine_on(device, name) == expected
+
+
+@pytest.mark.parametrize("device", ["cuda", "mps"])
+def test_the_compiled_engine_needs_a_cpu(device):
+    line = f"training.engine: compiled is not allowed on {device}; expected auto or torch, or device cpu"
+    with pytest.raises(UserError, match=f"^{line}$"):
+        engine.engine_on(device, "compiled")
+    with pytest.raises(UserError, match=f"^{line}$"):
+        next(engine.train(NOISE, small(engine="compiled"), device))
+
+
+def write_several(folder, threads, **changes):
+    """The bytes that a job of three runs writes."""
+    write_corpus(folder.parent / "tokens.safetensors", NOISE)
+    settings = [small(seed=seed, **changes) for seed in (1, 2, 3)]
+    runs = [run_files(folder / f"run_{k}") for k in range(3)]
+    metadata = {"threads": str(threads)}  # as a job describes itself
+    engine.write_runs(str(folder.parent / "tokens.safetensors"), runs, settings, threads=threads, metadata=metadata)
+    return files(folder)
+
+
+@pytest.mark.parametrize("changes", [{"batch_split": 2}, {"batch_split": 3}, {"engine": "torch"}, {}], ids=str)
+def test_the_threads_of_a_job_never_enter_the_bytes(tmp_path, changes):
+    expected = write_several(tmp_path / "1", 1, **changes)
+    for threads in (2, 3, 5):
+        assert write_several(tmp_path / str(threads), threads, **changes) == expected
+
+
+def test_the_pieces_of_a_batch_and_the_engine_enter_them(tmp_path):
+    folders = {name: tmp_path / name for name in ("plain", "split", "torch")}
+    for folder, changes in zip(folders.values(), ({}, {"batch_split": 2}, {"engine": "torch"}), strict=True):
+        write(folder, steps=30, init="normal", **changes)
+    found = {}
+    for name, folder in folders.items():
+        with open_tensors(folder / "embedding_evolution.safetensors") as file:
+            found[name] = file.rows("embedding_history")
+            facts = file.metadata
+        expected = {"plain": ("compiled", "1"), "split": ("compiled", "2"), "torch": ("torch", "1")}[name]
+        assert (facts["engine"], facts["threads"]) == expected
+    assert found["plain"][0].equal(found["split"][0])
+    assert not found["plain"].equal(found["split"])
+    assert not found["plain"].equal(found["torch"])
+
+
+def test_a_run_of_the_torch_engine_on_a_cpu_does_not_depend_on_the_others(tmp_path):
+    together = write_several(tmp_path / "together", 2, engine="torch")
+    settings = small(seed=2, engine="torch")
+    engine.write_runs(str(tmp_path / "tokens.safetensors"), [run_files(tmp_path / "alone")], [settings])
+    alone = files(tmp_path / "alone")
+    assert alone == {name.removeprefix("run_1/"): data for name, data in together.items() if name.startswith("run_1/")}
+
+
+@pytest.mark.parametrize("changes", [{}, {"engine": "torch"}], ids=str)
+def test_an_engine_that_is_not_used_is_not_loaded(changes):
+    """numba takes a second to load, and a GPU job needs none of it."""
+    code = (
+        "import sys; import numpy as np; from blackholes.training import engine\n"
+        "from blackholes.training.settings import Init, Model, RunSettings\n"
+        f"next(engine.train(np.arange(40) % 20, {small(**changes)}))\n"
+        "print(*(name for name in ('stacked', 'cpu') if f'blackholes.training.{name}' in sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={"PYTHONPATH": ":".join(sys.path)}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == (["stacked"] if changes else ["cpu"])
+
+
+def test_a_large_history_says_what_it_takes_and_is_refused_where_it_does_not_fit(tmp_path, monkeypatch):
+    write_corpus(tmp_path / "tokens.safetensors", NOISE)
+    monkeypatch.setattr(engine, "_LARGE", 1e5)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=150_000))
+    said, settings = [], small(steps=400)
+    with pytest.raises(UserError, match=r"embedding_evolution\.safetensors: needs 0\.3 MB, but the disk has 0\.1 MB"):
+        engine.write_runs(
+            str(tmp_path / "tokens.safetensors"), [run_files(tmp_path / "run_001")], [settings], log=said.append
+        )
+    assert said == ["the history takes 0.00 GB on the disk, which has 0.00 GB left"]
+    assert all(path.name.startswith(".") and not path.stat().st_size for path in (tmp_path / "run_001").iterdir())

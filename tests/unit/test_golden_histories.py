@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 from blackholes.training import engine
+from blackholes.training.settings import Init, Model, RunSettings
 
 FILE = Path(__file__).with_name("golden_histories.json")
 # 49 of 128 tokens are live; 118 windows, so 50 steps of 4 go into the second pass
@@ -26,22 +27,24 @@ SETTINGS = {
     "seed": 43,
     "steps": 50,
     "batch_size": 4,
+    "batch_split": 1,
     "target_offset": 1,
     "precision": "bf16",
-    "init": {"mode": "normal", "unit_norm": False, "sigma": None, "drawn_in": None},
+    "init": Init(mode="normal", unit_norm=False, sigma=None, drawn_in=None),
     "optimizer": "adamw",
     "learning_rate": 3e-3,
     "weight_decay": 0.01,
     "momentum": 0.0,
-    "betas": [0.9, 0.999],
+    "betas": (0.9, 0.999),
     "epsilon": 1e-8,
     "clip": 1.0,
     "schedule": "linear",
     "schedule_steps": None,
-    "model": {"vocabulary_size": 128, "context": 32, "width": 32, "layers": 2, "heads": 2},
+    "engine": "auto",
+    "model": Model(vocabulary_size=128, context=32, width=32, layers=2, heads=2),
 }
 SGD = {"optimizer": "sgd", "momentum": 0.9, "learning_rate": 0.1}
-NOISE = {"mode": "noise", "unit_norm": True, "sigma": 1e-2, "drawn_in": "float32"}
+NOISE = Init(mode="noise", unit_norm=True, sigma=1e-2, drawn_in="float32")
 CASES = {
     f"{precision} {name}": {"precision": precision} | optimizer
     for precision in ("bf16", "mixed", "fp32")
@@ -49,8 +52,8 @@ CASES = {
 } | {
     "target_offset 2": {"target_offset": 2},
     "noise": {"init": NOISE},
-    "two threads": {"threads": 2},
-    "three threads": {"threads": 3},  # a sum of two has but one order
+    "two threads": {"batch_split": 2},
+    "three threads": {"batch_split": 3},  # a sum of two has but one order
 }
 
 
@@ -69,10 +72,10 @@ def machine() -> str:
     return f"{torchs}, numba {numba.__version__}, {llvmlite.binding.get_host_cpu_name()}: {' '.join(sets)}"
 
 
-def train(threads=1, **changes) -> tuple[torch.Tensor, np.ndarray, np.ndarray]:
+def train(**changes) -> tuple[torch.Tensor, np.ndarray, np.ndarray]:
     """History (S, V, D), losses and gradient norms (steps,)."""
     snapshots, log = [], []
-    for step in engine.train(CORPUS, SETTINGS | changes, threads=threads):
+    for step in engine.train(CORPUS, RunSettings(**SETTINGS | changes)):
         snapshots.append(step.embedding)
         log.append((step.loss, step.grad_norm))
     losses, norms = np.array(log[1:]).T

@@ -1,5 +1,8 @@
 """The kernel of training against transformers.GPT2LMHeadModel, and its compiled loops against torch in float64."""
 
+import threading
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import reference
@@ -8,16 +11,17 @@ import torch.nn.functional as F
 from blackholes.kernels import gpt2
 from blackholes.training import cpu_loops as loops
 from blackholes.training import cpu_step, model
+from blackholes.training.settings import Model
 from blackholes.training.windows import split_targets
 from numba import njit
 
-REAL = {"vocabulary_size": 128, "context": 128, "width": 64, "layers": 2, "heads": 2}
-SMALL = {"vocabulary_size": 20, "context": 12, "width": 16, "layers": 2, "heads": 2}
+REAL = Model(vocabulary_size=128, context=128, width=64, layers=2, heads=2)
+SMALL = Model(vocabulary_size=20, context=12, width=16, layers=2, heads=2)
 CASES = [  # shape, batch, how far weights are from their initial values
     pytest.param(SMALL, 3, 0.1, id="small"),
-    pytest.param({"vocabulary_size": 7, "context": 5, "width": 9, "layers": 1, "heads": 3}, 2, 0.3, id="odd"),
-    pytest.param(SMALL | {"layers": 3, "heads": 1, "context": 1}, 1, 0.1, id="one window of one token"),
-    pytest.param(SMALL | {"heads": 16}, 5, 0.5, id="large weights"),
+    pytest.param(Model(vocabulary_size=7, context=5, width=9, layers=1, heads=3), 2, 0.3, id="odd"),
+    pytest.param(replace(SMALL, layers=3, heads=1, context=1), 1, 0.1, id="one window of one token"),
+    pytest.param(replace(SMALL, heads=16), 5, 0.5, id="large weights"),
     pytest.param(REAL, 16, 0.05, id="real"),
 ]
 
@@ -34,13 +38,13 @@ def _one_thread():
 def make_weights(shape, spread=0.1, init="normal", dtype=torch.float32, seed=0, values=torch.bfloat16) -> dict:
     """Parameters of which none is special: also biases and gains are random. The values are those of `values`."""
     draw = torch.Generator().manual_seed(seed)
-    weights = model.initialise(shape, reference.settings(init=init)["init"], seed)
+    weights = model.initialise(shape, reference.settings(init=init).init, seed)
     return {k: (w + spread * torch.randn(w.shape, generator=draw)).to(values).to(dtype) for k, w in weights.items()}
 
 
 def make_chunk(shape, batch, seed=0):
     draw = torch.Generator().manual_seed(seed)
-    return torch.randint(0, shape["vocabulary_size"], (batch, shape["context"] + 1), generator=draw)
+    return torch.randint(0, shape.vocabulary_size, (batch, shape.context + 1), generator=draw)
 
 
 def theirs(shape, weights, dtype, **inputs):
@@ -58,7 +62,7 @@ def theirs(shape, weights, dtype, **inputs):
 
 def formula(shape, weights, dtype, tokens, targets):
     leaves = {name: weight.detach().to(dtype).requires_grad_() for name, weight in weights.items()}
-    loss = gpt2.loss(leaves, tokens, targets, shape["heads"])
+    loss = gpt2.loss(leaves, tokens, targets, shape.heads)
     loss.backward()
     return loss.item(), {name: leaf.grad for name, leaf in leaves.items()}
 
@@ -67,7 +71,7 @@ def together(shape, models, dtype, pairs):
     """[(loss, gradients)] of several models, by the formula for all of them at once."""
     leaves = {name: torch.stack([weights[name].to(dtype) for weights in models]).requires_grad_() for name in models[0]}
     tokens, targets = (torch.stack(each) for each in zip(*pairs, strict=True))
-    losses = gpt2.losses(leaves, tokens, targets, shape["heads"])
+    losses = gpt2.losses(leaves, tokens, targets, shape.heads)
     losses.sum().backward()
     return [(loss.item(), {name: leaf.grad[k] for name, leaf in leaves.items()}) for k, loss in enumerate(losses)]
 
@@ -78,10 +82,10 @@ def by_stack(shape, weights, dtype, tokens, targets):
     return together(shape, [*models, weights], dtype, [(tokens.flip(0), targets.roll(1))] * 2 + [(tokens, targets)])[2]
 
 
-def by_hand(shape, weights, dtype, tokens, targets, threads=1):
+def by_hand(shape, weights, dtype, tokens, targets, pieces=1, threads=1):
     weights = {name: weight.to(dtype) for name, weight in weights.items()}
     gradients = {name: torch.full_like(weight, torch.nan) for name, weight in weights.items()}
-    step = cpu_step.CpuStep(weights, gradients, *tokens.shape, shape["heads"], threads)
+    step = cpu_step.CpuStep(weights, gradients, *tokens.shape, shape.heads, pieces, threads)
     return step(tokens, targets), gradients
 
 
@@ -107,7 +111,7 @@ def same_bits(found, expected) -> bool:
 @pytest.mark.parametrize("offset", [1, 2])
 @pytest.mark.parametrize(("shape", "batch", "spread"), CASES)
 def test_loss_and_every_gradient_in_float32(shape, batch, spread, offset):
-    offset = min(offset, shape["context"])
+    offset = min(offset, shape.context)
     weights, chunk = make_weights(shape, spread), make_chunk(shape, batch)
     pair = split_targets(chunk, offset)
     inputs = reference.labels(chunk, offset)
@@ -167,8 +171,8 @@ def test_the_notebooks_double_shift():
     assert apart(next_token[0], shifted_twice[0]) > 1e-3
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-def test_positions_without_a_target_are_ignored(threads):
+@pytest.mark.parametrize("pieces", [1, 2])
+def test_positions_without_a_target_are_ignored(pieces):
     weights, chunk = make_weights(SMALL), make_chunk(SMALL, 4)
     tokens, targets = split_targets(chunk, 1)
     targets[torch.rand(targets.shape, generator=torch.Generator().manual_seed(1)) < 0.4] = -1
@@ -176,7 +180,7 @@ def test_positions_without_a_target_are_ignored(threads):
     labels = targets.masked_fill(targets < 0, -100)
     expected = theirs(SMALL, weights, torch.float64, input_ids=tokens, labels=labels, shift_labels=labels)
     assert_close(formula(SMALL, weights, torch.float64, tokens, targets), expected, 1e-12)
-    assert_close(by_hand(SMALL, weights, torch.float32, tokens, targets, threads), expected, 1e-5)
+    assert_close(by_hand(SMALL, weights, torch.float32, tokens, targets, pieces), expected, 1e-5)
 
 
 @pytest.mark.parametrize("precision", ["bf16", "mixed"])
@@ -208,29 +212,47 @@ def test_bfloat16_is_as_close_to_float64_as_transformers_is(shape, batch, spread
         assert np.linalg.norm(losses[method]) <= 1.5 * np.linalg.norm(losses[theirs]) + 2**-9
 
 
-@pytest.mark.parametrize(("threads", "batch"), [(2, 4), (2, 3), (3, 4), (8, 3)])
-def test_threads_only_change_the_order_of_sums(threads, batch):
+@pytest.mark.parametrize(("pieces", "batch"), [(2, 4), (2, 3), (3, 4), (8, 3)])
+def test_pieces_only_change_the_order_of_sums(pieces, batch):
     weights, pair = make_weights(SMALL), split_targets(make_chunk(SMALL, batch), 1)
     alone = by_hand(SMALL, weights, torch.float32, *pair)
-    assert_close(by_hand(SMALL, weights, torch.float32, *pair, threads=threads), alone, 2e-6)
-    # in bfloat16 each thread's share of the gradient is rounded before it is added
+    assert_close(by_hand(SMALL, weights, torch.float32, *pair, pieces), alone, 2e-6)
+    # in bfloat16 the gradient of each piece is rounded before it is added
     _, exact = formula(SMALL, weights, torch.float64, *pair)
-    (_, alone), (_, shared) = (by_hand(SMALL, weights, torch.bfloat16, *pair, threads=n) for n in (1, threads))
+    (_, alone), (_, shared) = (by_hand(SMALL, weights, torch.bfloat16, *pair, n) for n in (1, pieces))
     for name in exact:
-        assert apart(shared[name], exact[name]) < 1.1 * apart(alone[name], exact[name]) + threads * 2**-9, name
+        assert apart(shared[name], exact[name]) < 1.1 * apart(alone[name], exact[name]) + pieces * 2**-9, name
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("threads", [1, 2])
-def test_a_step_again_is_the_same_to_the_bit(dtype, threads):
+@pytest.mark.parametrize(("pieces", "threads"), [(1, 1), (2, 2), (4, 2)])
+def test_a_step_again_is_the_same_to_the_bit(dtype, pieces, threads):
     weights, pair = make_weights(REAL, dtype=dtype), split_targets(make_chunk(REAL, 5), 1)
     gradients = {name: torch.empty_like(weight) for name, weight in weights.items()}
-    step = cpu_step.CpuStep(weights, gradients, 5, REAL["context"], REAL["heads"], threads)
+    step = cpu_step.CpuStep(weights, gradients, 5, REAL.context, REAL.heads, pieces, threads)
     first = step(*pair), {name: gradient.clone() for name, gradient in gradients.items()}
     other = step(*split_targets(make_chunk(REAL, 5, seed=1), 2)), gradients  # leaves nothing behind
     assert not same_bits(other, first)
     assert same_bits((step(*pair), gradients), first)
-    assert same_bits(by_hand(REAL, weights, dtype, *pair, threads=threads), first)
+    assert same_bits(by_hand(REAL, weights, dtype, *pair, pieces), first)  # on one thread
+
+
+@pytest.mark.parametrize(("pieces", "threads"), [(1, 4), (3, 1), (4, 2), (2, 8)])
+def test_pieces_share_the_threads_there_are(pieces, threads, monkeypatch):
+    """The pieces' cross entropies wait for each other until as many are at work as there are threads for them."""
+    together, at_work = min(pieces, threads), []
+    meeting, entropy = threading.Barrier(together), cpu_step.loops.cross_entropy
+
+    def met(*arguments):
+        at_work.append(threading.get_ident())
+        meeting.wait(timeout=30)
+        return entropy(*arguments)
+
+    weights, pair = make_weights(SMALL), split_targets(make_chunk(SMALL, 4), 1)
+    expected = by_hand(SMALL, weights, torch.bfloat16, *pair, pieces)
+    monkeypatch.setattr(cpu_step.loops, "cross_entropy", met)
+    assert same_bits(by_hand(SMALL, weights, torch.bfloat16, *pair, pieces, threads), expected)
+    assert (len(at_work), len(set(at_work))) == (pieces, together)
 
 
 def test_weights_are_read_anew():

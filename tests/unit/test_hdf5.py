@@ -1,20 +1,20 @@
-"""HDF5 histories: against h5py, the same bytes every time, after kills too; and what is refused."""
+"""HDF5 histories: copies of safetensors ones, bit for bit, always with the same bytes; reading; what is refused."""
 
-import shutil
-from contextlib import suppress
+import resource
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import h5py
 import numpy as np
 import pytest
 import torch
-from blackholes.artifacts.hdf5 import Hdf5Writer
-from blackholes.artifacts.histories import open_history
+from blackholes.artifacts import histories
+from blackholes.artifacts.histories import open_history, write_hdf5
 from blackholes.artifacts.provenance import file_digest
 from blackholes.artifacts.tensors import write_tensors
 from blackholes.errors import UserError
-from blackholes.training import engine
-from reference import settings as make_settings
 
 S, V, D = 7, 5, 4
 METADATA = {"code_digest": "0", "seed": "42", "config": "x" * 2000, "device": "cpu"} | {
@@ -30,16 +30,24 @@ def history():
     return torch.from_numpy(bits).view(torch.bfloat16)
 
 
-def write(path, history, pieces=(3, 4), metadata=METADATA, **options):
-    arrays = {"dead_mask": np.arange(history.shape[1]) % 3 == 0}
-    with Hdf5Writer(path, {"W": (torch.bfloat16, tuple(history.shape))}, metadata, arrays=arrays, **options) as writer:
-        for piece in history.split(list(pieces)):
-            writer.append("W", piece)
+DEAD = torch.arange(V) % 3 == 0
+
+
+def write(path, history, metadata=METADATA):
+    """The HDF5 copy of a history with every third token dead."""
+    source = path.with_suffix(".safetensors")
+    write_tensors(source, {"embedding_history": history}, metadata)
+    write_hdf5(source, path, torch.arange(history.shape[1]) % 3 == 0)
+    source.unlink()
     return path
 
 
 def same_bits(a, b):
     return torch.equal(a.view(torch.int16), b.view(torch.int16))
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
 
 
 def test_h5py_reads_it(tmp_path, history):
@@ -54,108 +62,111 @@ def test_h5py_reads_it(tmp_path, history):
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (3, 2, 1), (300, 130, 3), (5, 3000, 64)])
-def test_any_shape(tmp_path, shape):
-    history = torch.from_numpy(np.random.default_rng(1).integers(0, 2**14, shape, dtype=np.uint16)).view(torch.bfloat16)
-    write(tmp_path / "a.h5", history, pieces=[1] * shape[0])
+@pytest.mark.parametrize("length", [1, 4, 1000])
+def test_any_shape_in_pieces_of_any_length(tmp_path, shape, length, monkeypatch):
+    monkeypatch.setattr(histories, "chunk_length", lambda *_, **__: length)
+    bits = np.random.default_rng(1).integers(0, 2**16, shape, dtype=np.uint16)
+    write(tmp_path / "a.h5", torch.from_numpy(bits).view(torch.bfloat16))
+    with h5py.File(tmp_path / "a.h5") as file:
+        np.testing.assert_array_equal(file["W"][:], bits)
     with open_history(tmp_path / "a.h5") as found:
         assert (found.steps, found.tokens, found.dimensions) == shape
-        assert same_bits(found.rows(0, shape[0]), history)
+        np.testing.assert_array_equal(found.rows(0, shape[0]).view(torch.uint16).numpy(), bits)
 
 
-def test_the_same_bytes_whatever_the_pieces(tmp_path, history):
-    one, other = write(tmp_path / "a.h5", history), write(tmp_path / "b.h5", history, pieces=[1] * S)
-    assert one.read_bytes() == other.read_bytes()
-    assert [path.name for path in sorted(tmp_path.iterdir())] == ["a.h5", "b.h5"]
+def test_a_piece_is_small_however_long_the_history_is(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(histories, "chunk_length", lambda size, **_: asked.append(size) or 1)
+    write(tmp_path / "a.h5", torch.zeros(3, 300, 64, dtype=torch.bfloat16))
+    assert asked == [300 * 64 * 2]
 
 
-def test_a_killed_writer_is_resumed(tmp_path, history):
-    """As training does: what was flushed is kept, what came after is written again."""
-    whole = write(tmp_path / "whole.h5", history).read_bytes()
-    layout, arrays = {"W": (torch.bfloat16, (S, V, D))}, {"dead_mask": np.arange(V) % 3 == 0}
-    with suppress(KeyboardInterrupt), Hdf5Writer(tmp_path / "a.h5", layout, METADATA, "mark", arrays) as writer:
-        writer.append("W", history[:4])
-        raise KeyboardInterrupt
-    assert not (tmp_path / "a.h5").exists()
-    with Hdf5Writer(tmp_path / "a.h5", layout, METADATA, "mark", arrays) as writer:
-        assert writer.holds("W", 4)
-        assert not writer.holds("W", 5)
-        writer.skip("W", 3)
-        writer.append("W", history[3:])
-    assert (tmp_path / "a.h5").read_bytes() == whole
-    assert [path.name for path in sorted(tmp_path.iterdir())] == ["a.h5", "whole.h5"]
+def test_the_same_bytes_every_time(tmp_path, history, monkeypatch):
+    one = write(tmp_path / "a.h5", history).read_bytes()
+    monkeypatch.setattr(histories, "chunk_length", lambda *_, **__: 2)
+    assert write(tmp_path / "b.h5", history).read_bytes() == one
+    assert names(tmp_path) == ["a.h5", "b.h5"]
 
 
-def test_rows_that_are_missing(tmp_path, history):
-    with pytest.raises(ValueError, match="rows are missing in W"):
-        with Hdf5Writer(tmp_path / "b.h5", {"W": (torch.bfloat16, (S, V, D))}) as writer:
-            writer.append("W", history[:5])
-    assert not list(tmp_path.iterdir())
+def test_a_copy_of_a_copy_keeps_its_mask(tmp_path, history):
+    one = write(tmp_path / "a.h5", history)
+    write_hdf5(one, tmp_path / "b.h5")
+    assert (tmp_path / "b.h5").read_bytes() == one.read_bytes()
 
 
-def test_no_room_on_the_disk(tmp_path):
-    with pytest.raises(UserError, match=r"a\.h5: needs .* MB, but the disk has"):
-        with Hdf5Writer(tmp_path / "a.h5", {"W": (torch.bfloat16, (10**7, 10**4, 64))}):
-            raise AssertionError
-    assert not list(tmp_path.iterdir())
+def test_without_a_mask(tmp_path, history):
+    write_tensors(tmp_path / "a.safetensors", {"embedding_history": history})
+    write_hdf5(tmp_path / "a.safetensors", tmp_path / "a.h5")
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert list(file) == ["W"]
+        assert not file.attrs
 
 
-class Killed(BaseException):
-    """What no code catches, in place of a SIGKILL: only what is on the disk is left."""
+def test_the_script(tmp_path, history):
+    tokens = {"token_ids": torch.zeros(3, dtype=torch.uint8), "token_counts": torch.zeros(V, dtype=torch.int64)}
+    write_tensors(tmp_path / "tokens.safetensors", tokens | {"dead_mask": DEAD})
+    write_tensors(tmp_path / "a.safetensors", {"embedding_history": history}, METADATA)
 
+    class Files(SimpleNamespace):
+        def items(self):
+            return vars(self).items()
 
-def train(folder, corpus, name="embedding_evolution.h5", killed_at=None, said=None):
-    def progress(k):
-        def tick(done, total, more):
-            if killed_at and done >= killed_at:
-                raise Killed
-
-        return tick
-
-    run = engine.RunFiles(
-        *(folder / "run_001" / file for file in (name, "training_log.csv", "model/config.json", "model/m.safetensors"))
-    )
-    shape = {"vocabulary_size": 300, "context": 8, "width": 8, "layers": 1, "heads": 1}
-    chosen = make_settings(steps=40, batch_size=2, model=shape, init="normal") | {"seed": 43}
-    engine.write_runs(
-        corpus, [run], [chosen], metadata={"code_digest": "c"}, checkpoint_seconds=1e-9, progress=progress,
-        say=(said if said is not None else []).append,
+    snakemake = SimpleNamespace(
+        input=Files(history=str(tmp_path / "a.safetensors"), tokens=str(tmp_path / "tokens.safetensors")),
+        output=Files(hdf5=str(tmp_path / "script.h5")), params=Files(), wildcards=Files(), threads=1, log=[],
+        rule="history_hdf5", config={"training": {"progress_seconds": 5}},
     )  # fmt: skip
-    return run
+    script = Path(histories.__file__).parents[2] / "history_hdf5.py"
+    exec(compile(script.read_text(), script, "exec"), {"snakemake": snakemake})
+    assert (tmp_path / "script.h5").read_bytes() == write(tmp_path / "b.h5", history).read_bytes()
 
 
-def test_training_resumes_after_a_kill(tmp_path):
-    """The bytes of an undisturbed run, whose history is that of a safetensors file; and which tokens are dead."""
-    ids = np.random.default_rng(0).integers(0, 200, 500).astype(np.uint16)
-    counts = np.bincount(ids, minlength=300)
-    corpus = str(tmp_path / "tokens.safetensors")
-    write_tensors(corpus, {"token_ids": ids, "token_counts": counts, "dead_mask": counts == 0})
-    whole, said = train(tmp_path / "whole", corpus), []
-    for step in (7, 23):
-        with pytest.raises(Killed):
-            train(tmp_path / "killed", corpus, killed_at=step, said=said)
-        assert not (tmp_path / "killed/run_001/embedding_evolution.h5").exists()
-    killed = train(tmp_path / "killed", corpus, said=said)
-    assert [line.split(" of")[0] for line in said if "goes on" in line] != []
-    assert killed.history.read_bytes() == whole.history.read_bytes()
-    assert sorted(p.name for p in killed.folder.iterdir()) == ["embedding_evolution.h5", "model", "training_log.csv"]
-    plain = train(tmp_path / "plain", corpus, "embedding_evolution.safetensors")
-    with open_history(whole.history) as one, open_history(plain.history) as other:
-        assert same_bits(one.rows(0, 41), other.rows(0, 41))
-        assert one.dead_mask.tolist() == (counts == 0).tolist()
-        assert one.metadata["seed"] == "43"
+@pytest.mark.parametrize("room", [100, 5000, 60_000])
+def test_a_full_disk(tmp_path, room):
+    """In the attributes, in the mask and in the middle of the history."""
+    source, out = tmp_path / "a.safetensors", tmp_path / "a.h5"
+    write_tensors(source, {"embedding_history": torch.zeros(40, 50, 64, dtype=torch.bfloat16)}, METADATA)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
+    try:
+        with pytest.raises(UserError) as caught:
+            write_hdf5(source, out, torch.zeros(50, dtype=torch.bool))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert str(caught.value).startswith(f"{out}: File too large after 0.")
+    assert names(tmp_path) == ["a.safetensors"]
+    write_hdf5(source, out)
+    with open_history(out) as found:
+        assert not found.rows(0, 40).any()
 
 
-def test_a_large_history_is_logged_and_refused_without_disk_space(tmp_path, monkeypatch):
-    ids = np.arange(300).astype(np.uint16)
-    corpus = str(tmp_path / "tokens.safetensors")
-    write_tensors(corpus, {"token_ids": ids, "token_counts": np.ones(300, np.int64), "dead_mask": np.zeros(300, bool)})
-    monkeypatch.setattr(engine, "_LARGE", 1e5)
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=150_000))
-    said = []
-    with pytest.raises(UserError, match=r"embedding_evolution\.h5: needs 0\.2 MB, but the disk has 0\.1 MB left"):
-        train(tmp_path / "runs", corpus, said=said)
-    assert said == ["the history takes 0.00 GB on the disk, which has 0.00 GB left"]
-    assert all(path.name.startswith(".") and not path.stat().st_size for path in (tmp_path / "runs/run_001").iterdir())
+@pytest.mark.parametrize("wrong", ["missing", "key", "dtype", "mask"])
+def test_a_history_that_cannot_be_copied(tmp_path, history, wrong):
+    source = tmp_path / "a.safetensors"
+    if wrong != "missing":
+        key = "W" if wrong == "key" else "embedding_history"
+        write_tensors(source, {key: history.float() if wrong == "dtype" else history})
+    said = {
+        "missing": "no such file",
+        "key": "no tensor 'embedding_history' (BF16 (S, V, D)); the file has W",
+        "dtype": "tensor 'embedding_history' is F32 (7, 5, 4), expected BF16 (S, V, D)",
+        "mask": "has 5 tokens, but dead_mask is for 6",
+    }[wrong]
+    before = names(tmp_path)
+    with pytest.raises(UserError) as caught:
+        write_hdf5(source, tmp_path / "a.h5", torch.zeros(6, dtype=torch.bool) if wrong == "mask" else None)
+    assert str(caught.value) == f"{source}: {said}"
+    assert names(tmp_path) == before
+
+
+def test_h5py_is_not_loaded_for_a_safetensors_history(tmp_path, history):
+    write_tensors(tmp_path / "a.safetensors", {"embedding_history": history})
+    code = (
+        "import sys; from blackholes.artifacts.histories import open_history\n"
+        f"with open_history({str(tmp_path / 'a.safetensors')!r}) as history: history.rows(0, 1)\n"
+        "sys.exit('h5py' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": ":".join(sys.path)}).returncode == 0
 
 
 # --- reading

@@ -2,21 +2,23 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import reference
 import torch
 from blackholes.kernels import gpt2
 from blackholes.training import model
+from blackholes.training.settings import Init, Model
 from safetensors.torch import load_file
 from transformers import GPT2LMHeadModel
 
-REAL = reference.settings()["model"]
-POINT = {"mode": "qwen", "unit_norm": False, "sigma": None, "drawn_in": None}
-APART = POINT | {"mode": "normal"}
-NOISE = {"mode": "noise", "unit_norm": True, "sigma": 1e-5, "drawn_in": "float32"}
-CONTROL = NOISE | {"drawn_in": "bfloat16"}
-SMALL = {"vocabulary_size": 20, "context": 12, "width": 16, "layers": 3, "heads": 2}
+REAL = reference.settings().model
+POINT = Init(mode="qwen", unit_norm=False, sigma=None, drawn_in=None)
+APART = replace(POINT, mode="normal")
+NOISE = Init(mode="noise", unit_norm=True, sigma=1e-5, drawn_in="float32")
+CONTROL = replace(NOISE, drawn_in="bfloat16")
+SMALL = Model(vocabulary_size=20, context=12, width=16, layers=3, heads=2)
 
 
 @pytest.mark.parametrize("shape", [REAL, SMALL])
@@ -80,7 +82,7 @@ def redrawn(shape, seed):
     draw, weights = torch.Generator().manual_seed(seed), {}
     for name, sizes in model.shapes(shape).items():
         if ".ln_" not in name and name.endswith(".weight"):
-            scale = 0.02 / math.sqrt(2 * shape["layers"]) if "c_proj" in name else 0.02
+            scale = 0.02 / math.sqrt(2 * shape.layers) if "c_proj" in name else 0.02
             weights[name] = torch.randn(sizes, generator=draw) * scale
     return weights, draw
 
@@ -91,7 +93,7 @@ def test_weights_are_drawn_in_order_and_the_point_after_them(shape):
     weights, draw = redrawn(shape, 7)
     apart, at_a_point = (model.initialise(shape, init, 7) for init in (APART, POINT))
     assert all(apart[name].equal(weight) for name, weight in weights.items())
-    point = torch.randn(shape["width"], generator=draw)
+    point = torch.randn(shape.width, generator=draw)
     rows = at_a_point.pop(model.EMBEDDING)
     assert rows.equal(point.expand_as(rows))
     assert all(at_a_point[name].equal(apart[name]) for name in at_a_point)
@@ -99,9 +101,9 @@ def test_weights_are_drawn_in_order_and_the_point_after_them(shape):
 
 @pytest.mark.parametrize("mode", ["qwen", "noise"])
 def test_unit_norm_divides_the_point_by_its_norm(mode):
-    init = {"qwen": POINT, "noise": NOISE | {"sigma": 1e-30}}[mode]
+    init = {"qwen": POINT, "noise": replace(NOISE, sigma=1e-30)}[mode]
     point, unit = (
-        model.initialise(REAL, init | {"unit_norm": unit}, 1)[model.EMBEDDING][0].double() for unit in (False, True)
+        model.initialise(REAL, replace(init, unit_norm=unit), 1)[model.EMBEDDING][0].double() for unit in (False, True)
     )
     error = 1e-6 if mode == "qwen" else 2**-8  # noise is rounded to bfloat16
     assert abs(unit.norm() - 1) < error
@@ -116,7 +118,7 @@ def test_noise_is_added_in_float32_and_rounded_once(unit, sigma):
     if unit:
         point = point / point.norm()
     noise = torch.randn(128, 64, generator=draw)
-    rows = model.initialise(REAL, NOISE | {"unit_norm": unit, "sigma": sigma}, 5)[model.EMBEDDING]
+    rows = model.initialise(REAL, replace(NOISE, unit_norm=unit, sigma=sigma), 5)[model.EMBEDDING]
     assert rows.equal((point + sigma * noise).to(torch.bfloat16).float())
 
 
@@ -127,13 +129,13 @@ def test_the_control_rounds_before_it_adds(sigma):
     point = (point / point.norm()).to(torch.bfloat16)
     noise = torch.randn(128, 64, generator=draw, dtype=torch.bfloat16) * sigma
     assert noise.dtype == torch.bfloat16
-    rows = model.initialise(REAL, CONTROL | {"sigma": sigma}, 5)[model.EMBEDDING]
+    rows = model.initialise(REAL, replace(CONTROL, sigma=sigma), 5)[model.EMBEDDING]
     assert rows.equal((point + noise).float())
 
 
 @pytest.mark.parametrize("init", [NOISE, CONTROL], ids=["float32", "bfloat16"])
 def test_noise_has_its_scale_and_is_of_each_token_and_dimension(init):
-    init = init | {"sigma": 0.5, "unit_norm": False}
+    init = replace(init, sigma=0.5, unit_norm=False)
     points = torch.stack([model.initialise(REAL, POINT, seed)[model.EMBEDDING] for seed in range(20)])
     noise = torch.stack([model.initialise(REAL, init, seed)[model.EMBEDDING] for seed in range(20)]) - points
     assert abs(noise.mean()) < 5 * 0.5 / math.sqrt(noise.numel())
@@ -166,7 +168,7 @@ def test_a_seed_fixes_every_bit(init):
 
 def test_another_init_is_refused():
     with pytest.raises(ValueError, match="'zero' is not one of 'normal', 'qwen', 'noise'"):
-        model.initialise(SMALL, POINT | {"mode": "zero"}, 1)
+        model.initialise(SMALL, replace(POINT, mode="zero"), 1)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])

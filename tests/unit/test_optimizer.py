@@ -2,15 +2,17 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
+from blackholes.config.experiments import Experiment
 from blackholes.kernels import bf16
 from blackholes.training.optimizer import Optimizer
 
-ADAMW = {"optimizer": "adamw", "betas": (0.8, 0.95), "epsilon": 1e-6}
-SGD = {"optimizer": "sgd", "momentum": 0.9}
-PLAIN = SGD | {"momentum": 0.0}
+ADAMW = Experiment(optimizer="adamw", betas=(0.8, 0.95), epsilon=1e-6).run_settings(1)
+SGD = Experiment(optimizer="sgd", momentum=0.9).run_settings(1)
+PLAIN = replace(SGD, momentum=0.0)
 DECAYS = (0.1, 0.0)
 
 
@@ -21,9 +23,9 @@ def flats(dtype, seed=0):
 
 def torchs(settings, parameters):
     groups = [{"params": [p], "weight_decay": decay} for p, decay in zip(parameters, DECAYS, strict=True)]
-    if settings["optimizer"] == "adamw":
-        return torch.optim.AdamW(groups, betas=settings["betas"], eps=settings["epsilon"], fused=True)
-    return torch.optim.SGD(groups, lr=1e-3, momentum=settings["momentum"], fused=True)
+    if settings.optimizer == "adamw":
+        return torch.optim.AdamW(groups, betas=settings.betas, eps=settings.epsilon, fused=True)
+    return torch.optim.SGD(groups, lr=1e-3, momentum=settings.momentum, fused=True)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +63,7 @@ def test_sgd_in_bfloat16_equals_float32_with_each_state_rounded_once(settings, k
             flat.grad = gradient.clone()
         optimizer.update(kind(1e-2))
         for flat, old, gradient, momentum, decay in zip(ours, before, gradients, momenta, DECAYS, strict=True):
-            exact = old.double() - 1e-2 * (gradient.double() + decay * old.double() + settings["momentum"] * momentum)
+            exact = old.double() - 1e-2 * (gradient.double() + decay * old.double() + settings.momentum * momentum)
             cells = (bf16.ordinal(flat) - bf16.ordinal(exact.bfloat16())).abs()
             assert cells.max() <= 1
             equal.append((cells == 0).double().mean())
@@ -109,6 +111,7 @@ def test_its_state_has_the_buffers_dtype_and_goes_on_where_it_was(settings):
 def test_a_job_does_not_load_the_compiler():
     code = (
         "import sys, torch; from blackholes.training.optimizer import Optimizer\n"
+        "from blackholes.training.settings import Init, Model, RunSettings\n"
         f"flat = torch.ones(8); flat.grad = torch.ones(8); Optimizer({ADAMW}, [flat], [0.0]).update(0.1)\n"
         "sys.exit('torch._dynamo' in sys.modules)"
     )

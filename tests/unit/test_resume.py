@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ import pytest
 from blackholes.artifacts.tensors import open_tensors, write_tensors
 from blackholes.errors import UserError
 from blackholes.training import engine, resume
+from blackholes.training.settings import run_settings
 from reference import settings as make_settings
 
 STATE = resume.NAME
@@ -25,19 +27,27 @@ SHAPE = {"vocabulary_size": 20, "context": 16, "width": 16, "layers": 2, "heads"
 CODE = """
 import json, sys, pathlib
 from blackholes.training import engine
+from blackholes.training.settings import run_settings
 job = json.loads(sys.argv[1])
 runs = [engine.RunFiles(*map(pathlib.Path, files)) for files in job.pop("files")]
+job["settings"] = [run_settings(one, 0) for one in job["settings"]]
 def progress(k):
     return lambda done, total, more: print("at", k, done, flush=True)
-engine.write_runs(runs=runs, **job, progress=progress, say=lambda text: print(text, flush=True))
+engine.write_runs(runs=runs, **job, progress=progress, log=lambda text: print(text, flush=True))
 """
 FILES = ("embedding_evolution.safetensors", "training_log.csv", "model/config.json", "model/model.safetensors")
+
+
+def as_shared(settings):
+    """Settings of a run as a mapping, of which `run_settings(…, 0)` makes the same settings again."""
+    own = asdict(settings)
+    return own | {"base_seed": own.pop("seed")}
 
 
 class Job:
     """A training job: in a process of its own, as a script starts it, or in this one."""
 
-    def __init__(self, folder, seeds=(43,), code="c", workers=1, threads=1, **changes):
+    def __init__(self, folder, seeds=(43,), code="c", threads=1, **changes):
         changes = {"steps": 700, "batch_size": 3, "model": SHAPE} | changes
         self.folders = [folder / f"run_{seed - 42:03d}" for seed in seeds]
         corpus = folder.parent / "tokens.safetensors"
@@ -46,10 +56,9 @@ class Job:
         write_tensors(corpus, {"token_ids": ids, "token_counts": counts, "dead_mask": counts == 0})
         self.arguments = {
             "corpus": str(corpus),
-            "settings": [make_settings(**changes) | {"seed": seed} for seed in seeds],
-            "metadata": {"code_digest": code},
+            "settings": [as_shared(make_settings(seed=seed, **changes)) for seed in seeds],
+            "code": code,
             "checkpoint_seconds": 0.05,
-            "workers": workers,
             "threads": threads,
         }
 
@@ -74,7 +83,8 @@ class Job:
             return lambda done, total, more: (said.append(f"at {k} {done}"), tick())
 
         runs = [engine.RunFiles(*map(Path, files)) for files in self.files()]
-        engine.write_runs(runs=runs, **self.arguments, progress=progress, say=said.append)
+        settings = [run_settings(one, 0) for one in self.arguments["settings"]]
+        engine.write_runs(runs=runs, **self.arguments | {"settings": settings}, progress=progress, log=said.append)
         return "\n".join(said)
 
     def copied(self, folder):
@@ -115,8 +125,8 @@ def end(process):
 
 def went_on(said):
     """The step that a job says it went on from, or 0."""
-    lines = [line for line in said.splitlines() if line.startswith("goes on after step ")]
-    return int(lines[0].split()[4].replace(",", "")) if lines else 0
+    lines = [line for line in said.splitlines() if line.startswith("resumes after step ")]
+    return int(lines[0].split()[3].replace(",", "")) if lines else 0
 
 
 @pytest.fixture(scope="module")
@@ -130,8 +140,8 @@ VARIANTS = {
     "bf16": {},
     "mixed": {"precision": "mixed"},
     "fp32-sgd-0.9": {"precision": "fp32", "optimizer": "sgd", "momentum": 0.9},
-    "2 threads": {"threads": 2},
-    "three runs": {"seeds": (43, 44, 45), "workers": 2},
+    "2 threads": {"batch_split": 2, "threads": 2},
+    "three runs": {"seeds": (43, 44, 45), "threads": 2},
 }
 
 
@@ -200,7 +210,7 @@ def test_every_state_is_kept(tmp_path, killed, variant):
 
 def test_runs_that_share_a_job_go_on_each_from_its_own(tmp_path, killed):
     seeds = VARIANTS["three runs"]["seeds"]
-    together, alone = killed["three runs"].copied(tmp_path / "together"), Job(tmp_path / "alone", seeds, workers=1)
+    together, alone = killed["three runs"].copied(tmp_path / "together"), Job(tmp_path / "alone", seeds)
     said = together.finish()
     assert went_on(said)
     alone.finish()
@@ -212,13 +222,17 @@ def test_runs_that_share_a_job_go_on_each_from_its_own(tmp_path, killed):
 
 @pytest.mark.parametrize(
     ("changes", "named"),
-    [({"code": "edited"}, "code_digest"), ({"learning_rate": 2e-3}, "settings")],
+    [
+        ({"code": "edited"}, "code_digest"),
+        ({"learning_rate": 2e-3}, "settings"),
+        ({"engine": "torch"}, "engine, settings"),
+    ],
 )
 def test_a_state_of_another_recipe_is_refused(tmp_path, killed, changes, named):
     killed["bf16"].copied(tmp_path / "runs")
     job, other = Job(tmp_path / "runs", **changes), Job(tmp_path / "other", **changes)
     said = job.finish()
-    assert f"{STATE} is of another recipe ({named} differ); training starts from step 0" in said
+    assert f"{STATE}: {named} differ from this job's; training starts from step 0" in said
     assert not went_on(said)
     other.finish()
     assert job.bytes() == other.bytes()
@@ -230,7 +244,7 @@ def test_a_state_that_cannot_be_read_is_refused(tmp_path, killed, undisturbed, h
     state = job.folders[0] / STATE
     state.write_bytes({"truncated": state.read_bytes()[:-1], "empty": b"", "foreign": b"x" * 5000}[harm])
     said = job.finish()
-    assert f"refused: {state}: not a complete safetensors file" in said
+    assert f"checkpoint not used: {state}: not a complete safetensors file" in said
     assert not went_on(said)
     assert job.bytes() == undisturbed
 
@@ -274,11 +288,11 @@ def test_an_error_in_one_run_stops_the_others_of_its_job(tmp_path):
     Job(tmp_path / "runs")
     runs = [engine.RunFiles(*(tmp_path / f"run_00{k}" / name for name in FILES)) for k in (1, 2)]
     Path(runs[1].history).mkdir(parents=True)  # a folder where the file is to be: it can never be renamed
-    settings = [make_settings(steps=100_000, batch_size=3, model=SHAPE) | {"seed": seed} for seed in (1, 2)]
-    settings[1]["steps"] = 50
+    ends = {1: 100_000, 2: 50}  # seed → steps
+    settings = [make_settings(seed=seed, steps=end, batch_size=3, model=SHAPE) for seed, end in ends.items()]
     began = time.monotonic()
     with pytest.raises((UserError, OSError)):
-        engine.write_runs(str(corpus), runs, settings, workers=2)
+        engine.write_runs(str(corpus), runs, settings, threads=2)
     assert time.monotonic() - began < 60
     assert not Path(runs[0].history).exists()
 
@@ -294,7 +308,7 @@ def test_stacked_runs_resume_together(tmp_path, monkeypatch):
     monkeypatch.setattr(engine, "CpuRun", StackedRuns)
     monkeypatch.setattr(engine, "_groups", lambda count, device: [list(range(count))])
     job = Job(tmp_path / "undisturbed")
-    settings = [make_settings(steps=60, batch_size=3, model=SHAPE) | {"seed": seed} for seed in (1, 2, 3)]
+    settings = [make_settings(seed=seed, steps=60, batch_size=3, model=SHAPE, engine="torch") for seed in (1, 2, 3)]
 
     def write(folder, die_after=None):
         def progress(k):
@@ -307,7 +321,7 @@ def test_stacked_runs_resume_together(tmp_path, monkeypatch):
         job.folders = [folder / f"run_00{k}" for k in (1, 2, 3)]
         runs = [engine.RunFiles(*(place / name for name in FILES)) for place in job.folders]
         corpus, said = str(tmp_path / "tokens.safetensors"), []
-        engine.write_runs(corpus, runs, settings, checkpoint_seconds=1e-4, progress=progress, say=said.append)
+        engine.write_runs(corpus, runs, settings, checkpoint_seconds=1e-4, progress=progress, log=said.append)
         return job.bytes(), "\n".join(said)
 
     expected, said = write(tmp_path / "undisturbed")

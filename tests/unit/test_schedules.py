@@ -1,8 +1,11 @@
 """Learning rates: Hugging Face's schedules without warm-up."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import transformers
+from blackholes.config.experiments import Experiment
 from blackholes.training.schedules import learning_rate
 
 THEIRS = {
@@ -13,7 +16,8 @@ THEIRS = {
 
 
 def settings(schedule, steps, schedule_steps=None, rate=3e-3):
-    return {"schedule": schedule, "steps": steps, "schedule_steps": schedule_steps, "learning_rate": rate}
+    default = Experiment().run_settings(1)
+    return replace(default, schedule=schedule, steps=steps, schedule_steps=schedule_steps, learning_rate=rate)
 
 
 @pytest.mark.parametrize("schedule", THEIRS)

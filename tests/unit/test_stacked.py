@@ -3,6 +3,8 @@
 tests/gpu does the same on a CUDA device, where steps are captured in a graph.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import reference
@@ -23,6 +25,7 @@ from stacked_runs import (
     same,
     settings_of,
     start,
+    torch_switches,
     transformers_run,
     windows,
 )
@@ -55,7 +58,7 @@ def test_every_run_is_as_transformers_trains_it(precision, optimizer, offset):
         assert_close((losses[:, k], norms[:, k], snapshots[:, k]), theirs, before[k], precision)
 
 
-@pytest.mark.parametrize("shape", [SHAPE, SHAPE | {"width": 10, "layers": 1}], ids=["even", "odd"])
+@pytest.mark.parametrize("shape", [SHAPE, replace(SHAPE, width=10, layers=1)], ids=["even", "odd"])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_every_run_is_as_the_cpu_trains_it(precision, optimizer, shape):
@@ -182,7 +185,7 @@ def test_snapshots_are_the_embeddings():
     runs = start()
     before = runs.embeddings()
     for settings, embedding in zip(settings_of((1, 2, 3)), before, strict=True):
-        initial = model.initialise(SHAPE, settings["init"], settings["seed"])[model.EMBEDDING]
+        initial = model.initialise(SHAPE, settings.init, settings.seed)[model.EMBEDDING]
         assert torch.equal(embedding, initial.bfloat16())
     *_, snapshots = runs.block(windows(3), rates(3))
     assert torch.equal(runs.embeddings(), snapshots[-1])
@@ -205,7 +208,7 @@ def test_the_state_of_run_k_is_row_k():
 
 
 def test_gaps_between_parameters_stay_empty():
-    runs = start(model=SHAPE | {"width": 10})
+    runs = start(model=replace(SHAPE, width=10))
     runs.block(windows(10), rates(10))
     for k in range(3):
         for weight in runs.weights(k).values():
@@ -216,23 +219,14 @@ def test_gaps_between_parameters_stay_empty():
     )
 
 
-def test_torch_is_left_as_it_was(monkeypatch):
-    def switches():
-        products, memory = torch.backends.cuda.matmul, torch.utils.deterministic
-        return (
-            torch.get_deterministic_debug_mode(), memory.fill_uninitialized_memory, products.allow_tf32,
-            products.allow_bf16_reduced_precision_reduction, torch.is_grad_enabled(),
-        )  # fmt: skip
-
-    before = switches()
-    assert before[:2] == (0, True)
-    runs = start()
-    runs.block(windows(1), rates(1))
-    assert switches() == before
-    monkeypatch.setattr(gpt2, "losses", lambda *_: torch.ones(1) + None)
-    with pytest.raises(TypeError):
-        runs.block(windows(1), rates(1))
-    assert switches() == before
+def test_torchs_switches_are_not_touched_on_a_cpu(monkeypatch):
+    """They are the process's, and several runs may be trained in threads of it."""
+    before, during, losses = torch_switches(), [], gpt2.losses
+    monkeypatch.setattr(gpt2, "losses", lambda *them: during.append(torch_switches()) or losses(*them))
+    start().block(windows(1), rates(1))
+    grad = len(before) - 1
+    assert [switches[:grad] for switches in during] == [before[:grad]]
+    assert torch_switches() == before
 
 
 @pytest.mark.parametrize(
@@ -258,13 +252,13 @@ def test_the_last_window_of_the_corpus_counts():
 
 def test_runs_of_other_settings_are_refused():
     settings = settings_of((1,)) + settings_of((2,), learning_rate=2e-3)
-    with pytest.raises(ValueError, match="nothing but their seed"):
+    with pytest.raises(ValueError, match="only in their seed"):
         StackedRuns(CORPUS, settings, "cpu")
 
 
 def test_a_block_of_large_snapshots_is_short():
     """Those of a block take no more than 64 MB."""
-    runs = start((1, 2), model=SHAPE | {"vocabulary_size": 2000, "width": 256, "layers": 1}, batch_size=1)
+    runs = start((1, 2), model=replace(SHAPE, vocabulary_size=2000, width=256, layers=1), batch_size=1)
     assert runs.block_steps == 64_000_000 // (2 * 2 * 2000 * 256)
     *_, snapshots = runs.block(windows(1, K=2, B=1), rates(1))
     assert snapshots.nbytes * runs.block_steps <= 64e6

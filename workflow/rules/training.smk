@@ -11,7 +11,7 @@ TRAINED = {  # what a run's training writes
 }
 ON_GPU = bool(gpus(CONFIG.training.device))
 PACKS = packing.packs(CONFIG)  # rule → (experiment, runs)
-config["packs"] = PACKS  # tells the script which runs a job of several is for
+config["packs"] = {pack: runs for pack, (_, runs) in PACKS.items()}  # tells the script which runs a job is for
 
 
 def run_settings(wildcards):
@@ -35,7 +35,7 @@ rule train:
         "results/benchmarks/train/{experiment}_{run}.tsv"
     conda:
         "../../envs/blackholes.yaml"
-    threads: lambda wildcards: 1
+    threads: lambda wildcards: CONFIG.experiments[wildcards.experiment].batch_split
     resources:
         disk_mb=lambda wildcards: int(history_mb(wildcards.experiment)) + 50,
         runtime=lambda wildcards, attempt: attempt * (10 + CONFIG.experiments[wildcards.experiment].steps // 500),
@@ -62,7 +62,7 @@ for pack, (experiment, runs) in PACKS.items():
             f"results/benchmarks/train/{experiment}_{runs[0]}-{runs[-1]}.tsv"
         conda:
             "../../envs/blackholes.yaml"
-        threads: 1 * (1 if ON_GPU else len(runs))
+        threads: CONFIG.experiments[experiment].batch_split * (1 if ON_GPU else len(runs))
         resources:
             mem_mb=lambda wildcards, attempt, mb=1500 + 250 * len(runs): mb * attempt,
             disk_mb=len(runs) * (int(history_mb(experiment)) + 50),

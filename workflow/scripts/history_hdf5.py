@@ -1,16 +1,8 @@
-"""Chebyshev matrices of one run (row B)."""
+"""A run's history as an HDF5 file, for the notebooks (row A)."""
 
+from blackholes.artifacts.histories import write_hdf5
 from blackholes.artifacts.job import open_job
-from blackholes.kernels import device
-from blackholes.runs import distances
+from blackholes.training import tokens
 
 with open_job(snakemake) as job:
-    on = device.choose(job.config["distances"]["device"])
-    distances.write_chebyshev(
-        job.input.history,
-        job.output.distances,
-        metadata=job.metadata | {"device": device.describe(on)},
-        device=on,
-        budget_gb=job.config["distances"]["memory_budget_gb"],
-        progress=job.progress("step"),
-    )
+    write_hdf5(job.input.history, job.output.hdf5, tokens.load(job.input.tokens).dead_mask)

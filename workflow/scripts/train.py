@@ -7,18 +7,18 @@ from blackholes.training.settings import run_settings
 
 with open_job(snakemake) as job:
     kinds = (job.output.history, job.output.log, job.output.config, job.output.model)
-    runs = [engine.RunFiles(*paths) for paths in zip(*([k] if isinstance(k, str) else k for k in kinds), strict=True)]
-    several = len(runs) > 1
-    threads = job.config["training"]["threads"]
+    files = [engine.RunFiles(*paths) for paths in zip(*([k] if isinstance(k, str) else k for k in kinds), strict=True)]
+    runs = job.config["packs"].get(job.rule) or [job.wildcards.run]
+    numbers = [int(run) for run in runs]
     engine.write_runs(
         job.input.corpus,
-        runs,
-        [run_settings(job.params.settings, run.number) for run in runs],
+        files,
+        [run_settings(job.params.settings, run) for run in numbers],
         device=device.choose(job.config["training"]["device"]),
-        threads=threads,
-        workers=max(1, job.threads // threads),
+        threads=job.threads,
         metadata=job.metadata,
+        code=job.params.code,
         checkpoint_seconds=job.config["training"]["checkpoint_seconds"],
-        progress=lambda k: job.progress("step", runs[k].folder.name if several else ""),
-        say=job.log,
+        progress=lambda k: job.progress("step", f"run_{numbers[k]:03d}" if len(numbers) > 1 else ""),
+        log=job.log,
     )

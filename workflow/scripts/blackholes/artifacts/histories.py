@@ -1,52 +1,92 @@
-"""Histories on disk: read in pieces within a memory budget, and written; safetensors, or HDF5."""
+"""Histories on disk: safetensors files are written and read, HDF5 files read and, for the notebooks, made as copies.
 
+Both are read in pieces within a memory budget. h5py is imported where an HDF5 file is opened: most jobs need none.
+"""
+
+import io
+import math
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import h5py
 import numpy as np
 import torch
 from jaxtyping import BFloat16, Bool
 from torch import Tensor
 
-from blackholes.artifacts.rows import RowWriter
+from blackholes.artifacts.files import atomic
 from blackholes.artifacts.tensors import TensorWriter, open_tensors
 from blackholes.errors import UserError
 
 KEY = "embedding_history"  # in safetensors files, bfloat16
 HDF5_KEY = "W"  # in HDF5 files, uint16: the bits of bfloat16, which that format does not have
 
-
-_HDF5 = b"\x89HDF\r\n\x1a\n"  # how such a file begins
-
-
-def is_hdf5(path: str | Path) -> bool:
-    """Whether a file of this name is, or is to be, an HDF5 file."""
-    return Path(path).suffix in (".h5", ".hdf5")
-
-
-def key_of(path: str | Path) -> str:
-    """The key of the history in a file of this name."""
-    return HDF5_KEY if is_hdf5(path) else KEY
+_HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"  # the first bytes of such a file
 
 
 def history_writer(
-    path: str | Path,
-    shape: tuple[int, int, int],
-    metadata: Mapping[str, str],
-    mark: str | None = None,
-    dead_mask: np.ndarray | None = None,
-) -> RowWriter:
-    """A writer of bfloat16 (S, V, D) under `key_of(path)`; an HDF5 file says which tokens are dead, too."""
-    layout = {key_of(path): (torch.bfloat16, shape)}
-    if not is_hdf5(path):
-        return TensorWriter(path, layout, metadata, mark)
-    from blackholes.artifacts.hdf5 import Hdf5Writer  # most histories need no HDF5
+    path: str | os.PathLike, shape: tuple[int, int, int], metadata: Mapping[str, str], mark: str | None = None
+) -> TensorWriter:
+    """A writer of a safetensors file with bfloat16 (S, V, D) under `KEY`."""
+    return TensorWriter(path, {KEY: (torch.bfloat16, shape)}, metadata, mark)
 
-    arrays = {} if dead_mask is None else {"dead_mask": dead_mask}
-    return Hdf5Writer(path, layout, metadata, mark, arrays)
+
+def write_hdf5(history: str | os.PathLike, out: str | os.PathLike, dead_mask: Bool[Tensor, "V"] | None = None) -> None:
+    """Copy a history into an HDF5 file, for the notebooks, in pieces and atomically.
+
+    The file has `W`, uint16 (S, V, D), the bits of bfloat16, a chunk for each step and not compressed; `dead_mask`,
+    bool (V,), where it is given or the history's file has one; and the history's metadata as attributes. No times are
+    recorded, so a copy of the same history has the same bytes.
+
+    Raises:
+        UserError: the history cannot be read, as `open_history` says; `dead_mask` is for another number of tokens; the
+            disk is full.
+    """
+    import h5py
+
+    with open_history(history) as source:
+        mask = source.dead_mask if dead_mask is None else dead_mask
+        if mask is not None and len(mask) != source.tokens:
+            raise UserError(f"{history}: has {source.tokens:,} tokens, but dead_mask is for {len(mask):,}")
+        step = (source.tokens, source.dimensions)
+        with atomic(out) as temporary, _DeferredErrors(temporary, "w+") as raw:
+            with h5py.File(raw, "w", libver=("v110", "v110")) as file:
+                file.attrs.update(dict(sorted(source.metadata.items())))
+                if mask is not None:
+                    file.create_dataset("dead_mask", data=mask.numpy(), track_times=False)
+                shape = (source.steps, *step)
+                copy = file.create_dataset(HDF5_KEY, shape, np.uint16, chunks=(1, *step), track_times=False)
+                for start, rows in source.chunks(chunk_length(2 * math.prod(step), budget_gb=1.0)):
+                    copy[start : start + len(rows)] = rows.view(torch.uint16).numpy()
+                    if raw.error:
+                        break
+            if raw.error:
+                raise raw.error
+
+
+class _DeferredErrors(io.FileIO):
+    """A file whose first failed write is kept in `error` and not raised: h5py cannot close a file after a failure."""
+
+    error: OSError | None = None
+
+    def write(self, data) -> int:
+        rest = memoryview(data).cast("B")
+        size = len(rest)
+        try:
+            while rest and not self.error:  # the disk may take a part of it
+                rest = rest[super().write(rest) :]
+        except OSError as error:
+            self.error = error
+        return size
+
+    def truncate(self, size: int | None = None) -> int:
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self.error = self.error or error
+            return self.tell()
 
 
 @dataclass
@@ -84,12 +124,12 @@ def open_history(path: str, key: str | None = None) -> Iterator[History]:
     """
     try:
         with open(path, "rb") as file:
-            begins = file.read(len(_HDF5))
+            begins = file.read(len(_HDF5_SIGNATURE))
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file") from error
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-    if begins == _HDF5 or is_hdf5(path):
+    if begins == _HDF5_SIGNATURE or Path(path).suffix in (".h5", ".hdf5"):
         with _open_hdf5(path, key or HDF5_KEY) as history:
             yield history
         return
@@ -103,6 +143,8 @@ def open_history(path: str, key: str | None = None) -> Iterator[History]:
 
 @contextmanager
 def _open_hdf5(path: str, key: str) -> Iterator[History]:
+    import h5py
+
     try:
         file = h5py.File(path, "r")
     except OSError as error:
@@ -131,9 +173,9 @@ def _open_hdf5(path: str, key: str) -> Iterator[History]:
         yield History(path, S, V, D, rows, metadata, _dead_mask(file, V))
 
 
-def _dead_mask(file: h5py.File, tokens: int) -> Bool[Tensor, "V"] | None:
+def _dead_mask(file, tokens: int) -> Bool[Tensor, "V"] | None:
     mask = file.get("dead_mask")
-    if not isinstance(mask, h5py.Dataset) or mask.shape != (tokens,) or mask.dtype.kind not in "bui":
+    if getattr(mask, "shape", None) != (tokens,) or mask.dtype.kind not in "bui":  # missing, a group, or another array
         return None
     return torch.from_numpy(mask[:].astype(bool))
 

@@ -2,12 +2,12 @@
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, model_validator
+from pydantic import AfterValidator, BeforeValidator, PrivateAttr, model_validator
 
 from blackholes.config.corpus import Corpus
 from blackholes.config.fields import Integer, Number, Section, no_bool, refuse, setting
 from blackholes.limits import LARGE
-from blackholes.training.settings import run_settings
+from blackholes.training.settings import RunSettings, run_settings
 
 
 class Model(Section):
@@ -95,6 +95,13 @@ class Experiment(Section):
     steps: Integer = setting(10_000, "optimizer steps; the history has one snapshot more", ge=1, le=10_000_000)
     base_seed: Integer = setting(42, "run k has seed base_seed + k", ge=0, le=2**31 - 1)
     batch_size: Integer = setting(16, "windows in a step; the corpus must hold as many", ge=1, le=65536)
+    batch_split: Integer = setting(
+        1,
+        "pieces that the batch is split into; a thread each; enters the bytes, since it changes the order of sums. "
+        "The torch engine does not split",
+        ge=1,
+        le=1024,
+    )
     target_offset: Annotated[Literal[1, 2], BeforeValidator(no_bool), BeforeValidator(_number)] = setting(
         1, "1: predict the next token; 2: the token after it, as the notebooks did by shifting twice"
     )
@@ -133,11 +140,8 @@ class Experiment(Section):
         le=1_000_000_000,
     )
     model: Model = setting(Model(), "the model trained")
-    history: Literal["auto", "safetensors", "hdf5"] = setting(
-        "auto",
-        "how the history is written, `embedding_evolution.safetensors` or `.h5`; `auto`: HDF5 where the vocabulary "
-        f"has more than {LARGE:,} tokens",
-    )
+
+    _engine: str = PrivateAttr("auto")  # `training.engine`, which the whole configuration sets
 
     def seed(self, run: int) -> int:
         """Seed of run `run`, counted from 1."""
@@ -149,22 +153,20 @@ class Experiment(Section):
 
     def shared_settings(self) -> dict:
         """The settings that determine the results of its runs. Not the number of runs, so adding a run reruns none."""
-        return self.model_dump(exclude={"runs", "corpus", "history"}, mode="json")
+        return self.model_dump(exclude={"runs", "corpus"}, mode="json") | {"engine": self._engine}
 
-    def run_settings(self, run: int) -> dict:
-        """The settings that determine the results of run `run`."""
+    def set_engine(self, engine: str) -> None:
+        """Set what `training.engine` says: it is no key of an experiment, but enters the bytes of its runs."""
+        self._engine = engine
+
+    def run_settings(self, run: int) -> RunSettings:
+        """All that enters the bytes of run `run`."""
         return run_settings(self.shared_settings(), run)
 
     @property
     def is_large(self) -> bool:
         """Whether the vocabulary is too large for matrices of all pairs at every step."""
         return self.corpus.size > LARGE
-
-    @property
-    def history_file(self) -> str:
-        """Name of a run's history."""
-        kind = self.history if self.history != "auto" else "hdf5" if self.is_large else "safetensors"
-        return f"embedding_evolution.{'h5' if kind == 'hdf5' else kind}"
 
     @model_validator(mode="after")
     def _vocabulary_fits(self):

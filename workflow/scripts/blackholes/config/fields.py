@@ -41,6 +41,7 @@ class Section(BaseModel):
 
     WORD: ClassVar[str | None] = None  # a word in place of the mapping is the value of this key
     UNUSED: ClassVar[dict[tuple[str, str], list[str]]] = {}  # (key, value) → keys that must then have their default
+    MOVED: ClassVar[dict[str, str]] = {}  # a key of earlier releases → the key that replaced it, for messages
     LEFT_BEHIND: ClassVar[dict[tuple[str, str], list[str]]] = {}  # (key, value) → keys that are then not inherited
 
     @model_validator(mode="before")
@@ -90,9 +91,11 @@ def problem_line(problem: ErrorDetails, model: type[BaseModel]) -> str:
     if kind == "impossible":
         loc, value = (*loc, *context["key"].split(".")), context["value"]
     is_name = loc[-1:] == ("[key]",)
-    key, field, siblings = _field(loc[:-1] if is_name else loc, model)
+    key, field, section = _field(loc[:-1] if is_name else loc, model)
     if kind == "extra_forbidden":
-        near = difflib.get_close_matches(str(loc[-1]), siblings, n=1)
+        siblings = list(section.model_fields)
+        moved = getattr(section, "MOVED", {}).get(loc[-1])
+        near = [moved] if moved else difflib.get_close_matches(str(loc[-1]), siblings, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
         return f"{key}: unknown key (value {_short(value)}); {hint}allowed here: {', '.join(siblings)}"
     if kind == "impossible":
@@ -105,13 +108,13 @@ def problem_line(problem: ErrorDetails, model: type[BaseModel]) -> str:
     return f"{key or 'configuration'}: {shown}; expected {allowed}"
 
 
-def _field(loc: tuple, model: type[BaseModel]) -> tuple[str, FieldInfo | None, list[str]]:
-    """Of the location of an error: dotted key, its field (None for a section or an unknown key), the keys beside it."""
-    key, field, siblings = "", None, list[str]()
+def _field(loc: tuple, model: type[BaseModel]) -> tuple[str, FieldInfo | None, type[BaseModel]]:
+    """(dotted key, its field or None where it is a section or unknown, the section it is in) of an error."""
+    key, field, section = "", None, model
     here: Any = model
     for part in loc:
         if isinstance(here, type) and issubclass(here, BaseModel):
-            siblings, field = list(here.model_fields), here.model_fields.get(part)
+            section, field = here, here.model_fields.get(part)
             here = field.annotation if field else None
         elif get_origin(here) is dict:
             field, here = None, get_args(here)[1]
@@ -123,7 +126,7 @@ def _field(loc: tuple, model: type[BaseModel]) -> tuple[str, FieldInfo | None, l
         key += f".{part}" if key else str(part)
     if isinstance(here, type) and issubclass(here, BaseModel):
         field = None
-    return key, field, siblings
+    return key, field, section
 
 
 def _short(value: Any) -> str:

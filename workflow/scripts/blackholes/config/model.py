@@ -5,7 +5,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
@@ -24,16 +24,19 @@ REMOVABLE = ("experiments", "checkpoints", "snowballs", "lattice")  # `<name>: f
 
 
 class Training(Section):
-    """How to train: where, and with what. Never what is trained."""
+    """How to train: where, and with what. Results are the same, but for `engine` and the kind of device."""
+
+    MOVED: ClassVar = {"threads": "experiments.<name>.batch_split"}
 
     device: Literal["auto", "cpu", "cuda", "mps"] = setting(
         "auto", "`auto`: a GPU if there is one; results are the same to the bit on one kind of device only"
     )
-    threads: Integer = setting(
-        1,
-        "CPU threads of a run. They enter the bytes, since sums are split by thread; runs go side by side anyway",
-        ge=1,
-        le=1024,
+    engine: Literal["auto", "compiled", "torch"] = setting(
+        "auto",
+        "what takes the steps. `compiled`: hand-written gradients, on a CPU only; `torch`: torch's autograd, on any "
+        "device; `auto`: compiled on a CPU, torch elsewhere. The two round at different places (docs/rounding.md), so "
+        "this key enters the bytes, and a change of it trains every run again",
+        "auto, compiled or torch; not compiled where device is cuda or mps",
     )
     runs_per_job: Literal["auto"] | Annotated[Integer, Field(ge=1, le=999)] = setting(
         "auto",
@@ -41,9 +44,15 @@ class Training(Section):
         "`auto`, or an integer from 1 up to 999",
     )
     checkpoint_seconds: Number = setting(
-        30.0, "time between two checkpoints, from which training goes on after any death", gt=0, le=86400
+        30.0, "time between two checkpoints, from which a killed job resumes", gt=0, le=86400
     )
     progress_seconds: Number = setting(5.0, "time between two lines of progress", gt=0, le=3600)
+
+    @model_validator(mode="after")
+    def _engine_runs_there(self):
+        if self.engine == "compiled" and self.device in ("cuda", "mps"):
+            refuse("engine", self.engine, f"auto or torch where device is {self.device}")
+        return self
 
 
 class Distances(Section):
@@ -177,6 +186,7 @@ class Config(Section):
     def _fits_together(self):
         named: dict[str, Corpus] = {}
         for name, experiment in self.experiments.items():
+            experiment.set_engine(self.training.engine)
             if self.figures.run > experiment.runs:
                 refuse("figures.run", self.figures.run, f"1 to {experiment.runs}, the runs of {name}")
             corpus = experiment.corpus

@@ -1,23 +1,22 @@
-"""One run on the CPU: hand-written gradients on flat buffers.
+"""The compiled engine: one run on a CPU, with hand-written gradients on flat buffers.
 
-Parameters, gradients and the optimizer's state live in flat buffers. Under `precision: bf16` all of it is bfloat16
-(the regime of the notebooks; DESIGN: moments of 8 bits cannot decay by 0.1 % a step); under `mixed` parameters and
-state are float32 and a bfloat16 copy of the parameters goes forward and backward; arithmetic in between is float32.
+Under `precision: bf16` parameters, gradients and the optimizer's state are bfloat16, as in the notebooks: there Adam's
+second moment, with 8 bits, cannot decay by 0.1 % a step. Under `mixed` parameters and state are float32, and a bfloat16
+copy of the parameters is used in the forward and the backward pass. Arithmetic within an operation is float32.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import BFloat16, Float, Int
+from jaxtyping import BFloat16, Int
 from torch import Tensor
 
 from blackholes.training import cpu_step, model
+from blackholes.training.interface import ALIGN, DTYPES, Block, Runs
 from blackholes.training.optimizer import Optimizer, clip
+from blackholes.training.settings import RunSettings
 from blackholes.training.windows import split_targets
-
-DTYPES = {"bf16": torch.bfloat16, "mixed": torch.float32, "fp32": torch.float32}  # of the parameters
-_ALIGN = 32  # elements: every tensor of a flat buffer starts on a cache line
 
 
 class Parameters:
@@ -28,7 +27,7 @@ class Parameters:
         for name, value in initial.items():
             kind = 0 if model.decays(name) else 1
             spans[name] = (kind, ends[kind])
-            ends[kind] += -(-value.numel() // _ALIGN) * _ALIGN
+            ends[kind] += -(-value.numel() // ALIGN) * ALIGN
         self.flat = [torch.zeros(end, dtype=dtype) for end in ends]
         self.flat_gradients = torch.zeros(sum(ends), dtype=dtype)
         halves = self.flat_gradients.split(ends)
@@ -42,63 +41,57 @@ class Parameters:
             flat.grad = gradients
 
 
-class CpuRun:
-    """A run that goes forward a block of steps at a time (the interface that StackedRuns shares).
+class CpuRun(Runs):
+    """One run (K = 1); see Runs.
 
     Args:
         token_ids: the corpus, integers (n,).
-        settings: a list of one run's settings, see `engine.train`.
-        threads: the batch is split among so many; they enter the bytes, since the order of a sum depends on the split.
+        settings: of one run, in a list.
+        threads: most CPU threads to use; no more than `batch_split` of the settings are of use.
     """
 
-    block_steps = 32  # at most; enough to make what surrounds a block cheap
+    block_steps = 32  # enough to make the work between blocks negligible
 
-    def __init__(self, token_ids: np.ndarray, settings: list[dict], device: object = "cpu", threads: int = 1):
+    def __init__(self, token_ids: np.ndarray, settings: Sequence[RunSettings], threads: int = 1):
         (settings,) = settings
-        shape, precision = settings["model"], settings["precision"]
-        initial = model.initialise(shape, settings["init"], settings["seed"])
+        shape, precision = settings.model, settings.precision
+        initial = model.initialise(shape, settings.init, settings.seed)
         self._settings = settings
         self._parameters = Parameters(initial, DTYPES[precision])
         self._forward = Parameters(initial, torch.bfloat16) if precision == "mixed" else self._parameters
         step = self._forward
         self._gradients = cpu_step.CpuStep(
-            step.weights, step.gradients, settings["batch_size"], shape["context"], shape["heads"], threads
+            step.weights, step.gradients, settings.batch_size, shape.context, shape.heads, settings.batch_split, threads
         )
-        decays = (settings["weight_decay"], 0.0)
+        decays = (settings.weight_decay, 0.0)
         self._optimizer = Optimizer(settings, self._parameters.flat, decays)
-        self._windows = np.lib.stride_tricks.sliding_window_view(token_ids, shape["context"] + 1)
+        self._windows = np.lib.stride_tricks.sliding_window_view(token_ids, shape.context + 1)
         flats = {f"parameters.{i}": flat for i, flat in enumerate(self._parameters.flat)}
         self.state: dict[str, Tensor] = flats | self._optimizer.state
 
     def weights(self, k: int = 0) -> dict[str, Tensor]:
-        """The live parameters, float32 under `mixed`: copy what has to outlast the next block."""
         return self._parameters.weights
 
     def embeddings(self) -> BFloat16[Tensor, "1 V D"]:
-        """A copy of the embedding matrix as the history keeps it."""
         return self._parameters.weights[model.EMBEDDING].to(torch.bfloat16, copy=True)[None]
 
-    def to_host(self, block: tuple[Tensor, ...]) -> Callable[[], tuple[Tensor, ...]]:
-        """As StackedRuns.to_host: what a block returned is here already."""
+    def to_host(self, block: Block) -> Callable[[], Block]:
         return lambda: block
 
-    def block(
-        self, windows: Int[Tensor, "n 1 B"], rates: list[float]
-    ) -> tuple[Float[Tensor, "n 1"], Float[Tensor, "n 1"], BFloat16[Tensor, "n 1 V D"]]:
-        """n optimizer steps on the windows that start at these tokens: losses, gradient norms, snapshots after each."""
+    def block(self, windows: Int[Tensor, "n 1 B"], rates: list[float]) -> Block:
         losses, norms = torch.empty(2, len(rates), 1, dtype=torch.float64)
         parameters, forward = self._parameters, self._forward
         embedding = parameters.weights[model.EMBEDDING]
         snapshots = torch.empty(len(rates), 1, *embedding.shape, dtype=torch.bfloat16)
         for i, rate in enumerate(rates):
-            if forward is not parameters:  # mixed: a bfloat16 copy goes forward, its gradients come back to float32
+            if forward is not parameters:  # mixed: forward and backward use a bfloat16 copy
                 for copy, flat in zip(forward.flat, parameters.flat, strict=True):
                     copy.copy_(flat)
             chunk = torch.from_numpy(self._windows[windows[i, 0].numpy()].astype(np.int64))  # (B, T + 1)
-            losses[i, 0] = self._gradients(*split_targets(chunk, self._settings["target_offset"]))
+            losses[i, 0] = self._gradients(*split_targets(chunk, self._settings.target_offset))
             if forward is not parameters:
                 parameters.flat_gradients.copy_(forward.flat_gradients)
-            norms[i, 0] = clip(parameters.flat_gradients, self._settings["clip"])
+            norms[i, 0] = clip(parameters.flat_gradients, self._settings.clip)
             self._optimizer.update(rate)
             snapshots[i, 0].copy_(embedding)
         return losses, norms, snapshots

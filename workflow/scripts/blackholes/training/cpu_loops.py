@@ -1,8 +1,8 @@
-"""Compiled loops for gpt2.py on the CPU: what lies between two matrix products, fused into single passes.
+"""Compiled loops of cpu_step.py: everything between two matrix products, fused into single passes.
 
-Arrays hold float32, or bfloat16 as its bit patterns in uint16; arithmetic is float32 and every store rounds once,
-to nearest even. Sums may be reassociated by the compiler, in an order fixed when it compiles for this processor.
-NaN and infinity pass through, so that a diverging run is seen in its loss.
+Arrays are float32, or uint16 with the bit patterns of bfloat16. Arithmetic is float32 and every store rounds once, to
+nearest even. The compiler may reorder sums, in an order that is fixed for one processor. NaN and infinity propagate, so
+that a diverging run shows in its loss.
 """
 
 import numpy as np
@@ -47,7 +47,7 @@ def _store(array, value):
 
 @_inline
 def _exp(x):
-    """e**x to 2 ULP of float32 (Cephes' polynomial), in operations that vectorise."""
+    """e**x within 2 ULP of float32 (Cephes' polynomial), in operations that the compiler can vectorise."""
     x = F(88.0) if x > F(88.0) else x
     x = F(-87.0) if x < F(-87.0) else x
     n = np.floor(x * F(1.44269504) + F(0.5))
@@ -225,7 +225,7 @@ def column_sums(x, out):
 def cross_entropy(logits, targets, weight, dlogits):
     """Σ (logsumexp − logit of the target) over rows with a target ≥ 0, and weight · its gradient.
 
-    `dlogits` may be `logits`: a row's gradient is written when the row has been read.
+    `dlogits` may be `logits`: a row's gradient is written after the row has been read.
     """
     vocabulary = logits.shape[1]
     power = np.empty(vocabulary, F)
@@ -251,7 +251,7 @@ def cross_entropy(logits, targets, weight, dlogits):
 
 @_loop
 def embed_backward(tokens, dx, dwte, dwpe):
-    """dwte[token] += dx (on top of what the output layer left there), dwpe[position] = Σ dx."""
+    """dwte[token] += dx, where dwte holds the output layer's gradient; dwpe[position] = Σ dx."""
     batch, context = tokens.shape
     width = dx.shape[1]
     words, places = np.empty((dwte.shape[0], width), F), np.zeros((dwpe.shape[0], width), F)

@@ -1,9 +1,8 @@
 """Loss and gradients of one GPT-2 on a CPU, with hand-written derivatives.
 
-Matrix products are torch's; everything between them is in the compiled loops of cpu_loops.py. No memory is allocated
-after the first step. The formula is `kernels.gpt2.loss`; tests hold the two against each other and against
-`transformers.GPT2LMHeadModel`. The dtype of the weights is the dtype of every stored activation and gradient; sums and
-functions are evaluated in float32.
+Matrix products are torch's; everything between them is in the compiled loops of cpu_loops.py. All buffers are allocated
+once. The formula is `kernels.gpt2.loss`; tests compare the two, and both with `transformers.GPT2LMHeadModel`. Stored
+activations and gradients have the dtype of the weights; sums and functions are evaluated in float32.
 """
 
 import math
@@ -21,29 +20,39 @@ Weights = Mapping[str, Tensor]
 
 
 class CpuStep:
-    """Loss and gradients on the CPU, again and again for one set of weights, without allocating.
+    """A callable that computes loss and gradients for one set of weights, whose values may change between calls.
 
     Args:
-        weights: float32 or bfloat16 CPU tensors, contiguous; read anew at every call.
+        weights: float32 or bfloat16 CPU tensors, contiguous; read at every call.
         gradients: tensors like the weights; overwritten at every call.
         batch, context, heads: B, T and H of every call.
-        threads: the batch is split among so many; one thread is the reproducible unit, since the order of a sum
-            over the batch depends on the split.
+        pieces: the batch is split into so many, at most B, each with gradients of its own that are added in order.
+            This enters the result, since it changes the order of sums.
+        threads: most pieces that are computed at once; this does not enter the result.
     """
 
-    def __init__(self, weights: Weights, gradients: Weights, batch: int, context: int, heads: int, threads: int = 1):
-        threads = min(threads, batch)
-        sizes = [batch // threads + (i < batch % threads) for i in range(threads)]
+    def __init__(
+        self,
+        weights: Weights,
+        gradients: Weights,
+        batch: int,
+        context: int,
+        heads: int,
+        pieces: int = 1,
+        threads: int = 1,
+    ):
+        pieces = min(pieces, batch)
+        sizes = [batch // pieces + (i < batch % pieces) for i in range(pieces)]
         self._parts, self._sums = [], []
         for i, size in enumerate(sizes):
             own = gradients if i == 0 else {name: torch.empty_like(g) for name, g in gradients.items()}
             self._parts.append(_Part(weights, own, size, context, heads))
             self._sums.append(own)
         self._sizes = sizes
-        self._pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
+        self._pool = ThreadPoolExecutor(min(threads, pieces), initializer=torch.set_num_threads, initargs=(1,))
 
     def __call__(self, tokens: Int[Tensor, "B T"], targets: Int[Tensor, "B T"]) -> float:
-        """The loss (see `kernels.gpt2.loss`); the gradients are left in the tensors given at the start."""
+        """The loss (see `kernels.gpt2.loss`); the gradients are written to the tensors given at construction."""
         scale = 1.0 / int((targets >= 0).sum())
         if len(self._parts) == 1:
             return self._parts[0](tokens, targets, scale) * scale
@@ -56,7 +65,7 @@ class CpuStep:
 
 
 class _Part:
-    """One thread's share of the batch: its buffers, its forward and its backward."""
+    """One piece of the batch: its buffers, its forward and its backward pass."""
 
     def __init__(self, weights: Weights, gradients: Weights, batch: int, context: int, heads: int):
         self.w, self.g = weights, gradients
@@ -82,7 +91,7 @@ class _Part:
         self.flat, self.branch, self.hidden = buffer(N, 3 * C), buffer(N, C), buffer(N, 4 * C)
         self.heads, self.qkv = buffer(1, batch, heads, context, d), buffer(3, batch, heads, context, d)
         self.scores, self.ds = buffer(BH, context, context), buffer(BH, context, context)
-        self.logits, self.dx = buffer(N, V), buffer(N, C)  # the gradient of the logits takes their place
+        self.logits, self.dx = buffer(N, V), buffer(N, C)  # logits holds their gradient after forward()
         self.by_head = lambda flat: flat.reshape(batch, context, -1, heads, d)
         self.stacked = lambda parts: parts.view(-1, BH, context, d)
         self.layer_arrays = [_arrays(layer) for layer in self.layers]
@@ -145,7 +154,7 @@ class _Part:
         self.norm_backward(e["x"], e["mean"], e["rstd"], "transformer.ln_f")
         for i in reversed(range(len(self.layers))):
             layer, la, h = self.layers[i], self.layer_arrays[i], f"transformer.h.{i}"
-            # x + MLP(LayerNorm(x)): dx already holds the gradient of the sum
+            # x + MLP(LayerNorm(x)): dx holds the gradient of the sum
             self.linear_backward(layer["a"], self.dx, f"{h}.mlp.c_proj", self.hidden)
             loops.column_sums(a["dx"], ga[f"{h}.mlp.c_proj.bias"])
             loops.gelu_backward(la["z"].reshape(-1), a["hidden"].reshape(-1))
@@ -192,5 +201,5 @@ def _has_fast_products(dtype: torch.dtype) -> bool:
 
 
 def _product_in_float32(a: Tensor, b: Tensor, out: Tensor) -> None:
-    """For processors whose bfloat16 products are slow: the same sum of exact products, rounded once at the end."""
+    """A bfloat16 product for processors without fast ones: products and sums in float32, rounded once at the end."""
     out.copy_(a.float() @ b.float())

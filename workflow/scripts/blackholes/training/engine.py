@@ -1,7 +1,8 @@
-"""The training engine: K runs from their seeds to their histories, in blocks of steps, and on after any death.
+"""Training jobs: K runs from their seeds to their files, in blocks of steps, resumed after a kill.
 
-On a CPU every run goes by itself (cpu.py), several side by side in threads; on any other device all K go at once, with
-stacked parameters (stacked.py). The files and bytes of a run are the same whatever other runs share its job.
+Two engines take the steps (interface.py): the compiled one (cpu.py), for a CPU, and the torch one (stacked.py), for any
+device. On a CPU the runs of a job are trained one by one, several at a time in threads; on other devices all at once,
+with stacked parameters. On a CPU the bytes of a run do not depend on the other runs of its job.
 """
 
 import math
@@ -10,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from threading import Event
@@ -21,33 +22,34 @@ from jaxtyping import BFloat16
 from torch import Tensor
 
 from blackholes.artifacts import files
-from blackholes.artifacts.histories import history_writer, key_of
+from blackholes.artifacts.histories import KEY, history_writer
 from blackholes.artifacts.rows import RowWriter
 from blackholes.errors import UserError
 from blackholes.kernels import duplicates
 from blackholes.kernels.device import describe
 from blackholes.training import model as gpt2_model
 from blackholes.training import tokens as corpus_tokens
-from blackholes.training.cpu import CpuRun
+from blackholes.training.interface import Runs
 from blackholes.training.resume import Checkpoint
 from blackholes.training.schedules import learning_rate
+from blackholes.training.settings import RunSettings
 from blackholes.training.windows import window_order
 
-_DIVERGED = "diverged"  # folder, in a run's, of the last good parameters
-_BLOCK_BYTES = 64e6  # of snapshots
-_LARGE = 1e9  # bytes of histories about which a job says a word before it starts
-_BLOCK_SECONDS = 1.0  # after so long a job looks up: writes, says how far it is, saves its state
+_DIVERGED = "diverged"  # subfolder of a run's folder, for the last good parameters
+_BLOCK_BYTES = 64e6  # most bytes of a block's snapshots
+_LARGE = 1e9  # bytes of histories from which on the job logs their size before it starts
+_BLOCK_SECONDS = 1.0  # target seconds per block, between logging and checkpoint checks
 
 
 @dataclass
 class Step:
-    """What one optimizer step leaves behind. Step 0 is the state before training and has no loss."""
+    """The result of one optimizer step. Step 0 is the state before training and has no loss."""
 
     step: int
     loss: float
     grad_norm: float
     learning_rate: float
-    weights: dict[str, Tensor]  # the live parameters: copy what has to outlast the step
+    weights: dict[str, Tensor]  # the live parameters: copy what must outlast the step
 
     @property
     def embedding(self) -> BFloat16[Tensor, "V D"]:
@@ -59,7 +61,7 @@ class Step:
 class RunFiles:
     """What one run writes."""
 
-    history: Path  # embedding_evolution.safetensors, or .h5: bfloat16 (S, V, D)
+    history: Path  # embedding_evolution.safetensors: bfloat16 (S, V, D)
     log: Path  # training_log.csv, a row a step
     config: Path  # config.json of a Hugging Face checkpoint
     model: Path  # model.safetensors of it
@@ -68,15 +70,24 @@ class RunFiles:
     def folder(self) -> Path:
         return Path(self.history).parent
 
-    @property
-    def number(self) -> int:
-        """3 of `run_003`."""
-        return int(self.folder.name.removeprefix("run_"))
+
+def engine_on(device: torch.device | str, name: str) -> str:
+    """The engine, `compiled` or `torch`, that the setting `training.engine` means on a device.
+
+    Raises:
+        UserError: the compiled engine is asked for on another device than a CPU.
+    """
+    device = torch.device(device)
+    if name == "auto":
+        return "compiled" if device.type == "cpu" else "torch"
+    if name == "compiled" and device.type != "cpu":
+        raise UserError(f"training.engine: compiled is not allowed on {device}; expected auto or torch, or device cpu")
+    return name
 
 
 def train(
     token_ids: np.ndarray,
-    settings: dict,
+    settings: RunSettings,
     device: torch.device | str = "cpu",
     threads: int = 1,
     origin: str = "corpus",
@@ -85,10 +96,8 @@ def train(
 
     Args:
         token_ids: the corpus, integers (n,).
-        settings: of one run, as `config.Experiment.run_settings` gives them: `seed` (initial parameters, order of the
-            windows), `steps`, `batch_size`, `target_offset`, `precision`, `init`, `optimizer` and what belongs to it,
-            `learning_rate`, `weight_decay`, `clip`, `schedule`, `model`.
-        threads: CPU threads; the batch is split among them, so they enter the bytes.
+        settings: of the run.
+        threads: CPU threads to use; they do not enter the bytes.
         origin: what errors call the corpus.
 
     Raises:
@@ -96,63 +105,73 @@ def train(
     """
     runs, windows = start(token_ids, [settings], torch.device(device), threads, origin)
     yield Step(0, math.nan, math.nan, math.nan, runs.weights(0))
-    for step in range(1, settings["steps"] + 1):
+    for step in range(1, settings.steps + 1):
         rate = learning_rate(settings, step)
         losses, norms, snapshots = runs.block(next(windows)[None], [rate])
-        if found := _divergence(losses, norms, snapshots, step - 1):
-            raise UserError(f"training diverged at step {found[0]}: {found[2]}; {_advice(settings)}")
+        if divergence := _divergence(losses, norms, snapshots, step - 1):
+            bad, _, cause = divergence
+            raise UserError(f"training diverged at step {bad}: {cause}; {_advice(settings)}")
         yield Step(step, losses.item(), norms.item(), rate, runs.weights(0))
 
 
-def start(token_ids: np.ndarray, settings: Sequence[dict], device: torch.device, threads: int, origin: str):
-    """K runs before their first step, and endlessly, step by step, their windows: starts (K, B) in the corpus."""
-    context, batch = settings[0]["model"]["context"], settings[0]["batch_size"]
+def start(
+    token_ids: np.ndarray, settings: Sequence[RunSettings], device: torch.device, threads: int, origin: str
+) -> tuple[Runs, Iterator[Tensor]]:
+    """K runs before their first step, and the endless series of their windows: first tokens (K, B) for each step."""
+    context, batch = settings[0].model.context, settings[0].batch_size
     count = corpus_tokens.check(len(token_ids), context, batch, origin)
-    if device.type == "cpu":
-        torch.set_num_threads(1)  # threads share the batch, or take a run each, instead
-        runs = CpuRun(token_ids, list(settings), device, threads)
-    else:
-        from blackholes.training.stacked import StackedRuns  # a CPU job need not load it
+    torch.set_num_threads(1)  # a sum that torch splits among threads would depend on their number
+    if engine_on(device, settings[0].engine) == "compiled":
+        from blackholes.training.cpu import CpuRun  # each engine is imported only where it is used
 
-        runs = StackedRuns(token_ids, list(settings), device, threads)
-    orders = [window_order(count, batch, one["seed"]) for one in settings]
+        runs = CpuRun(token_ids, settings, threads)
+    else:
+        from blackholes.training.stacked import StackedRuns
+
+        runs = StackedRuns(token_ids, settings, device)
+    orders = [window_order(count, batch, one.seed) for one in settings]
     return runs, (torch.from_numpy(np.stack(starts)) for starts in zip(*orders, strict=True))
 
 
 def write_runs(
     corpus: str,
     runs: Sequence[RunFiles],
-    settings: Sequence[dict],
+    settings: Sequence[RunSettings],
     device: torch.device | str = "cpu",
     threads: int = 1,
-    workers: int = 1,
     metadata: dict[str, str] | None = None,
+    code: str = "",
     checkpoint_seconds: float = 30.0,
     progress: Callable[[int], Callable[..., None]] = lambda k: lambda done, total, more=None: None,
-    say: Callable[[str], None] = lambda text: None,
+    log: Callable[[str], None] = lambda text: None,
 ) -> None:
-    """Train K runs that differ in nothing but their seeds, from the corpus file; write each one's files.
+    """Train K runs that differ only in their seeds, from the corpus file; write each one's files.
 
-    A job that was killed goes on from the last state that it saved, and ends with the same bytes; nothing of that is
-    left after success.
+    A job that was killed resumes from its last checkpoint and ends with the same bytes. Checkpoints are deleted on
+    success.
 
     Args:
         corpus: tokens.safetensors.
-        settings: of each run, see `train`.
-        threads: CPU threads of a run; they enter the bytes.
-        workers: runs that go side by side on a CPU; they do not.
-        metadata: provenance; seed, device, precision and threads are added.
-        checkpoint_seconds: time between two saved states.
+        settings: of each run.
+        threads: CPU threads of the job, for pieces of a batch and for several runs at a time. They do not enter the
+            bytes.
+        metadata: provenance; seed, device, engine, precision and threads (the pieces of a batch) are added.
+        code: digest of the code; a checkpoint that other code made is not used.
+        checkpoint_seconds: time between two checkpoints.
         progress: k → a function that is called as tick(step, steps, more), `more()` giving loss, holes and population.
-        say: told what a user should know.
+        log: called with lines for the user.
 
     Raises:
-        UserError: as `train`; where training diverges, it names the last good step, whose parameters stay as a
+        UserError: as `train`; where training diverges, it names the last good step, whose parameters are kept as a
             checkpoint in `diverged/` of the run's folder.
     """
-    device = torch.device(device)
+    device, one = torch.device(device), settings[0]
+    engine = engine_on(device, one.engine)
+    pieces = one.batch_split if engine == "compiled" else 1
     tokens = corpus_tokens.load(corpus)
-    facts = {"device": describe(device), "precision": settings[0]["precision"], "threads": str(threads)}
+    facts = {"device": describe(device), "engine": engine, "precision": one.precision, "threads": str(pieces)}
+    groups = _groups(len(runs), device)
+    workers = min(len(groups), max(1, threads // pieces))
     stop = Event()
 
     def write(group: list[int]) -> None:
@@ -161,13 +180,13 @@ def write_runs(
             tokens,
             [runs[k] for k in group],
             [settings[k] for k in group],
-            [(metadata or {}) | facts | {"seed": str(settings[k]["seed"])} for k in group],
+            [(metadata or {}) | facts | {"seed": str(settings[k].seed)} for k in group],
+            code,
             [progress(k) for k in group],
-            say,
+            log,
         )
-        job.write(device, threads, checkpoint_seconds, stop)
+        job.write(device, threads // workers, checkpoint_seconds, stop)
 
-    groups = _groups(len(runs), device)
     if len(groups) == 1:
         return write(groups[0])
     with ThreadPoolExecutor(workers) as pool:
@@ -175,19 +194,19 @@ def write_runs(
             jobs = [pool.submit(write, group) for group in groups]
             for job in wait(jobs, return_when=FIRST_EXCEPTION).done:
                 job.result()
-        finally:  # an error, or the user, ends all of them
+        finally:  # an error or an interrupt stops all of them
             stop.set()
             for job in jobs:
                 job.cancel()
 
 
 def _groups(count: int, device: torch.device) -> list[list[int]]:
-    """Which runs go forward together."""
+    """Which runs are stacked."""
     return [[k] for k in range(count)] if device.type == "cpu" else [list(range(count))]
 
 
 class _Stopped(Exception):
-    """Another run of the job failed, or the user ended it."""
+    """Another run of the job failed, or the user interrupted it."""
 
 
 @dataclass
@@ -197,58 +216,60 @@ class _Group:
     corpus: str
     tokens: corpus_tokens.Tokens
     files: list[RunFiles]
-    settings: list[dict]
+    settings: list[RunSettings]
     metadata: list[dict[str, str]]
+    code: str
     progress: list[Callable[..., None]]
-    say: Callable[[str], None]
+    log: Callable[[str], None]
 
-    def write(self, device, threads: int, checkpoint_seconds: float, stop: Event) -> None:
-        steps = self.settings[0]["steps"]
+    def write(self, device: torch.device, threads: int, checkpoint_seconds: float, stop: Event) -> None:
+        steps = self.settings[0].steps
         runs, windows = start(self.tokens.token_ids.numpy(), self.settings, device, threads, self.corpus)
         checkpoint = Checkpoint(self.files[0].folder, self._recipe())
         with ExitStack() as stack:
-            saved = checkpoint.load(self.say)
+            saved = checkpoint.load(self.log)
             writers = self._writers(checkpoint.mark)
-            self._say_size(writers)
+            self._log_size(writers)
             for writer in writers:
                 stack.enter_context(writer)
-            step, log = self._begin(runs, writers, saved)
+            step, series = self._begin(runs, writers, saved)
             windows = islice(windows, step, None)
-            background = stack.enter_context(ThreadPoolExecutor(1))  # writes a block while the next one runs
+            background = stack.enter_context(ThreadPoolExecutor(1))  # writes one block while the next is computed
             written = background.submit(lambda: None)
-            length, looked = 1, time.monotonic()
-            most, saved_at = self._longest(runs), looked
+            length, block_began = 1, time.monotonic()
+            longest, saved_at = self._longest_block(runs), block_began
             while step < steps:
                 n = min(length, steps - step)
                 rates = [learning_rate(self.settings[0], step + i + 1) for i in range(n)]
                 starts = torch.stack([next(windows) for _ in range(n)])  # (n, K, B)
                 before = {name: value.clone() for name, value in runs.state.items()}
                 block = runs.block(starts, rates)
-                if found := _divergence(*block, step):
-                    self._diverged(runs, before, starts, rates, step, *found)
+                if divergence := _divergence(*block, step):
+                    self._raise_diverged(runs, before, starts, rates, step, *divergence)
                 losses, norms, snapshots = runs.to_host(block)()
                 written.result()
                 written = background.submit(self._append, writers, snapshots)
-                log[:, :, step : step + n] = torch.stack([losses, norms]).mT  # (2, K, n)
+                series[:, :, step : step + n] = torch.stack([losses, norms]).mT  # (2, K, n)
                 step += n
                 for k, tick in enumerate(self.progress):
                     tick(step, steps, lambda k=k: _shown(losses[-1, k], snapshots[-1, k]))
                 now = time.monotonic()
-                length = max(1, min(most, int(n * min(_BLOCK_SECONDS, checkpoint_seconds) / max(now - looked, 1e-9))))
-                looked = now
+                target = min(_BLOCK_SECONDS, checkpoint_seconds)
+                length = max(1, min(longest, int(n * target / max(now - block_began, 1e-9))))
+                block_began = now
                 if step < steps and now - saved_at >= checkpoint_seconds:
                     written.result()
                     for writer in writers:
                         writer.flush()
-                    checkpoint.save(step, runs.state, log[:, :, :step])
+                    checkpoint.save(step, runs.state, series[:, :, :step])
                     saved_at = time.monotonic()
                 if stop.is_set():
                     raise _Stopped
             written.result()
             for writer in writers:
                 writer.check_owner()
-            self._write_small_files(runs, log)
-        for paths in self.files:  # success: nothing of this attempt or an earlier one stays
+            self._write_small_files(runs, series)
+        for paths in self.files:  # delete what this attempt and earlier ones left for a resumption
             Checkpoint(paths.folder, {}).forget()
             files.forget(paths.history)
             shutil.rmtree(paths.folder / _DIVERGED, ignore_errors=True)
@@ -257,72 +278,66 @@ class _Group:
     def _shape(self) -> tuple[int, int, int]:
         """(S, V, D) of a history."""
         settings = self.settings[0]
-        return settings["steps"] + 1, settings["model"]["vocabulary_size"], settings["model"]["width"]
+        return settings.steps + 1, settings.model.vocabulary_size, settings.model.width
 
     def _recipe(self) -> dict[str, str]:
         """All that enters the bytes of these runs."""
         recipe = {key: value for key, value in self.metadata[0].items() if key != "seed"}
         recipe["seeds"] = ", ".join(data["seed"] for data in self.metadata)
-        return recipe | {"settings": repr(sorted((self.settings[0] | {"seed": None}).items()))}
-
-    @property
-    def _key(self) -> str:
-        """Of the history in its file."""
-        return key_of(self.files[0].history)
+        return recipe | {"code_digest": self.code, "settings": repr(replace(self.settings[0], seed=0))}
 
     def _writers(self, mark: str) -> list[RowWriter]:
-        dead = self.tokens.dead_mask.numpy()
         return [
-            history_writer(paths.history, self._shape, data, mark, dead)
+            history_writer(paths.history, self._shape, data, mark)
             for paths, data in zip(self.files, self.metadata, strict=True)
         ]
 
-    def _say_size(self, writers: list[RowWriter]) -> None:
+    def _log_size(self, writers: list[RowWriter]) -> None:
         size = sum(writer.size for writer in writers)
         if size >= _LARGE:
             free = shutil.disk_usage(self.files[0].folder.parent).free
-            self.say(f"the history takes {size / 1e9:,.2f} GB on the disk, which has {free / 1e9:,.2f} GB left")
+            self.log(f"the history takes {size / 1e9:,.2f} GB on the disk, which has {free / 1e9:,.2f} GB left")
 
     def _append(self, writers: list[RowWriter], snapshots: Tensor) -> None:
         for k, writer in enumerate(writers):
-            writer.append(self._key, snapshots[:, k])
+            writer.append(KEY, snapshots[:, k])
 
-    def _begin(self, runs, writers: list[RowWriter], saved) -> tuple[int, Tensor]:
-        """The step to go on after, and the log (2, K, steps) so far; `runs` and `writers` are brought there."""
-        steps = self.settings[0]["steps"]
-        log = torch.empty(2, len(writers), steps, dtype=torch.float64)
-        if saved and all(writer.holds(self._key, saved[0] + 1) for writer in writers):
-            step, state, log[:, :, : saved[0]] = saved
+    def _begin(self, runs: Runs, writers: list[RowWriter], saved) -> tuple[int, Tensor]:
+        """(last step done, losses and gradient norms (2, K, steps) so far); sets `runs` and `writers` to that step."""
+        steps = self.settings[0].steps
+        series = torch.empty(2, len(writers), steps, dtype=torch.float64)
+        if saved and all(writer.holds(KEY, saved[0] + 1) for writer in writers):
+            step, state, series[:, :, : saved[0]] = saved
             _restore(runs, state)
             for writer in writers:
-                writer.skip(self._key, step + 1)
-            self.say(f"goes on after step {step:,} of {steps:,}, where an earlier job was killed")
-            return step, log
+                writer.skip(KEY, step + 1)
+            self.log(f"resumes after step {step:,} of {steps:,}, from the checkpoint of a job that was killed")
+            return step, series
         for writer, snapshot in zip(writers, runs.embeddings().cpu(), strict=True):
-            writer.append(self._key, snapshot[None])
-        return 0, log
+            writer.append(KEY, snapshot[None])
+        return 0, series
 
-    def _longest(self, runs) -> int:
+    def _longest_block(self, runs: Runs) -> int:
         """Steps of the longest block."""
         snapshot = 2 * len(self.files) * math.prod(self._shape[1:])  # bytes
         return max(1, min(runs.block_steps, int(_BLOCK_BYTES / snapshot)))
 
-    def _write_small_files(self, runs, log: Tensor) -> None:
+    def _write_small_files(self, runs: Runs, series: Tensor) -> None:
         columns = ["step", "loss", "grad_norm", "learning_rate"]
         for k, (paths, settings) in enumerate(zip(self.files, self.settings, strict=True)):
             self._write_model(runs, k, paths.config, paths.model)
             rows = (
-                (step, *log[:, k, step - 1].tolist(), learning_rate(settings, step))
-                for step in range(1, settings["steps"] + 1)
+                (step, *series[:, k, step - 1].tolist(), learning_rate(settings, step))
+                for step in range(1, settings.steps + 1)
             )
             files.write_table(paths.log, columns, rows)
 
-    def _write_model(self, runs, k: int, config: Path, tensors: Path) -> None:
+    def _write_model(self, runs: Runs, k: int, config: Path, tensors: Path) -> None:
         weights = {name: weight.detach().cpu() for name, weight in runs.weights(k).items()}
-        gpt2_model.write_checkpoint(config, tensors, weights, self.settings[k]["model"], self.metadata[k])
+        gpt2_model.write_checkpoint(config, tensors, weights, self.settings[k].model, self.metadata[k])
 
-    def _diverged(self, runs, before, starts, rates, step: int, bad: int, k: int, cause: str) -> None:
-        """Go back to the step before the bad one, leave its parameters as a checkpoint, and say so."""
+    def _raise_diverged(self, runs: Runs, before, starts, rates, step: int, bad: int, k: int, cause: str) -> None:
+        """Take the good steps of the block again, write run k's parameters as a checkpoint, and raise a UserError."""
         _restore(runs, before)
         if good := bad - 1 - step:
             runs.block(starts[:good], rates[:good])
@@ -336,24 +351,24 @@ class _Group:
 
 def _divergence(losses: Tensor, norms: Tensor, snapshots: Tensor, before: int) -> tuple[int, int, str] | None:
     """(step, run, cause) of the first value that is not finite in a block after step `before`, or None."""
-    fine = losses.isfinite() & norms.isfinite() & snapshots.isfinite().flatten(2).all(2)  # (n, K)
-    if fine.all():
+    finite = losses.isfinite() & norms.isfinite() & snapshots.isfinite().flatten(2).all(2)  # (n, K)
+    if finite.all():
         return None
-    i, k = (~fine).nonzero()[0].tolist()
+    i, k = (~finite).nonzero()[0].tolist()
     loss, norm = losses[i, k].item(), norms[i, k].item()
-    whole = math.isfinite(loss) and math.isfinite(norm)
-    cause = "an embedding is not finite" if whole else f"loss {loss:.6g}, gradient norm {norm:.6g}"
+    in_embedding = math.isfinite(loss) and math.isfinite(norm)
+    cause = "an embedding is not finite" if in_embedding else f"loss {loss:.6g}, gradient norm {norm:.6g}"
     return before + i + 1, k, cause
 
 
-def _restore(runs, state: dict[str, Tensor]) -> None:
-    """Go back to a copy of `runs.state`."""
+def _restore(runs: Runs, state: dict[str, Tensor]) -> None:
+    """Set the runs back to a copy of `runs.state`."""
     for name, value in runs.state.items():
         value.copy_(state[name])
 
 
-def _advice(settings: dict) -> str:
-    return f"a smaller learning_rate (now {settings['learning_rate']}) may help"
+def _advice(settings: RunSettings) -> str:
+    return f"a smaller learning_rate (now {settings.learning_rate}) may help"
 
 
 def _shown(loss: Tensor, embedding: Tensor) -> dict[str, float | int]:

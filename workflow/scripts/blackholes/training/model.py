@@ -9,19 +9,16 @@ from torch import Tensor
 
 from blackholes.artifacts.files import write_text
 from blackholes.artifacts.tensors import write_tensors
+from blackholes.training.settings import Init, Model
 
 EMBEDDING = "transformer.wte.weight"
 
 
-def shapes(model: dict) -> dict[str, tuple[int, ...]]:
-    """Name → shape of every parameter, in the order of `GPT2LMHeadModel.named_parameters()`.
-
-    Args:
-        model: `vocabulary_size`, `context`, `width`, `layers` (and `heads`, which shapes nothing).
-    """
-    V, T, C = model["vocabulary_size"], model["context"], model["width"]
+def shapes(model: Model) -> dict[str, tuple[int, ...]]:
+    """Name → shape of every parameter, in the order of `GPT2LMHeadModel.named_parameters()`."""
+    V, T, C = model.vocabulary_size, model.context, model.width
     found = {EMBEDDING: (V, C), "transformer.wpe.weight": (T, C)}
-    for layer in range(model["layers"]):
+    for layer in range(model.layers):
         h = f"transformer.h.{layer}"
         found |= {
             f"{h}.ln_1.weight": (C,), f"{h}.ln_1.bias": (C,),
@@ -39,11 +36,11 @@ def decays(name: str) -> bool:
     return not name.endswith(".bias") and ".ln_" not in name
 
 
-def initialise(model: dict, init: dict, seed: int) -> dict[str, Tensor]:
+def initialise(model: Model, init: Init, seed: int) -> dict[str, Tensor]:
     """Fresh float32 parameters, distributed as `transformers` draws them, but for the embedding.
 
     Weights are N(0, 0.02²), projections into the residual stream N(0, (0.02 / √(2 layers))²), biases 0, LayerNorm
-    gains 1. The embedding, by `init["mode"]`:
+    gains 1. The embedding, by `init.mode`:
 
     - `normal`: N(0, 0.02²), like the other weights.
     - `qwen`: every row is one and the same point, drawn from N(0, I); `unit_norm` divides it by its norm.
@@ -53,8 +50,8 @@ def initialise(model: dict, init: dict, seed: int) -> dict[str, Tensor]:
 
     Raises ValueError for another mode.
     """
-    if init["mode"] not in ("normal", "qwen", "noise"):
-        raise ValueError(f"init: mode {init['mode']!r} is not one of 'normal', 'qwen', 'noise'")
+    if init.mode not in ("normal", "qwen", "noise"):
+        raise ValueError(f"init: mode {init.mode!r} is not one of 'normal', 'qwen', 'noise'")
     draw = torch.Generator().manual_seed(seed)
     weights = {}
     for name, shape in shapes(model).items():
@@ -63,33 +60,33 @@ def initialise(model: dict, init: dict, seed: int) -> dict[str, Tensor]:
         elif ".ln_" in name:
             weights[name] = torch.ones(shape)
         else:
-            std = 0.02 / math.sqrt(2 * model["layers"]) if name.endswith("c_proj.weight") else 0.02
+            std = 0.02 / math.sqrt(2 * model.layers) if name.endswith("c_proj.weight") else 0.02
             weights[name] = torch.randn(shape, generator=draw) * std
-    if init["mode"] != "normal":
-        point = torch.randn(model["width"], generator=draw)
-        if init["unit_norm"]:
+    if init.mode != "normal":
+        point = torch.randn(model.width, generator=draw)
+        if init.unit_norm:
             point /= torch.linalg.vector_norm(point)
-        weights[EMBEDDING] = point.expand(model["vocabulary_size"], -1).clone()
-    if init["mode"] == "noise":
-        drawn_in = {"float32": torch.float32, "bfloat16": torch.bfloat16}[init["drawn_in"]]
-        noise = torch.randn(weights[EMBEDDING].shape, generator=draw, dtype=drawn_in) * init["sigma"]
+        weights[EMBEDDING] = point.expand(model.vocabulary_size, -1).clone()
+    if init.mode == "noise":
+        drawn_in = {"float32": torch.float32, "bfloat16": torch.bfloat16}[init.drawn_in]
+        noise = torch.randn(weights[EMBEDDING].shape, generator=draw, dtype=drawn_in) * init.sigma
         weights[EMBEDDING] = (weights[EMBEDDING].to(drawn_in) + noise).bfloat16().float()
     return weights
 
 
 def write_checkpoint(
-    config: Path, tensors: Path, weights: dict[str, Tensor], model: dict, metadata: dict[str, str]
+    config: Path, tensors: Path, weights: dict[str, Tensor], model: Model, metadata: dict[str, str]
 ) -> None:
     """Write `config.json` and `model.safetensors` so that `GPT2LMHeadModel.from_pretrained` loads their folder."""
     dtype = str(weights[EMBEDDING].dtype).removeprefix("torch.")
     settings = {
         "architectures": ["GPT2LMHeadModel"],
         "model_type": "gpt2",
-        "vocab_size": model["vocabulary_size"],
-        "n_positions": model["context"],
-        "n_embd": model["width"],
-        "n_layer": model["layers"],
-        "n_head": model["heads"],
+        "vocab_size": model.vocabulary_size,
+        "n_positions": model.context,
+        "n_embd": model.width,
+        "n_layer": model.layers,
+        "n_head": model.heads,
         "activation_function": "gelu_new",
         "layer_norm_epsilon": 1e-5,
         "resid_pdrop": 0.0,

@@ -1,9 +1,11 @@
 """AdamW and SGD on flat buffers, with torch's own fused kernels, and gradient clipping."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+
+from blackholes.training.settings import RunSettings
 
 
 class Optimizer:
@@ -15,17 +17,17 @@ class Optimizer:
     classes import a compiler, a second in every job.
 
     Args:
-        settings: `optimizer` (adamw or sgd), and its `betas` and `epsilon`, or its `momentum`.
+        settings: `optimizer`, `betas` and `epsilon` (adamw), `momentum` (sgd).
         flats: the buffers; shapes are free, since everything is elementwise.
         decays: weight decay of each buffer: decoupled from the gradient in AdamW, added to it in SGD.
 
     Source: Loshchilov and Hutter 2019; SGD as Sutskever et al. 2013, in torch's form.
     """
 
-    def __init__(self, settings: Mapping, flats: Sequence[Tensor], decays: Sequence[float]):
+    def __init__(self, settings: RunSettings, flats: Sequence[Tensor], decays: Sequence[float]):
         self._settings, self._flats, self._decays = settings, list(flats), list(decays)
-        self._adamw = settings["optimizer"] == "adamw"
-        buffers = ("first", "second") if self._adamw else ("momentum",) if settings["momentum"] else ()
+        self._adamw = settings.optimizer == "adamw"
+        buffers = ("first", "second") if self._adamw else ("momentum",) if settings.momentum else ()
         self.state: dict[str, Tensor] = {
             f"{name}.{i}": torch.zeros_like(flat) for i, flat in enumerate(self._flats) for name in buffers
         }
@@ -41,20 +43,20 @@ class Optimizer:
                 state[f"count.{i}"] += 1
                 torch._fused_adamw_(
                     [flat], [flat.grad], [state[f"first.{i}"]], [state[f"second.{i}"]], [], [state[f"count.{i}"]],
-                    lr=rate, beta1=settings["betas"][0], beta2=settings["betas"][1], weight_decay=decay,
-                    eps=settings["epsilon"], amsgrad=False, maximize=False,
+                    lr=rate, beta1=settings.betas[0], beta2=settings.betas[1], weight_decay=decay,
+                    eps=settings.epsilon, amsgrad=False, maximize=False,
                 )  # fmt: skip
             elif flat.dtype == torch.bfloat16 and flat.device.type == "cpu":
                 # torch's fused kernel (2.13) leaves most bfloat16 parameters on a CPU as they are (its issue 191763)
                 step = flat.grad.float().add_(flat.float(), alpha=decay)
-                if settings["momentum"]:
-                    step.add_(state[f"momentum.{i}"].float(), alpha=settings["momentum"])
+                if settings.momentum:
+                    step.add_(state[f"momentum.{i}"].float(), alpha=settings.momentum)
                     state[f"momentum.{i}"].copy_(step)
                 flat.copy_(flat.float().sub_(step.mul_(rate)))
             else:  # a momentum of zeros is as good as none: the first step leaves the gradient in it
                 momentum = [state[f"momentum.{i}"]] if f"momentum.{i}" in state else []
                 torch._fused_sgd_(
-                    [flat], [flat.grad], momentum, weight_decay=decay, momentum=settings["momentum"], lr=rate,
+                    [flat], [flat.grad], momentum, weight_decay=decay, momentum=settings.momentum, lr=rate,
                     dampening=0.0, nesterov=False, maximize=False, is_first_step=False,
                 )  # fmt: skip
 

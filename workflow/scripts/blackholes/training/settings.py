@@ -1,7 +1,59 @@
-"""The settings of a run, as `blackholes.config` writes them down: the seed is what tells two runs of one apart."""
+"""The settings of a training run: all that enters its bytes. The rules import this module, so it imports no torch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 
-def run_settings(shared: dict, run: int) -> dict:
-    """Settings of run `run`, which counts from 1: those its experiment's runs share, with `seed` for `base_seed`."""
-    rest = {key: value for key, value in shared.items() if key != "base_seed"}
-    return {"seed": shared["base_seed"] + run, **rest}
+@dataclass(frozen=True)
+class Model:
+    """The shape of a GPT-2."""
+
+    vocabulary_size: int  # V
+    context: int  # T, tokens in a training window
+    width: int  # C; D in a history
+    layers: int
+    heads: int  # H, a divisor of width
+
+
+@dataclass(frozen=True)
+class Init:
+    """The embedding before training, see `model.initialise`."""
+
+    mode: str  # normal, qwen or noise
+    unit_norm: bool
+    sigma: float | None
+    drawn_in: str | None  # float32 or bfloat16, in mode noise
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """One run. `config.experiments.Experiment` says what the keys mean, but for `seed` and `engine`."""
+
+    seed: int  # of the initial parameters and of the order of the windows
+    steps: int
+    batch_size: int
+    batch_split: int  # pieces that the compiled engine splits the batch into, a thread each
+    target_offset: int
+    precision: str
+    init: Init
+    optimizer: str
+    learning_rate: float
+    weight_decay: float
+    momentum: float
+    betas: tuple[float, float]
+    epsilon: float
+    clip: float
+    schedule: str
+    schedule_steps: int | None
+    model: Model
+    engine: str  # auto, compiled or torch: the configuration's `training.engine`
+
+
+def run_settings(shared: Mapping, run: int) -> RunSettings:
+    """Settings of run `run`, counted from 1, from what an experiment's runs share (`Experiment.shared_settings`).
+
+    Raises TypeError where a key is missing or unknown.
+    """
+    own = {key: value for key, value in shared.items() if key != "base_seed"}
+    own |= {"model": Model(**own["model"]), "init": Init(**own["init"]), "betas": tuple(own["betas"])}
+    return RunSettings(seed=shared["base_seed"] + run, **own)

@@ -1,72 +1,62 @@
-"""K runs at once on a GPU: parameters stacked, every kernel serves all K, a step replayed as one CUDA graph.
+"""The torch engine: K runs with stacked parameters, on any device; on a GPU a step is replayed as one CUDA graph.
 
-The kernels of one small model are too short to fill a GPU, and starting them takes longer than they do. Stacked, the
-products are batched over runs, and the graph starts a whole step at once. Nothing in a block waits for the host. The
-same code runs eagerly on other devices, on the CPU too, where the tests compare it with its oracles.
+The kernels of one small model are too short to fill a GPU, and launching them takes longer than running them. Stacked
+runs batch every product over the runs, and the graph launches a whole step at once. Nothing in a block waits for the
+host. On other devices the same code runs eagerly.
 
-What is equal to the bit, and what is not. On one device, with the same versions and the same K, the same settings give
-the same bytes: the kernels are those that torch calls deterministic (an operation that has none is refused), sums over
-tokens of the embedding's gradient are products instead of atomic additions, float32 products do not pass through TF32,
-and whatever one run computes reads no other run's numbers, so neither seeds nor the divergence of other runs enter.
-Two things change the order of sums, and so the last bits of a result: another device, and another K. The latter
-because cuBLAS chooses tiles, and torch the split of its reductions, by the shape of the whole stack.
-tests/gpu measures by how much.
-
-Differences to cpu.py, all within rounding: LayerNorm's output is rounded before its gain and bias are applied and
-once more after; the norm of the gradient is taken from the norms of its two buffers; attention is torch's.
+What gives equal bytes. On one device, with the same versions and the same K, the same settings give the same bytes: on
+a GPU only kernels that torch calls deterministic are used (others raise), the embedding's gradient is summed over
+tokens by a product and not by atomic additions, float32 products do not use TF32; on a CPU torch runs with one thread.
+No run's numbers enter another's. Another device or another K changes the order of sums, and so the last bits: cuBLAS
+chooses tiles, and torch the split of its reductions, by the shape of the whole stack. tests/gpu measures by how much.
+The engine therefore trains the runs of a job one by one on a CPU, where stacking gains nothing.
 """
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 
 import numpy as np
 import torch
-from jaxtyping import BFloat16, Float, Int
+from jaxtyping import BFloat16, Int
 from torch import Tensor
 
 from blackholes.kernels import gpt2
 from blackholes.training import model
-from blackholes.training.cpu import DTYPES
+from blackholes.training.interface import ALIGN, DTYPES, Block, Runs
 from blackholes.training.optimizer import Optimizer
+from blackholes.training.settings import RunSettings
 from blackholes.training.windows import split_targets
 
-_ALIGN = 32  # elements: every tensor of a flat buffer starts where products can load 16 bytes at once
-_BLOCK_BYTES = 64e6  # of snapshots, at most; there are two blocks of them
-Block = tuple[Float[Tensor, "n K"], Float[Tensor, "n K"], BFloat16[Tensor, "n K V D"]]
+_BLOCK_BYTES = 64e6  # most bytes of a block's snapshots; two blocks are held
 
 
-class StackedRuns:
-    """K runs that go forward a block of steps at a time (the interface that CpuRun shares).
+class StackedRuns(Runs):
+    """K runs; see Runs. The tensors of `state` are (K, …), but for the step counts, which the runs share.
 
     Args:
         token_ids: the corpus, integers (n,).
-        settings: of each run, see `engine.train`; they differ in `seed` alone.
-        device: any; steps are captured in a graph where it is CUDA.
-        threads: CPU threads, for the little that the host computes.
-        graph: False starts every kernel by itself on a GPU too, to the same bytes.
-
-    `state` holds the live tensors, each with the runs first but for the step counts, which all runs share: copying
-    others into them restores the runs.
+        settings: of each run; they may differ in `seed` only.
+        device: any; on CUDA, steps are captured in a graph.
+        graph: False launches every kernel by itself on CUDA too; the bytes are the same.
     """
 
     def __init__(
         self,
         token_ids: np.ndarray,
-        settings: Sequence[dict],
+        settings: Sequence[RunSettings],
         device: torch.device | str,
-        threads: int = 1,
         graph: bool = True,
     ):
-        if any(one | {"seed": 0} != settings[0] | {"seed": 0} for one in settings):
-            raise ValueError("runs that train together may differ in nothing but their seed")
-        torch.set_num_threads(threads)
+        if any(replace(one, seed=0) != replace(settings[0], seed=0) for one in settings):
+            raise ValueError("runs that train together may differ only in their seed")
         self._device, self._settings = torch.device(device), settings[0]
         self._on_gpu = self._device.type == "cuda"
         if self._on_gpu:  # torch's condition for calling cuBLAS deterministic
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        shape, precision, K = self._settings["model"], self._settings["precision"], len(settings)
-        initial = [model.initialise(shape, one["init"], one["seed"]) for one in settings]
+        shape, precision, K = self._settings.model, self._settings.precision, len(settings)
+        initial = [model.initialise(shape, one.init, one.seed) for one in settings]
         initial = {name: torch.stack([run[name] for run in initial]) for name in initial[0]}  # (K, *shape)
         self._kept = _Stack(initial, DTYPES[precision], self._device)
         self._used = _Stack(initial, torch.bfloat16, self._device) if precision == "mixed" else self._kept
@@ -75,41 +65,35 @@ class StackedRuns:
         for kept, used in zip(self._kept.flats, self._used.flats, strict=True):
             kept.grad = torch.zeros_like(kept)
             used.grad = kept.grad if used is kept else torch.zeros_like(used)
-        self._optimizer = Optimizer(self._settings, self._kept.flats, (self._settings["weight_decay"], 0.0))
+        self._optimizer = Optimizer(self._settings, self._kept.flats, (self._settings.weight_decay, 0.0))
         flats = {f"parameters.{i}": flat for i, flat in enumerate(self._kept.flats)}
         self.state: dict[str, Tensor] = flats | self._optimizer.state
 
         self._corpus = torch.from_numpy(token_ids.astype(np.int32)).to(self._device)
-        self._reach = torch.arange(shape["context"] + 1, device=self._device)
-        snapshot = (K, shape["vocabulary_size"], shape["width"])
+        self._reach = torch.arange(shape.context + 1, device=self._device)
+        snapshot = (K, shape.vocabulary_size, shape.width)
         self.block_steps = int(max(1, min(256, _BLOCK_BYTES // (2 * np.prod(snapshot)))))  # at most
 
         def rows(*row: int, dtype: torch.dtype = torch.float32) -> Tensor:
             return torch.zeros(2 * self.block_steps, *row, dtype=dtype, device=self._device)
 
-        # Two halves, which blocks use in turn: what one has left is read while the next one runs
-        self._starts = rows(K, self._settings["batch_size"], dtype=torch.int64)
+        # Blocks use two halves of the buffers in turn: one is copied to the host while the next block runs
+        self._starts = rows(K, self._settings.batch_size, dtype=torch.int64)
         self._rates, self._losses, self._norms = rows(), rows(K), rows(K)
         self._snapshots = rows(*snapshot, dtype=torch.bfloat16)
-        self._row = torch.zeros(1, dtype=torch.int64, device=self._device)  # of the halves: the step that comes next
+        self._row = torch.zeros(1, dtype=torch.int64, device=self._device)  # row of the next step in the buffers
         self._half, self._copied, self._copying = 1, [None, None], None
         self._captures, self._graph = graph and self._on_gpu, None
 
     def weights(self, k: int) -> dict[str, Tensor]:
-        """The live parameters of run k, float32 under `mixed`: copy what has to outlast the next block."""
         return {name: weight.detach()[k] for name, weight in self._kept.weights.items()}
 
     def embeddings(self) -> BFloat16[Tensor, "K V D"]:
-        """A copy of the embedding matrices as the history keeps them."""
         return self._kept.weights[model.EMBEDDING].detach().to(torch.bfloat16, copy=True)
 
     def block(self, windows: Int[Tensor, "n K B"], rates: list[float]) -> Block:
-        """n ≤ `block_steps` optimizer steps on the windows that start at these tokens, at these learning rates.
-
-        Returns losses, gradient norms and the snapshots after each step, on the device: on a GPU before they are
-        computed, as its operations do. They are overwritten by the block after the next one.
-        """
-        n, context = len(rates), self._settings["model"]["context"]
+        """As Runs.block. Raises ValueError where shapes do not fit or a window is outside the corpus."""
+        n, context = len(rates), self._settings.model.context
         if windows.shape != (n, *self._starts.shape[1:]) or not 0 < n <= self.block_steps:
             expected = f"(n, {self._starts.shape[1]}, {self._starts.shape[2]}), n from 1 to {self.block_steps}"
             raise ValueError(f"windows {tuple(windows.shape)} for {n} learning rates; expected {expected}")
@@ -130,10 +114,6 @@ class StackedRuns:
         return self._losses[rows], self._norms[rows], self._snapshots[rows]
 
     def to_host(self, block: Block) -> Callable[[], Block]:
-        """Start copying what the latest `block` returned; call the result to wait for the copy, on the CPU.
-
-        Between the two the next block can be started: it does not wait for the copy, nor the copy for it.
-        """
         if not self._on_gpu:
             copies = tuple(values.to("cpu", copy=True) for values in block)
             return lambda: copies
@@ -152,21 +132,22 @@ class StackedRuns:
 
     @torch.no_grad()
     def _step(self) -> None:
-        """One step of all runs, that of row `_row`; the row after it is next. Captured: no value is looked at."""
+        """The step of row `_row`, for all runs; `_row` is advanced. Under capture no value may be read on the host."""
         starts, rate = self._starts.index_select(0, self._row)[0], self._rates.index_select(0, self._row)[0]
         chunk = self._corpus[starts.unsqueeze(-1) + self._reach].long()  # (K, B, T + 1)
-        tokens, targets = split_targets(chunk, self._settings["target_offset"])
+        tokens, targets = split_targets(chunk, self._settings.target_offset)
         kept, used = self._kept, self._used
-        if used is not kept:  # mixed: a bfloat16 copy goes forward, its gradients come back to float32
+        if used is not kept:  # mixed: forward and backward use a bfloat16 copy
             for copy, flat in zip(used.flats, kept.flats, strict=True):
                 copy.copy_(flat)
-        with _repeatable(), torch.enable_grad():
-            losses = gpt2.losses(used.weights, tokens, targets, self._settings["model"]["heads"])
+        repeatable = nullcontext() if self._device.type == "cpu" else _repeatable()  # its switches are the process's
+        with repeatable, torch.enable_grad():
+            losses = gpt2.losses(used.weights, tokens, targets, self._settings.model.heads)
             gradients = torch.autograd.grad(losses.sum(), list(used.weights.values()))
         used.gather(gradients)
         norms = torch.stack([torch.linalg.vector_norm(flat.grad, dim=1, dtype=torch.float32) for flat in used.flats])
         norms = torch.linalg.vector_norm(norms, dim=0)  # (K,)
-        factors = (self._settings["clip"] / (norms + 1e-6)).clamp(max=1.0).unsqueeze(1)
+        factors = (self._settings.clip / (norms + 1e-6)).clamp(max=1.0).unsqueeze(1)
         for flat, copy in zip(kept.flats, used.flats, strict=True):
             torch.mul(copy.grad, factors, out=flat.grad)
         self._optimizer.update(rate)
@@ -176,7 +157,7 @@ class StackedRuns:
         self._row += 1
 
     def _capture(self) -> "torch.cuda.CUDAGraph":
-        """The step as a graph. Some steps have to be run first, for libraries to set themselves up; they are undone."""
+        """The step as a graph. Libraries need a few steps before a capture, to set themselves up; they are undone."""
         before = {name: value.clone() for name, value in self.state.items()}
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
@@ -201,7 +182,7 @@ class _Stack:
         for name, value in initial.items():
             kind, size = 0 if model.decays(name) else 1, value[0].numel()
             spans[name] = (kind, slice(ends[kind], ends[kind] + size))
-            ends[kind] += -(-size // _ALIGN) * _ALIGN
+            ends[kind] += -(-size // ALIGN) * ALIGN
         K = len(initial[model.EMBEDDING])
         self.flats = [torch.zeros(K, end, dtype=dtype, device=device) for end in ends]
         self.weights = {}
@@ -209,28 +190,28 @@ class _Stack:
             self.weights[name] = self.flats[kind][:, span].view(initial[name].shape)
             self.weights[name].copy_(initial[name])
         self._kinds = [kind for kind, _ in spans.values()]
-        gaps = [-value[0].numel() % _ALIGN for value in initial.values()]
+        gaps = [-value[0].numel() % ALIGN for value in initial.values()]
         self._padding = [torch.zeros(K, gap, dtype=dtype, device=device) for gap in gaps]
 
     def gather(self, gradients: Sequence[Tensor]) -> None:
-        """Put the gradients of `weights`, in their order, into the `grad` of the flat buffers: a kernel each."""
+        """Write the gradients of `weights`, in that order, into each flat buffer's `grad`, with one kernel for each."""
         for kind, flat in enumerate(self.flats):
             pieces = []
-            for found, gradient, padding in zip(self._kinds, gradients, self._padding, strict=True):
-                if found == kind:
+            for own, gradient, padding in zip(self._kinds, gradients, self._padding, strict=True):
+                if own == kind:
                     pieces += [gradient.flatten(1), padding] if padding.numel() else [gradient.flatten(1)]
             torch.cat(pieces, 1, out=flat.grad)
 
 
 @contextmanager
 def _repeatable() -> Iterator[None]:
-    """Only kernels that give the same bytes every time, and no sum in less than float32."""
+    """Only deterministic kernels, and no sum in less than float32."""
     products, memory = torch.backends.cuda.matmul, torch.utils.deterministic
     before = products.allow_tf32, products.allow_bf16_reduced_precision_reduction
     mode, fill = torch.get_deterministic_debug_mode(), memory.fill_uninitialized_memory
     products.allow_tf32 = products.allow_bf16_reduced_precision_reduction = False
     torch.set_deterministic_debug_mode("error")
-    memory.fill_uninitialized_memory = False  # a kernel for each new tensor, to no end here
+    memory.fill_uninitialized_memory = False  # would launch a kernel for each new tensor
     try:
         yield
     finally:
