@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterable
 from typing import Any
 
+import snakemake.workflow  # noqa: F401 - before snakemake.dag, which imports it in a circle
 from snakemake.dag import DAG
 from snakemake.logging import logger
 
