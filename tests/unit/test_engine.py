@@ -580,10 +580,19 @@ def test_the_pieces_of_a_batch_and_the_engine_enter_them(tmp_path):
     assert not found["plain"].equal(found["torch"])
 
 
-def test_a_run_of_the_torch_engine_on_a_cpu_does_not_depend_on_the_others(tmp_path):
+def test_a_run_of_the_torch_engine_on_a_cpu_does_not_depend_on_the_others(tmp_path, monkeypatch):
+    """Nor is it stacked with them, since the sizes of a stack may change the order of sums."""
+    sizes, stack = [], stacked.StackedRuns
+
+    def counted(token_ids, settings, device):
+        sizes.append(len(settings))
+        return stack(token_ids, settings, device)
+
+    monkeypatch.setattr(stacked, "StackedRuns", counted)
     together = write_several(tmp_path / "together", 2, engine="torch")
     settings = small(seed=2, engine="torch")
     engine.write_runs(str(tmp_path / "tokens.safetensors"), [run_files(tmp_path / "alone")], [settings])
+    assert sizes == [1, 1, 1, 1]
     alone = files(tmp_path / "alone")
     assert alone == {name.removeprefix("run_1/"): data for name, data in together.items() if name.startswith("run_1/")}
 

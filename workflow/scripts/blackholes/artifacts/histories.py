@@ -99,7 +99,7 @@ class History:
     dimensions: int  # D
     _rows: Callable[[int, int], BFloat16[Tensor, "s V D"]]
     metadata: dict[str, str] = field(default_factory=dict)  # provenance: safetensors' metadata, HDF5's attributes
-    dead_mask: Bool[Tensor, "V"] | None = None  # as the file may say it
+    dead_mask: Bool[Tensor, "V"] | None = None  # where the file has one
 
     def rows(self, start: int, stop: int) -> BFloat16[Tensor, "s V D"]:
         """Snapshots start … stop − 1."""

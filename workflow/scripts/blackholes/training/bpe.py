@@ -1,6 +1,6 @@
-"""Byte-level byte-pair encoding, as GPT-2's: tokens learnt from a text (Hugging Face `tokenizers`).
+"""Byte-level byte-pair encoding, as GPT-2's, learnt from a text with Hugging Face's `tokenizers`.
 
-Every text can be encoded and decoded: the first 256 tokens are the bytes. Learning is a function of the text alone.
+The first 256 tokens are the bytes, so any text can be encoded. The same text and size give the same tokenizer.
 """
 
 import os
@@ -16,9 +16,9 @@ def learn(text: str, size: int, origin: str) -> str:
     """The contents of a `tokenizer.json` with `size` tokens: the 256 bytes, then the most frequent merges of a text.
 
     Raises:
-        UserError: naming `origin`: the text has fewer pairs that could be merged.
+        UserError: naming `origin`: the text has too few pairs to merge.
     """
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # no threads: a text takes a second
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # one thread is enough: a novel takes a second
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
@@ -29,9 +29,11 @@ def learn(text: str, size: int, origin: str) -> str:
         vocab_size=size, initial_alphabet=alphabet, special_tokens=[], min_frequency=1, show_progress=False
     )
     tokenizer.train_from_iterator([text], trainer)
-    found = tokenizer.get_vocab_size()
-    if found != size:
-        raise UserError(f"{origin}: gives {found:,} tokens at most, expected corpus.vocabulary_size ({size:,}) or more")
+    learnt = tokenizer.get_vocab_size()
+    if learnt != size:
+        raise UserError(
+            f"{origin}: gives {learnt:,} tokens at most, expected corpus.vocabulary_size ({size:,}) or more"
+        )
     return tokenizer.to_str(pretty=True) + "\n"
 
 
@@ -43,7 +45,7 @@ def encode(tokenizer: str, text: str) -> UInt16[np.ndarray, "n"]:
 
 
 def texts(tokenizer: str) -> list[str]:
-    """What each token stands for, printable: `\\n` for what cannot be seen, `\\xE2` for a part of a character."""
+    """Each token's text with escapes: `\\n` for an unprintable character, `\\xE2` for a byte of one."""
     from tokenizers import Tokenizer
 
     vocabulary = sorted(Tokenizer.from_str(tokenizer).get_vocab().items(), key=lambda entry: entry[1])

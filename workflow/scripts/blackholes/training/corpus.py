@@ -24,9 +24,9 @@ from blackholes.training import bpe
 from blackholes.training import vocabulary as characters
 from blackholes.training.vocabulary import VOCABULARIES
 
-LARGEST = 256 * 2**20  # bytes of a download: a text that is longer is no corpus for these models
+LARGEST = 256 * 2**20  # most bytes of a download
 
-# Markers as Project Gutenberg has written them since 1993; a long title can run over several lines.
+# Project Gutenberg's markers since 1993; a long title may take several lines.
 _START = re.compile(
     r"^[ \t]*\*{3}[ \t]*START OF TH(?:E|IS) PROJECT GUTENBERG"
     r"(?:[^\n]*(?:\n[^\n]+){0,3}?\*{3}[ \t]*$|[^\n]*$)"
@@ -41,7 +41,7 @@ _END_AFTER_START = re.compile(
 
 @dataclass(frozen=True)
 class Source:
-    """A text as it was found: what messages call it, and what is recorded about it."""
+    """A text before cleaning, its name for messages, and its provenance."""
 
     text: str
     origin: str
@@ -50,7 +50,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Cleaned:
-    """A cleaned text, how many characters were not in the vocabulary (by character), and how many were cut away."""
+    """A cleaned text, how often each character outside the vocabulary was dropped, and how many characters were cut."""
 
     text: str
     dropped: dict[str, int]
@@ -60,7 +60,7 @@ class Cleaned:
 def write(settings: Mapping, tokens: str, table: str, tokenizer: str, metadata: Mapping[str, str] | None = None) -> str:
     """Read and clean the text of the `corpus` settings; write `tokens`, `table` (CSV) and `tokenizer` (JSON).
 
-    Returns one line that says what was found.
+    Returns a line for the log: numbers of tokens, and of characters dropped and cut.
 
     Raises:
         UserError: naming the file or address: it cannot be read, is empty, or is not what the settings say.
@@ -111,7 +111,7 @@ def write(settings: Mapping, tokens: str, table: str, tokenizer: str, metadata: 
 
 
 def _tokenizer_text(settings: Mapping, text: str, origin: str) -> tuple[str, str, dict[str, str]]:
-    """(the text that tokens are learnt from, what messages call it, facts): the corpus' own, or another file's."""
+    """(text to learn tokens from, its name for messages, provenance): the corpus' own text, or another file's."""
     facts = {"tokenizers_version": installed.version("tokenizers")}
     path = settings["tokenizer_text"]
     if path is None:
@@ -122,7 +122,7 @@ def _tokenizer_text(settings: Mapping, text: str, origin: str) -> tuple[str, str
 
 
 def read(settings: Mapping) -> Source:
-    """The text that the `corpus` settings name, decoded and otherwise as it is.
+    """The text that the `corpus` settings name, decoded and otherwise unchanged.
 
     Raises:
         UserError: missing or unreadable file, unreachable address, wrong checksum, empty, or wrong encoding.
@@ -135,11 +135,11 @@ def read(settings: Mapping) -> Source:
     else:
         origin = settings["url"]
         data = download(origin)
-    found, expected = hashlib.sha256(data).hexdigest(), settings.get("sha256")
-    if expected and found != expected.lower():
-        raise UserError(f"{origin}: corpus.sha256: expected {expected.lower()}, got {found}")
+    checksum, expected = hashlib.sha256(data).hexdigest(), settings.get("sha256")
+    if expected and checksum != expected.lower():
+        raise UserError(f"{origin}: corpus.sha256: expected {expected.lower()}, got {checksum}")
     text = _decode(data, settings["encoding"], origin)
-    return Source(text, origin, {"corpus_origin": Path(origin).name, "corpus_sha256": found})
+    return Source(text, origin, {"corpus_origin": Path(origin).name, "corpus_sha256": checksum})
 
 
 def _file(path: str, key: str) -> bytes:
@@ -152,11 +152,11 @@ def _file(path: str, key: str) -> bytes:
 
 
 def clean(text: str, vocabulary_size: int | None = 128) -> Cleaned:
-    """Text as the models are trained on it.
+    """The text that models are trained on.
 
-    In this order: line ends become LF; a Project Gutenberg header and footer is cut, with the markers; characters
-    that are not in the vocabulary (code point ≥ `vocabulary_size`, if there is one) are dropped; ASCII whitespace at
-    both ends is cut, which is how the published corpus comes to its length.
+    In this order: line ends become LF; a Project Gutenberg header and footer are cut, with their markers; characters
+    outside the vocabulary (code point ≥ `vocabulary_size`, if given) are dropped; ASCII whitespace at both ends is cut,
+    which gives the published corpus its length.
     """
     text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     length = len(text)
@@ -193,7 +193,7 @@ def decode(token_ids: Shaped[np.ndarray, "n"]) -> str:
 def download(url: str, timeout: float = 30.0, tries: int = 3, pause: float = 2.0, deadline: float = 600.0) -> bytes:
     """The bytes at an address, held in memory: nothing is left on disk when it fails.
 
-    Tries again, with growing pauses, after what may pass: no connection, a time-out, a cut connection, a busy server.
+    Temporary failures (no connection, a time-out, a lost connection, a busy server) are retried with growing pauses.
 
     Args:
         timeout: seconds without a byte; deadline: seconds for one try as a whole.
@@ -224,20 +224,20 @@ def _fetch(url: str, timeout: float, deadline: float) -> bytes:
         kind = response.headers.get_content_type()
         if kind in ("text/html", "application/xhtml+xml"):
             raise UserError(f"{url}: is a web page ({kind}); expected plain text (corpus.url)")
-        length = response.length  # as announced; None when it was not
+        length = response.length  # of the header; None without one
         while chunk := response.read1(1 << 16):
             data += chunk
             if len(data) > LARGEST or (length or 0) > LARGEST:
                 raise UserError(f"{url}: is larger than {LARGEST / 2**20:.0f} MiB; expected a text (corpus.url)")
             if time.monotonic() - began > deadline:
                 raise TimeoutError(f"not complete after {deadline:g} s")
-    if length is not None and len(data) != length:  # http.client says nothing when a body ends early
+    if length is not None and len(data) != length:  # http.client does not report a body that ends early
         raise ConnectionError(f"{len(data):,} bytes came of {length:,}")
     return bytes(data)
 
 
 def _builtin() -> Source:
-    """The topics of CPython's language reference, in key order: offline, and the same wherever that Python is."""
+    """The topics of CPython's language reference, in key order: needs no network; the same for one Python version."""
     try:
         from pydoc_data.topics import topics
     except ImportError as error:

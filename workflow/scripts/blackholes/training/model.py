@@ -17,10 +17,10 @@ EMBEDDING = "transformer.wte.weight"
 def shapes(model: Model) -> dict[str, tuple[int, ...]]:
     """Name → shape of every parameter, in the order of `GPT2LMHeadModel.named_parameters()`."""
     V, T, C = model.vocabulary_size, model.context, model.width
-    found = {EMBEDDING: (V, C), "transformer.wpe.weight": (T, C)}
+    sizes = {EMBEDDING: (V, C), "transformer.wpe.weight": (T, C)}
     for layer in range(model.layers):
         h = f"transformer.h.{layer}"
-        found |= {
+        sizes |= {
             f"{h}.ln_1.weight": (C,), f"{h}.ln_1.bias": (C,),
             f"{h}.attn.c_attn.weight": (C, 3 * C), f"{h}.attn.c_attn.bias": (3 * C,),
             f"{h}.attn.c_proj.weight": (C, C), f"{h}.attn.c_proj.bias": (C,),
@@ -28,25 +28,25 @@ def shapes(model: Model) -> dict[str, tuple[int, ...]]:
             f"{h}.mlp.c_fc.weight": (C, 4 * C), f"{h}.mlp.c_fc.bias": (4 * C,),
             f"{h}.mlp.c_proj.weight": (4 * C, C), f"{h}.mlp.c_proj.bias": (C,),
         }  # fmt: skip
-    return found | {"transformer.ln_f.weight": (C,), "transformer.ln_f.bias": (C,)}
+    return sizes | {"transformer.ln_f.weight": (C,), "transformer.ln_f.bias": (C,)}
 
 
 def decays(name: str) -> bool:
-    """Whether AdamW's weight decay applies: to all but biases and LayerNorm, the default of the Trainer."""
+    """Whether weight decay applies: to all parameters but biases and LayerNorm's, as in the Trainer."""
     return not name.endswith(".bias") and ".ln_" not in name
 
 
 def initialise(model: Model, init: Init, seed: int) -> dict[str, Tensor]:
-    """Fresh float32 parameters, distributed as `transformers` draws them, but for the embedding.
+    """Initial parameters in float32, distributed as in `transformers`, except for the embedding.
 
     Weights are N(0, 0.02²), projections into the residual stream N(0, (0.02 / √(2 layers))²), biases 0, LayerNorm
     gains 1. The embedding, by `init.mode`:
 
     - `normal`: N(0, 0.02²), like the other weights.
-    - `qwen`: every row is one and the same point, drawn from N(0, I); `unit_norm` divides it by its norm.
+    - `qwen`: all rows are the same point, drawn from N(0, I); `unit_norm` divides it by its norm.
     - `noise`: that point plus V × D draws from N(0, `sigma`²). With `drawn_in: float32` they are added in float32
       and the sum is rounded to bfloat16. With `drawn_in: bfloat16`, the control, the point is rounded, and the noise
-      drawn, scaled and added in bfloat16: it then moves only coordinates whose cell is not large against it.
+      drawn, scaled and added in bfloat16, so it changes only coordinates whose ULP is not large against it.
 
     Raises ValueError for another mode.
     """

@@ -11,15 +11,15 @@ from blackholes.training.settings import RunSettings
 class Optimizer:
     """One step at a time of AdamW or SGD on flat buffers, from their `.grad`.
 
-    The state (AdamW: two moments and a step count, SGD: the momentum) has the buffers' dtype. The kernels compute in
-    float32 and round parameters and state once, as `torch.optim.AdamW(fused=True)`, the Trainer's optimizer, and
-    `torch.optim.SGD(fused=True)` do: the tests hold them equal to the bit. They are called directly because those
-    classes import a compiler, a second in every job.
+    The state (AdamW: two moments and a step count, SGD: the momentum) has the buffers' dtype. torch's fused kernels
+    compute in float32 and round parameters and state once; results equal those of `torch.optim.AdamW(fused=True)`, the
+    Trainer's optimizer, and of `torch.optim.SGD(fused=True)` to the bit. The kernels are called directly because
+    importing those classes takes a second.
 
     Args:
         settings: `optimizer`, `betas` and `epsilon` (adamw), `momentum` (sgd).
-        flats: the buffers; shapes are free, since everything is elementwise.
-        decays: weight decay of each buffer: decoupled from the gradient in AdamW, added to it in SGD.
+        flats: the buffers, of any shape: all operations are elementwise.
+        decays: weight decay of each buffer, decoupled from the gradient in AdamW and added to it in SGD.
 
     Source: Loshchilov and Hutter 2019; SGD as Sutskever et al. 2013, in torch's form.
     """
@@ -36,7 +36,7 @@ class Optimizer:
                 self.state[f"count.{i}"] = torch.zeros((), dtype=torch.float32, device=flat.device)
 
     def update(self, rate: float | Tensor) -> None:
-        """Apply one step. A `rate` that is a float32 tensor of no dimension may change between replays of a graph."""
+        """Apply one step. As a float32 tensor () on the device, `rate` may change between replays of a CUDA graph."""
         state, settings = self.state, self._settings
         for i, (flat, decay) in enumerate(zip(self._flats, self._decays, strict=True)):
             if self._adamw:
@@ -47,13 +47,13 @@ class Optimizer:
                     eps=settings.epsilon, amsgrad=False, maximize=False,
                 )  # fmt: skip
             elif flat.dtype == torch.bfloat16 and flat.device.type == "cpu":
-                # torch's fused kernel (2.13) leaves most bfloat16 parameters on a CPU as they are (its issue 191763)
+                # torch 2.13's fused kernel does not update most bfloat16 parameters on a CPU (its issue 191763)
                 step = flat.grad.float().add_(flat.float(), alpha=decay)
                 if settings.momentum:
                     step.add_(state[f"momentum.{i}"].float(), alpha=settings.momentum)
                     state[f"momentum.{i}"].copy_(step)
                 flat.copy_(flat.float().sub_(step.mul_(rate)))
-            else:  # a momentum of zeros is as good as none: the first step leaves the gradient in it
+            else:  # is_first_step=False: the momentum starts at 0, so the first step sets it to the gradient too
                 momentum = [state[f"momentum.{i}"]] if f"momentum.{i}" in state else []
                 torch._fused_sgd_(
                     [flat], [flat.grad], momentum, weight_decay=decay, momentum=settings.momentum, lr=rate,
@@ -62,7 +62,7 @@ class Optimizer:
 
 
 def clip(gradients: Tensor, limit: float) -> float:
-    """Scale `gradients` in place to a Euclidean norm of at most `limit`; returns the norm before, in float32."""
+    """Scale `gradients` in place to a Euclidean norm of at most `limit`; returns the norm before that."""
     norm = torch.linalg.vector_norm(gradients, dtype=torch.float32)
     gradients.mul_((limit / (norm + 1e-6)).clamp(max=1.0))
     return norm.item()

@@ -4,10 +4,10 @@ import math
 
 from blackholes.training.settings import RunSettings
 
-SCHEDULES = {  # share of the schedule gone by → share of the first step's learning rate
-    "linear": lambda gone: 1 - gone,
-    "cosine": lambda gone: (1 + math.cos(math.pi * gone)) / 2,
-    "constant": lambda gone: 1.0,
+SCHEDULES = {  # fraction of the schedule done → fraction of the first step's learning rate
+    "linear": lambda done: 1 - done,
+    "cosine": lambda done: (1 + math.cos(math.pi * done)) / 2,
+    "constant": lambda done: 1.0,
 }
 
 
@@ -21,5 +21,5 @@ def learning_rate(settings: RunSettings, step: int) -> float:
         raise ValueError(f"schedule: {settings.schedule!r} is not one of {', '.join(map(repr, SCHEDULES))}")
     if not 1 <= step <= settings.steps:
         raise ValueError(f"step {step} is not one of 1 to {settings.steps}")
-    gone = (step - 1) / (settings.schedule_steps or settings.steps)
-    return settings.learning_rate * shape(gone)
+    done = (step - 1) / (settings.schedule_steps or settings.steps)
+    return settings.learning_rate * shape(done)

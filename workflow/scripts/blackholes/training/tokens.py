@@ -1,6 +1,6 @@
-"""The corpus as training sees it: token ids, and the windows they are cut into.
+"""The corpus as training reads it: token ids and windows.
 
-Apart from the corpus' preparation, so that a change to that does not train every model again.
+Apart from corpus.py, so that a change of the preparation alone does not retrain every model.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from blackholes.errors import UserError
 
 @dataclass(frozen=True)
 class Tokens:
-    """What `tokens.safetensors` holds; token ids are uint8, or uint16 where V > 256."""
+    """The contents of `tokens.safetensors`; token ids are uint8, or uint16 where V > 256."""
 
     token_ids: Shaped[Tensor, "n"]
     token_counts: Int64[Tensor, "V"]
@@ -26,7 +26,7 @@ def load(path: str) -> Tokens:
     """Read a corpus' tokens.
 
     Raises:
-        UserError: not a tokens file: a key is missing, or has another dtype or shape.
+        UserError: a key is missing or has the wrong dtype or shape.
     """
     with open_tensors(path) as file:
         (size,) = file.expect("token_counts", torch.int64, ("V",))
@@ -36,12 +36,12 @@ def load(path: str) -> Tokens:
 
 
 def windows(n_tokens: int, context: int) -> int:
-    """Number of training windows: places from which `context` inputs and one token more can be read."""
+    """Number of training windows: of start positions with `context` tokens and one more to predict."""
     return max(0, n_tokens - context)
 
 
 def check(n_tokens: int, context: int, batch_size: int, origin: str) -> int:
-    """The number of windows of a corpus, once it is known to fill a batch.
+    """The number of windows of a corpus, checked to fill a batch.
 
     Raises:
         UserError: naming `origin`: the corpus is shorter than one window, or has fewer windows than a batch.

@@ -1,10 +1,10 @@
-"""Which characters are tokens where the vocabulary is `ascii`, and what a reader calls them. Token id = code point."""
+"""The `ascii` vocabulary: one token for each character, whose id is its code point; printable names; its tokenizer."""
 
 import json
 
-VOCABULARIES = {"ascii": 128}  # name → number of tokens, where the name settles it
+VOCABULARIES = {"ascii": 128}  # name → number of tokens, for vocabularies of fixed size
 
-_CONTROL = (  # noqa: SIM905 - read as a row of names
+_CONTROL = (  # noqa: SIM905 - easier to read than a list
     "NUL SOH STX ETX EOT ENQ ACK BEL BS TAB LF VT FF CR SO SI "
     "DLE DC1 DC2 DC3 DC4 NAK SYN ETB CAN EM SUB ESC FS GS RS US space"
 ).split()
@@ -21,7 +21,7 @@ def character(token_id: int) -> str:
 def tokenizer(vocabulary_size: int) -> str:
     """The contents of a Hugging Face `tokenizer.json` for a vocabulary of characters: other characters are dropped."""
     model = {
-        "type": "BPE",  # without merges: characters
+        "type": "BPE",  # without merges, so every character is a token
         "dropout": None,
         "unk_token": None,
         "continuing_subword_prefix": None,

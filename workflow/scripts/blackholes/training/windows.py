@@ -1,4 +1,4 @@
-"""Training windows: which pieces of the corpus, in which order, and what they are to predict."""
+"""Training windows: their order, inputs and targets."""
 
 from collections.abc import Iterator
 
@@ -7,9 +7,9 @@ from torch import Tensor
 
 
 def window_order(count: int, batch: int, seed: int, epoch: int = 0) -> Iterator[np.ndarray]:
-    """Endless batches (B,) of window indices: without replacement until all are used, then shuffled anew.
+    """Endless batches (B,) of window indices, without replacement within a pass; every pass is shuffled anew.
 
-    What is left at the end of a pass and fills no batch begins the next one, so no window is dropped for good.
+    Windows left at the end of a pass, too few for a batch, come first in the next one, so none is dropped.
     """
     left = np.empty(0, dtype=np.int64)
     while True:
@@ -22,8 +22,8 @@ def window_order(count: int, batch: int, seed: int, epoch: int = 0) -> Iterator[
 def split_targets(chunk: Tensor, target_offset: int) -> tuple[Tensor, Tensor]:
     """Inputs and targets (…, T) of windows (…, T + 1): the target of position t is the token `target_offset` later.
 
-    Offset 1 is the next token. Offset 2 is what the notebooks trained on (labels shifted twice); their last position
-    then has no target, marked −1.
+    Offset 1 is the next token. Offset 2 is what the notebooks trained on (labels shifted twice): the last position then
+    has no target, which is marked by −1.
     """
     length = chunk.shape[-1]
     targets = chunk.new_full((*chunk.shape[:-1], length - 1), -1)
