@@ -288,7 +288,7 @@ def test_an_error_in_one_run_stops_the_others_of_its_job(tmp_path):
     Job(tmp_path / "runs")
     runs = [engine.RunFiles(*(tmp_path / f"run_00{k}" / name for name in FILES)) for k in (1, 2)]
     Path(runs[1].history).mkdir(parents=True)  # a folder where the file is to be: it can never be renamed
-    ends = {1: 100_000, 2: 50}  # seed → steps
+    ends = {1: 10_000, 2: 50}  # seed → steps
     settings = [make_settings(seed=seed, steps=end, batch_size=3, model=SHAPE) for seed, end in ends.items()]
     began = time.monotonic()
     with pytest.raises((UserError, OSError)):
