@@ -16,7 +16,12 @@ ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 RUN = [Requirement(text) for text in PROJECT["project"]["dependencies"]]
 DEV = [Requirement(text) for text in PROJECT["dependency-groups"]["dev"]]
-CONDA = {"pytorch": "torch", "matplotlib-base": "matplotlib", "snakemake-minimal": "snakemake"}  # what conda calls them
+CONDA = {
+    "python-xxhash": "xxhash",
+    "pytorch": "torch",
+    "matplotlib-base": "matplotlib",
+    "snakemake-minimal": "snakemake",
+}  # what conda calls them
 # Around the scripts, not in them: the workflow system itself, its report, and the Trainer we compare with.
 OUTSIDE = {"snakemake", "snakemake-executor-plugin-slurm", "pygments", "accelerate"}
 COMES_WITH = {"pydantic_core": "pydantic", "llvmlite": "numba"}  # imported module → the dependency that brings it

@@ -425,9 +425,9 @@ def test_a_state_of_other_seeds_is_refused(tmp_path):
     with pytest.raises(Killed):
         write(tmp_path / "run", seed=43, steps=40, checkpoint_seconds=1e-9, progress=kill)
     said = []
-    write(tmp_path / "run", seed=44, steps=40, say=said.append)
+    write(tmp_path / "run", seed=44, steps=40, log=said.append)
     (line,) = said
-    assert line.startswith(f"refused: {tmp_path / 'run' / resume.NAME} is of another recipe (seeds differ)")
+    assert line.startswith(f"checkpoint not used: {tmp_path / 'run' / resume.NAME}: seeds differ from this job's")
     write(tmp_path / "undisturbed", seed=44, steps=40)
     assert files(tmp_path / "run") == files(tmp_path / "undisturbed")
 

@@ -58,7 +58,7 @@ class Job:
             "config_digest": provenance.digest(self._settings),
             "threads": self.threads,
             "versions": provenance.versions(),
-            "outputs": {path: provenance.file_digest(path) for path in self.output},
+            "outputs": {path: provenance.file_digest(path) for path in self.output if Path(path).exists()},
         }
 
     def log(self, text: str) -> None:

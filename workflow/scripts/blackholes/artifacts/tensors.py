@@ -93,7 +93,8 @@ class TensorReader:
 
     def __init__(self, path: Path, file):
         self.path, self._file = path, file
-        self.metadata: dict[str, str] = dict(file.metadata() or {})
+        self.metadata: dict[str, str] = dict(file.metadata() or {})  # as it was given to the writer
+        self.metadata.pop(PAYLOAD, None)
 
     def keys(self) -> list[str]:
         return list(self._file.keys())

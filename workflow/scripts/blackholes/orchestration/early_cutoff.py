@@ -9,16 +9,16 @@ import os
 from collections.abc import Iterable
 from typing import Any
 
-import snakemake.workflow  # noqa: F401 - before snakemake.dag, which imports it in a circle
-from snakemake.dag import DAG
 from snakemake.logging import logger
 
 
 def install() -> None:
     """Make every DAG of this process skip jobs that turned out to be up to date."""
+    from snakemake.dag import DAG  # here, since outside a Snakemake that runs its modules import each other in a circle
+
     finish = DAG.finish
 
-    async def finish_and_skip(self: DAG, job: Any, *args: Any, **kwargs: Any) -> Any:
+    async def finish_and_skip(self: Any, job: Any, *args: Any, **kwargs: Any) -> Any:
         result = await finish(self, job, *args, **kwargs)
         skipped = await _skip_unchanged(self, job if job.is_group() else [job])
         return result or skipped
@@ -27,7 +27,7 @@ def install() -> None:
         DAG.finish = finish_and_skip
 
 
-async def _skip_unchanged(dag: DAG, finished: Iterable[Any]) -> bool:
+async def _skip_unchanged(dag: Any, finished: Iterable[Any]) -> bool:
     """Drop jobs from the plan that became ready and are up to date, and then those after them; whether any was."""
     queue, skipped = list(finished), []
     while queue:
@@ -54,7 +54,7 @@ def _name(job: Any) -> str:
     return "/".join([job.rule.name, *job.wildcards_dict.values()])
 
 
-async def _unchanged(dag: DAG, job: Any) -> bool:
+async def _unchanged(dag: Any, job: Any) -> bool:
     """Whether a job would run only since others ran before it, and these left the bytes it was last run with."""
     reason, records = dag.reason(job), dag.workflow.persistence
     if not reason.derived or reason.forced or reason.missing_output or not job.output:
