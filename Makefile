@@ -1,15 +1,22 @@
 # make run   set up, run the quick configuration, show the report's path and a table of results
 # make test  set up, run the tests
-PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest -m "not slow and not slurm"
 HALF := tests/e2e/test_checkpoint_runs.py tests/e2e/test_refusals.py tests/e2e/test_reproduction.py
 CONFIG ?= config/quick.yaml
+# The interpreter for .venv: PYTHON if it is given, else the first of these that serves. The lock has wheels for 3.11 to
+# 3.13; on 3.14 pip compiles one package, which needs a C compiler and Python.h.
+SERVES = import os, shutil, sys, sysconfig; v = sys.version_info[:2]; \
+  header = os.path.join(sysconfig.get_path("include"), "Python.h"); \
+  compiler = shutil.which(os.environ.get("CC", "cc")) and os.path.exists(header); \
+  sys.exit(not ((3, 11) <= v <= (3, 13) or (v == (3, 14) and bool(compiler))))
+FIND_PYTHON = for python in $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python3.14); do \
+    if command -v "$$python" >/dev/null && "$$python" -c '$(SERVES)'; then echo "$$python"; exit; fi; done
 export PYTHONPATH := workflow/scripts
 
-.PHONY: run test test-slow test-kill lint bench setup show clean help
+.PHONY: run test test-slow test-kill coverage mutants lint bench setup show clean help
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -18,10 +25,11 @@ help:  ## this list
 setup: $(READY)  ## a virtual environment in .venv with every pinned dependency
 
 $(READY): requirements.lock
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-	  echo "Python 3.11 or newer is needed; this is $$($(PYTHON) --version). Name another: make PYTHON=python3.12" >&2; exit 1; }
-	@echo "== setting up $(VENV) with $$($(PYTHON) --version): some 100 packages, a few minutes the first time"
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@python=$$($(FIND_PYTHON)); test -n "$$python" || { \
+	  echo "Python 3.11, 3.12 or 3.13 is needed, or 3.14 with a C compiler and its headers; none was found." \
+	    "Name one: make PYTHON=python3.13" >&2; exit 1; }; \
+	  echo "== setting up $(VENV) with $$($$python --version): some 100 packages, a few minutes the first time"; \
+	  test -x $(BIN)/python || $$python -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	@touch $(READY)
 	@echo "== set up"
@@ -60,10 +68,15 @@ bench: setup  ## ours beside the notebooks' methods and the usual libraries, in 
 	@$(BIN)/python benchmarks/thimble.py
 	@$(BIN)/python benchmarks/lattice.py
 
-lint: setup  ## ruff, snakefmt and snakemake --lint
+coverage: setup  ## branch coverage of the unit tests: a table, and htmlcov/
+	@$(BIN)/python -m pytest -q -m "not slow and not slurm" tests/unit --cov --cov-report=term --cov-report=html
+
+lint: setup  ## ruff, snakefmt, snakemake --lint, who imports whom, types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@$(BIN)/snakefmt --check Snakefile workflow
 	@$(BIN)/snakemake --lint
+	@$(BIN)/lint-imports
+	@$(BIN)/mypy
 
 clean:  ## remove what was made: results, logs, caches (the environment stays)
-	rm -rf results .snakemake .pytest_cache .ruff_cache .hypothesis
+	rm -rf results .snakemake .pytest_cache .ruff_cache .hypothesis .mypy_cache .import_linter_cache htmlcov .coverage* build

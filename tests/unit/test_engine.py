@@ -272,7 +272,7 @@ def test_padding_is_never_trained(monkeypatch):
 
 
 def write(folder, corpus=None, **changes):
-    how = {key: changes.pop(key) for key in ("checkpoint_seconds", "progress", "say") if key in changes}
+    how = {key: changes.pop(key) for key in ("checkpoint_seconds", "progress", "log") if key in changes}
     settings = small(**changes)
     if corpus is None:
         corpus = folder.parent / "tokens.safetensors"

@@ -7,8 +7,7 @@ terminal they bury the rest. `snakemake --verbose` shows them, and so does a dry
 import logging
 from typing import Any
 
-from snakemake.logging import get_event
-from snakemake_interface_logger_plugins.common import LogEvent
+from snakemake.logging import LogEvent, get_event
 
 HIDDEN = {
     *(LogEvent.JOB_INFO, LogEvent.GROUP_INFO, LogEvent.JOB_STARTED, LogEvent.JOB_FINISHED),
