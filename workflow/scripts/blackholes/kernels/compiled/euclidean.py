@@ -32,21 +32,21 @@ def _value(stored):
 
 
 def packed_shape(N, D):
-    """Of `packed`: (tiles, D, TILE), D rounded up to a multiple of DIMENSIONS."""
-    return -(-N // TILE), -(-D // DIMENSIONS) * DIMENSIONS, TILE
+    """Of `packed`: a row of (D, TILE) numbers for each tile, D rounded up to a multiple of DIMENSIONS."""
+    return -(-N // TILE), -(-D // DIMENSIONS) * DIMENSIONS * TILE
 
 
 @compiled
 def pack(vectors, factor, first, last, packed):
     """Tiles first … last − 1 of vectors (N, D), times `factor`, to `packed`, padded with zeros."""
-    N, D = vectors.shape
+    (N, D), depth = vectors.shape, packed.shape[1] // TILE
     for tile in range(first, last):
-        for start in range(0, packed.shape[1], CHUNK):
+        for start in range(0, depth, CHUNK):
             for lane in range(TILE):
                 i = tile * TILE + lane
-                for k in range(start, min(start + CHUNK, packed.shape[1])):
+                for k in range(start, min(start + CHUNK, depth)):
                     scaled = np.float64(value(vectors[i, k])) * factor if i < N and k < D else 0.0
-                    packed[tile, k, lane] = np.float32(scaled)
+                    packed[tile, k * TILE + lane] = np.float32(scaled)
 
 
 @compiled
@@ -58,7 +58,7 @@ def distances(vectors, packed, labels, factor, start, stop, first, last, once, b
     """
     N = vectors.shape[0]
     back = 1 / factor  # exact: a power of two
-    sums, partial = np.empty((TILE, TILE)), np.empty((2, TILE), np.float32)
+    sums, partial = np.empty((TILE, TILE)), np.empty(2 * TILE, np.float32)
     block = np.empty((TILE, TILE), np.float32)
     for tile in range(first, last):
         left = tile * TILE
@@ -89,35 +89,36 @@ def distances(vectors, packed, labels, factor, start, stop, first, last, once, b
 def _sums(packed, top, height, columns, partial, sums):
     """sums[r, c] = Σ_k (u_k - v_k)² for u in row top + r and v in column c of the tile `columns`."""
     sums[:] = 0
-    for start in range(0, columns.shape[0], CHUNK):
-        stop = min(start + CHUNK, columns.shape[0])
+    for start in range(0, columns.shape[0], CHUNK * TILE):
+        stop = min(start + CHUNK * TILE, columns.shape[0])
         for r in range(0, height, 2):
             tile, lane = divmod(top + r, TILE)
-            _add_two_rows(packed[tile], lane, columns, start, stop, partial, sums[r], sums[r + 1])
+            _add_two_rows(packed[tile, start:stop], lane, columns[start:stop], partial, sums[r], sums[r + 1])
 
 
 @fused
-def _add_two_rows(rows, lane, columns, start, stop, partial, first, second):
-    """first[c] += Σ (rows[k, lane] - columns[k, c])² over k = start … stop − 1, and second[c] the same of lane + 1.
+def _add_two_rows(rows, lane, columns, partial, first, second):
+    """first[c] += Σ_k (rows[k * TILE + lane] - columns[k * TILE + c])², and second[c] the same of lane + 1.
 
-    LLVM vectorises the loop over c. Two rows and four dimensions at once, so that eight differences share the loads
-    and stores; a row's squares are still added one after the other.
+    LLVM vectorises the loops over c. Two rows and four dimensions at once, so that eight differences share the loads
+    and stores; a row's squares are still added one after the other. The arrays are flat, so that LLVM need not check
+    whether their lines overlap: with two axes the same loop takes half as long again.
     """
-    x, y = partial[0], partial[1]
-    x[:] = np.float32(0)
-    y[:] = np.float32(0)
-    for k in range(start, stop, DIMENSIONS):
-        a, b, c, d = columns[k], columns[k + 1], columns[k + 2], columns[k + 3]
-        x0, x1, x2, x3 = rows[k, lane], rows[k + 1, lane], rows[k + 2, lane], rows[k + 3, lane]
-        y0, y1, y2, y3 = rows[k, lane + 1], rows[k + 1, lane + 1], rows[k + 2, lane + 1], rows[k + 3, lane + 1]
-        for j in range(TILE):
-            p, q, r, s = x0 - a[j], x1 - b[j], x2 - c[j], x3 - d[j]
-            x[j] = x[j] + p * p + q * q + r * r + s * s
-            p, q, r, s = y0 - a[j], y1 - b[j], y2 - c[j], y3 - d[j]
-            y[j] = y[j] + p * p + q * q + r * r + s * s
-    for j in range(TILE):
-        first[j] += np.float64(x[j])
-        second[j] += np.float64(y[j])
+    partial[:] = np.float32(0)
+    for k in range(0, columns.shape[0], DIMENSIONS * TILE):
+        i = k + lane
+        x0, x1, x2, x3 = rows[i], rows[i + TILE], rows[i + 2 * TILE], rows[i + 3 * TILE]
+        y0, y1, y2, y3 = rows[i + 1], rows[i + TILE + 1], rows[i + 2 * TILE + 1], rows[i + 3 * TILE + 1]
+        for c in range(TILE):
+            j = k + c
+            v0, v1, v2, v3 = columns[j], columns[j + TILE], columns[j + 2 * TILE], columns[j + 3 * TILE]
+            p, q, r, s = x0 - v0, x1 - v1, x2 - v2, x3 - v3
+            partial[c] = partial[c] + p * p + q * q + r * r + s * s
+            p, q, r, s = y0 - v0, y1 - v1, y2 - v2, y3 - v3
+            partial[TILE + c] = partial[TILE + c] + p * p + q * q + r * r + s * s
+    for c in range(TILE):
+        first[c] += np.float64(partial[c])
+        second[c] += np.float64(partial[TILE + c])
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
