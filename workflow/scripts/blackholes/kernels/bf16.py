@@ -10,12 +10,12 @@ from blackholes.kernels.checks import refuse_non_finite, require
 def ulp(x: BFloat16[Tensor, "*shape"]) -> Float32[Tensor, "*shape"]:
     """Spacing of bfloat16 at `x`: 2**(E - 134) for the biased exponent E >= 1, and 2**-133 for subnormals.
 
-    It is the distance to the next value away from zero, for |x| >= 256 too, where the lattice notebook's
+    This is the distance to the next value away from zero, also for |x| >= 256, where the lattice notebook's
     `nextafter(|x|, |x| + 1) - |x|` is 0. For exact zeros it is 2**-126, the smallest normal number: a convention
     kept from that notebook (row E), not the spacing there.
 
-    Raises UserError for NaN or infinity, and for another dtype. Exact: every result is a power of two, made from
-    its bits, so a device that flushes subnormals to zero (2**-133 … 2**-127 are) does not change it.
+    Exact: every result is a power of two and is built from its bits, so it is right even on a device that flushes
+    subnormals to zero. Raises UserError for NaN or infinity, and for another dtype.
     """
     exponent = _finite_bits(x) >> 7 & 0xFF  # (*shape) biased, 0 for zeros and subnormals
     lowest_bit = exponent.clamp(min=1)
@@ -25,9 +25,9 @@ def ulp(x: BFloat16[Tensor, "*shape"]) -> Float32[Tensor, "*shape"]:
 
 
 def ordinal(x: BFloat16[Tensor, "*shape"]) -> Int32[Tensor, "*shape"]:
-    """Place of `x` among the representable values: monotone, adjacent values differ by 1, both zeros are 0.
+    """Index of `x` among the representable values: monotone, adjacent values differ by 1, both zeros are 0.
 
-    From -32,639 to 32,639, so a difference of two, the distance in cells, fits int32 (and float32 exactly).
+    The range is -32,639 to 32,639, so the difference of two, the distance in cells, is exact in int32 and float32.
     Raises UserError for NaN or infinity, and for another dtype.
     """
     bits = _finite_bits(x)

@@ -1,6 +1,6 @@
-"""One graph of many tokens, a bit for each pair: components and diameters (row C).
+"""One graph of many tokens, stored as one bit a pair: components and diameters (row C).
 
-A graph of N tokens takes N²/8 bytes however many edges it has. numpy alone: a search ors whole rows.
+A graph of N tokens takes N²/8 bytes, however many edges it has. On the CPU, in numpy: a search ORs whole rows.
 """
 
 from collections.abc import Iterable
@@ -13,14 +13,15 @@ from torch import Tensor
 from blackholes.kernels.checks import require
 
 WORD = 64
-TOGETHER = 64  # rows that a search ors before it looks whether all is reached
-EFFORT = 20_000_000  # rows that the search for one diameter may read
+ROWS_AT_ONCE = 64  # rows that a search ORs before it checks whether the whole component is reached
+EFFORT = 20_000_000  # rows that the searches for one diameter may read
 
 
 def adjacency(blocks: Iterable[tuple[int, Float32[Tensor, "n N"]]], threshold: float | int) -> Int64[Tensor, "N words"]:
-    """Bit j % 64 of word j // 64 of row i: whether i and j, two different tokens, are at most `threshold` apart.
+    """Bit j % 64 of word j // 64 of row i: whether tokens i and j, i ≠ j, are at most `threshold` apart.
 
-    `blocks` gives (first row, rows) of a symmetric matrix. The threshold is rounded to float32, as distances are.
+    `blocks` yields (first row, rows) of a symmetric distance matrix, in order, on any device. The threshold is in the
+    distances' unit and is rounded to float32, as they are.
     Raises UserError for a threshold that is NaN or negative.
     """
     require(threshold >= 0, f"threshold is {threshold}, where a number ≥ 0 is expected")
@@ -37,12 +38,12 @@ def adjacency(blocks: Iterable[tuple[int, Float32[Tensor, "n N"]]], threshold: f
 
 
 def degrees(graph: Int64[Tensor, "N words"]) -> Int64[Tensor, "N"]:
-    """Neighbours of every token."""
+    """Number of neighbours of every token."""
     return torch.from_numpy(np.bitwise_count(graph.numpy().view(np.uint64)).sum(1, dtype=np.int64))
 
 
 def components(graph: Int64[Tensor, "N words"]) -> Int64[Tensor, "N"]:
-    """Smallest member of the component of every token."""
+    """Smallest token of every token's component."""
     bits, N = graph.numpy(), len(graph)
     label = np.arange(N)
     done = ~bits.any(1)
@@ -54,20 +55,20 @@ def components(graph: Int64[Tensor, "N words"]) -> Int64[Tensor, "N"]:
 
 
 def diameter(graph: Int64[Tensor, "N words"], members: Int64[Tensor, "m"], effort: int = EFFORT) -> tuple[int, int]:
-    """The largest number of hops between two tokens of one component: (at least, at most), equal where it is known.
+    """Diameter of one component, in hops, as bounds (at least, at most): equal unless `effort` ran out.
 
-    Searches start where they say most (Takes and Kosters, "Determining the diameter of small world networks", 2011):
-    from a token with e hops to its farthest one, another in d hops has at least max(d, e − d) and at most e + d to
-    its own. Tokens with the same neighbours count as one, and in a complete graph the answer is 1. A search reads a
-    row of the graph for every token on its way until all are reached; once `effort` rows are read, no other starts,
-    and what is known by then is returned.
+    `members` are all tokens of the component. Breadth-first searches tighten bounds on every token's eccentricity, its
+    hops to the farthest token (Takes and Kosters, "Determining the diameter of small world networks", 2011): from a
+    token of eccentricity e, another one d hops away has at least max(d, e − d) and at most e + d. Tokens with the same
+    neighbours count as one; a complete graph needs no search. A search reads a row of the graph for every token it
+    visits until all are reached; no search starts once `effort` rows are read.
     """
     bits, members = graph.numpy(), members.numpy()
     m = len(members)
     if (np.bitwise_count(bits[members].view(np.uint64)).sum(1) == m - 1).all():
         return min(m - 1, 1), min(m - 1, 1)
-    members = members[_different(bits, members)]
-    low, high = np.ones(len(members), np.int64), np.full(len(members), m - 1)  # hops from each to its farthest
+    members = members[_distinct(bits, members)]
+    low, high = np.ones(len(members), np.int64), np.full(len(members), m - 1)  # bounds of eccentricity
     unsure, read, widest = np.arange(len(members)), 0, True
     while len(unsure) and read < effort:
         chosen = unsure[high[unsure].argmax() if widest else low[unsure].argmin()]
@@ -81,8 +82,8 @@ def diameter(graph: Int64[Tensor, "N words"], members: Int64[Tensor, "m"], effor
     return least, max(least, int(high.max()))
 
 
-def _different(bits: np.ndarray, members: np.ndarray) -> np.ndarray:
-    """Places in `members` of the first of those that have the same neighbours and are each other's."""
+def _distinct(bits: np.ndarray, members: np.ndarray) -> np.ndarray:
+    """Indices into `members`: the first of each group of neighbours that have the same other neighbours."""
     own = bits[members]
     own[np.arange(len(members)), members // WORD] |= np.left_shift(np.int64(1), members % WORD)
     rows = own.view(np.dtype((np.void, own.itemsize * own.shape[1])))[:, 0]
@@ -90,22 +91,22 @@ def _different(bits: np.ndarray, members: np.ndarray) -> np.ndarray:
 
 
 def _distances(bits: np.ndarray, start: int, size: int | None = None) -> tuple[np.ndarray, int]:
-    """(Hops from `start` to every token, −1 where there is no way; rows read). `size`, if known: of the component."""
+    """(Hops from `start` to every token, −1 if unreachable; rows read). `size`: of the component, if known."""
     hops = np.full(len(bits), -1, np.int64)
     hops[start] = 0
     unseen = np.full(bits.shape[1], -1, np.int64)
     unseen[start // WORD] &= ~np.left_shift(np.int64(1), start % WORD)
-    front, found, level, read = np.array([start]), 1, 0, 0
-    while len(front) and found != size:
+    front, n_reached, level, read = np.array([start]), 1, 0, 0
+    while len(front) and n_reached != size:
         level += 1
         reached = np.zeros_like(unseen)
-        for piece in np.array_split(front, -(-len(front) // TOGETHER)):
+        for piece in np.array_split(front, -(-len(front) // ROWS_AT_ONCE)):
             reached |= np.bitwise_or.reduce(bits[piece], axis=0) & unseen
             read += len(piece)
-            if size is not None and found + np.bitwise_count(reached.view(np.uint64)).sum() == size:
+            if size is not None and n_reached + np.bitwise_count(reached.view(np.uint64)).sum() == size:
                 break
         unseen &= ~reached
         front = np.flatnonzero(np.unpackbits(reached.view(np.uint8), bitorder="little", count=len(bits)))
         hops[front] = level
-        found += len(front)
+        n_reached += len(front)
     return hops, read

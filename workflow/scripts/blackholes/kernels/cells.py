@@ -1,4 +1,4 @@
-"""Lattices of the floating formats in which checkpoints are stored: distances in cells (DESIGN section 2)."""
+"""Distances in cells, for the floating-point formats in which checkpoints are stored (DESIGN section 2)."""
 
 from collections.abc import Iterator
 
@@ -8,14 +8,14 @@ from torch import Tensor
 
 from blackholes.kernels.checks import refuse_non_finite, require
 
-_PAIRS, _DIMENSIONS = 2**20, 8  # looked at together
+_PAIRS, _DIMENSIONS = 2**20, 8  # compared at once
 BITS = {torch.bfloat16: torch.int16, torch.float16: torch.int16, torch.float32: torch.int32}
 
 
 def ordinals(vectors: Float[Tensor, "N D"]) -> Int64[Tensor, "N D"]:
-    """Place of every number among those of its own format: monotone, adjacent ones differ by 1, both zeros are 0.
+    """Index of every number among those of its format: monotone, adjacent numbers differ by 1, both zeros are 0.
 
-    As `bf16.ordinal`, and for float16 and float32 too. Raises UserError for another dtype, and for NaN or infinity.
+    As `bf16.ordinal`, also for float16 and float32. Raises UserError for another dtype, and for NaN or infinity.
     """
     require(vectors.dtype in BITS, f"vectors are {vectors.dtype}, where bfloat16, float16 or float32 is expected")
     refuse_non_finite(vectors)
@@ -25,7 +25,7 @@ def ordinals(vectors: Float[Tensor, "N D"]) -> Int64[Tensor, "N D"]:
 
 
 def chebyshev(places: Int64[Tensor, "N D"]) -> Int64[Tensor, "N N"]:
-    """Largest difference in any dimension, between all rows of `ordinals`: their distance in cells. Exact."""
+    """Chebyshev distances in cells between all rows of `places`, which `ordinals` returned. Exact."""
     exact = places.double()  # ordinals and their differences are below 2**53
     return torch.cdist(exact, exact, p=torch.inf).long()
 
@@ -33,10 +33,10 @@ def chebyshev(places: Int64[Tensor, "N D"]) -> Int64[Tensor, "N N"]:
 def near(
     places: Int64[Tensor, "N D"], limit: int, height: int | None = None
 ) -> Iterator[tuple[int, Bool[Tensor, "n N"]]]:
-    """(first row, `height` rows) of the matrix `chebyshev(places) <= limit`, which is never made. Exact.
+    """Yield (first row, `height` rows) of `chebyshev(places) <= limit` without making that matrix. Exact.
 
-    A pair is dropped at the first dimensions that part it, those of largest extent first, so that vectors which are
-    far apart cost next to nothing.
+    A pair is dropped at the first dimensions that separate it. Dimensions of largest extent come first, so distant
+    vectors cost almost nothing.
     """
     N, D = places.shape
     order = (places.amax(0) - places.amin(0)).argsort(descending=True, stable=True)

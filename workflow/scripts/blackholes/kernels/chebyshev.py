@@ -21,10 +21,10 @@ def chebyshev_matrices(
     overwritten and returned: contiguous float32 on the same device. To stream, pass `history[a:b]` and a buffer;
     `first_step=a` makes errors name the step of the whole history.
 
-    Nothing is lost but the rounding of one float32 subtraction: values are upcast first, so the result is
-    bit-equal to `(u.float() - v.float()).abs().max()`, symmetric, with a zero diagonal, whatever the chunk,
-    the number of threads or the backend. Differences beyond float32's range are inf. Working memory beside
-    `out` is a few megabytes (on a GPU 256 MiB).
+    Values are upcast to float32 first, so the only rounding is that of one float32 subtraction: the result equals
+    `(u.float() - v.float()).abs().max()` to the bit and is symmetric with a zero diagonal, whatever the chunk, the
+    number of threads or the backend. Differences beyond float32's range are inf. Working memory beside `out` is a few
+    megabytes (on a GPU 256 MiB).
 
     Raises UserError for another dtype, rank or `out`, and for NaN or infinity, naming step, token and dimension;
     the contents of `out` are then undefined.

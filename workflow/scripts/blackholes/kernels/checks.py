@@ -1,4 +1,4 @@
-"""What public kernels refuse, in one line each."""
+"""Checks of the arguments of public kernels: each raises UserError with a message of one line."""
 
 import torch
 from torch import Tensor
@@ -9,10 +9,10 @@ from blackholes.errors import UserError
 def refuse_non_finite(
     values: Tensor, axes: tuple[str, ...] = ("step", "token", "dimension"), first_step: int = 0
 ) -> None:
-    """Raise UserError that names the first NaN or infinity of `values`.
+    """Raise UserError that names the first NaN or infinity of `values`, if there is one.
 
-    `axes` names the axes of `values`, of which the last `values.ndim` are used; `first_step` is the number of
-    the first step in `values`, for callers that stream.
+    `axes` names the axes of `values` (the last `values.ndim` are used). `first_step` is the number of the first step
+    in `values`, for callers that stream.
     """
     if not values.is_floating_point():
         return
@@ -39,11 +39,11 @@ def require(condition: bool, message: str) -> None:
 
 
 def require_out(out: Tensor, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> None:
-    """Raise UserError unless a caller's `out` can be filled: this shape, dtype and device, contiguous."""
-    found, wanted = (tuple(out.shape), out.dtype, out.device), (shape, dtype, device)
-    require(found == wanted, f"out is {_words(*found)}, where {_words(*wanted)} is expected")
+    """Raise UserError unless the caller's `out` has this shape, dtype and device and is contiguous."""
+    actual, expected = (tuple(out.shape), out.dtype, out.device), (shape, dtype, device)
+    require(actual == expected, f"out is {_describe(*actual)}, where {_describe(*expected)} is expected")
     require(out.is_contiguous(), "out is not contiguous, where a contiguous tensor is expected")
 
 
-def _words(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> str:
+def _describe(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> str:
     return f"{str(dtype).removeprefix('torch.')} {shape} on {device}"

@@ -1,4 +1,4 @@
-"""Connected components of many graphs at once, and what is counted of them (DESIGN sections 5 and 7)."""
+"""Connected components of many graphs at once, and their statistics (DESIGN sections 5 and 7)."""
 
 import math
 
@@ -14,10 +14,10 @@ from blackholes.kernels.compiled import components as loops
 
 
 def labels(adjacency: Bool[Tensor, "*S V V"]) -> Int64[Tensor, "*S V"]:
-    """Smallest member's index of the component of every token, for every step.
+    """For every token of every step, the smallest index in its component.
 
-    `adjacency` is bool, (S, V, V) or (V, V). Edges have no direction: an edge in either half is one; the diagonal
-    does not matter. Raises UserError for another dtype or shape.
+    `adjacency` is bool, (S, V, V) or (V, V). The graph is undirected: an entry in either half is an edge. The diagonal
+    is ignored. Raises UserError for another dtype or shape.
     """
     require(adjacency.dtype == torch.bool, f"adjacency is {adjacency.dtype}, where torch.bool is expected")
     _require_square(adjacency, "adjacency")
@@ -40,8 +40,8 @@ def graph_statistics(
 ) -> dict[str, Tensor]:
     """Labels and statistics of the graphs whose edges are the distances < `threshold` (or <=, if `inclusive`).
 
-    `distances` is float32 or int32 (cells), (S, V, V); of each matrix the upper triangle is read. `threshold` is in
-    the distances' unit, and is rounded to float32 as they are. Edges are never materialised on the CPU.
+    `distances` is float32 or int32 (cells), (S, V, V); only the upper triangles are read. `threshold` is in the
+    distances' unit and is rounded to float32 as they are. On the CPU no adjacency matrix is made.
 
     Returns `labels` int64 (S, V), as `labels` here; int64 (S,): `n_components` (isolated tokens included),
     `largest_component_size`, `n_isolated`, `n_edges`; float32 (S,): `global_density` = edges / (V(V-1)/2) and
@@ -88,7 +88,7 @@ def graph_statistics(
 def named_statistics(
     label: Int64[Tensor, "S V"], counts: Int64[Tensor, "S 4"], densities: Float32[Tensor, "S 2"]
 ) -> dict[str, Tensor]:
-    """What `graph_statistics` returns, from the columns of its tables."""
+    """The dict that `graph_statistics` returns, from `counts` and `densities` as `counted` returns them."""
     names = ("n_components", "largest_component_size", "n_isolated", "n_edges")
     return {
         "labels": label,
@@ -130,14 +130,14 @@ def _refuse_bad_distance(distances: Tensor, first_step: int) -> None:
 
 
 def _blocks(matrices: Tensor):
-    """Ranges of steps for the formulas; a step's temporaries are a few int64 for each pair."""
+    """Ranges of steps for the formulas, whose temporaries are a few int64 a pair."""
     S, V, _ = matrices.shape
     length = backends.block_length(16 * V * V, matrices.device)
     return [(start, min(start + length, S)) for start in range(0, S, length)]
 
 
 def _labels_formula(adjacency: Tensor) -> Tensor:
-    """Every tree hooks its root onto the smallest label next to any member, then pointers jump to the roots."""
+    """Label propagation: each tree's root takes the smallest label next to any member, then pointers jump to roots."""
     s, V, _ = adjacency.shape
     tokens = torch.arange(V, device=adjacency.device).expand(s, V)
     label = tokens.clone()
@@ -161,7 +161,7 @@ def _statistics_formula(hits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def counted(
     label: Int64[Tensor, "S V"], degree: Int64[Tensor, "S V"]
 ) -> tuple[Int64[Tensor, "S 4"], Float32[Tensor, "S 2"]]:
-    """Components, size of the largest, isolated, edges; densities of the graph and of its largest component."""
+    """(Components, size of the largest, isolated tokens, edges), (density of the graph, of its largest component)."""
     V = label.shape[-1]
     zeros = torch.zeros_like(label)
     size = zeros.scatter_add(1, label, torch.ones_like(label))  # (s, V), of the component with this label

@@ -6,19 +6,19 @@ from blackholes.errors import UserError
 
 
 def choose(name: str) -> torch.device:
-    """The device that `auto`, `cpu`, `cuda` or `mps` means on this machine; `auto` is a CUDA GPU if there is one.
+    """The device named `auto`, `cpu`, `cuda` or `mps`; `auto` is a CUDA GPU if there is one, else the CPU.
 
     Raises:
-        UserError: the device is not there.
+        UserError: this machine does not have the device.
     """
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
-        name = "cuda" if there["cuda"] else "cpu"
-    if not there[name]:
+        name = "cuda" if available["cuda"] else "cpu"
+    if not available[name]:
         raise UserError(f"device: {name} is not available on this machine; expected auto or cpu")
     return torch.device(name)
 
 
 def describe(device: torch.device) -> str:
-    """What provenance records: the kind of device, and a GPU's model."""
+    """The device for provenance: its kind, and a GPU's model."""
     return f"cuda: {torch.cuda.get_device_name(device)}" if device.type == "cuda" else device.type

@@ -1,6 +1,6 @@
-"""Distances between tokens, all measures by one name (DESIGN section 7).
+"""All distances between tokens under one name (DESIGN section 7).
 
-Analyses import the module that they need, so that an edit of one measure reruns no stage of another.
+The rows' own code imports chebyshev or euclidean instead, so that an edit of one reruns no stage of the other.
 """
 
 from blackholes.kernels.chebyshev import FLOATS, cell_matrices, chebyshev_matrices

@@ -1,4 +1,4 @@
-"""Equal rows: black holes, without a distance (DESIGN sections 5 to 7)."""
+"""Equal rows, and so black holes, found without distances (DESIGN sections 5 to 7)."""
 
 import numpy as np
 import torch
@@ -9,7 +9,7 @@ from blackholes.kernels import backends
 from blackholes.kernels.checks import refuse_non_finite, require
 from blackholes.kernels.compiled import duplicates as loops
 
-# unsigned view, -0, and the exponent bits that are all set in NaN and infinity; integers have neither
+# (unsigned view, bits of -0, exponent bits: all set in NaN and infinity); integers have neither
 FORMATS = {
     torch.bfloat16: (np.uint16, 0x8000, 0x7F80),
     torch.float16: (np.uint16, 0x8000, 0x7C00),
@@ -25,11 +25,11 @@ SIGNED = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def labels(vectors: Shaped[Tensor, "*S N D"], *, first_step: int = 0) -> Int64[Tensor, "*S N"]:
-    """Smallest index of a row equal in value, for every row, within each step: equal labels are equal vectors.
+    """For every row, the smallest index of an equal row within its step: equal labels mean equal vectors.
 
-    `vectors` is (N, D) or (…, N, D), in a floating dtype or an integer one; -0 equals 0. Rows are grouped by a
-    64-bit hash of their bits and then compared exactly, so the result does not depend on the hash.
-    The work is one pass over the values; memory beside the result is one number a row, whatever D.
+    `vectors` is (N, D) or (…, N, D), in a dtype of FORMATS; -0 equals 0. Rows are grouped by a 64-bit hash of their
+    bits and then compared exactly, so the result does not depend on the hash. The work is one pass over the values;
+    memory beside the result is one number a row, whatever D.
 
     Raises UserError for another dtype or rank, and for NaN or infinity, naming step (counted from `first_step`),
     token and dimension.
@@ -48,7 +48,7 @@ def labels(vectors: Shaped[Tensor, "*S N D"], *, first_step: int = 0) -> Int64[T
     unsigned, minus_zero, exponent = FORMATS[vectors.dtype]
     bits = steps.contiguous().view(SIGNED[vectors.element_size()]).numpy().view(unsigned)
     rows = bits.reshape(-1, shape[-1])
-    # (value & 0) == 1 never holds: integers are always finite
+    # integers are always finite: (value & 0) == 1 never holds
     mask, infinite = (unsigned(0), unsigned(1)) if exponent is None else (unsigned(exponent), unsigned(exponent))
     keys, hashes = _keys(shape[-1]), np.empty(rows.shape[0], np.uint64)
     zero = unsigned(minus_zero)
@@ -82,7 +82,7 @@ def _keys(n: int) -> np.ndarray:
 
 
 def _formula(steps: Tensor) -> Tensor:
-    """Rows of one hash, over all steps, form a group; its first row takes in its equals until none is left."""
+    """Rows are grouped by hash over all steps. Each round labels the equals of a group's first row."""
     S, N, D = steps.shape
     device = steps.device
     rows = steps.reshape(S * N, D)

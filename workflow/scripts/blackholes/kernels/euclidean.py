@@ -1,7 +1,7 @@
-"""Euclidean distances between all rows of a matrix, right where they are smallest (DESIGN sections 5 and 7).
+"""Euclidean distances between all rows of a matrix, accurate down to the smallest (DESIGN sections 5 and 7).
 
-No Gram product: half of the matrix by differences takes no longer than all of it by products, and what cancels,
-cancels exactly. Every sum has positive terms, so the error has a bound that no data can pass.
+Squared differences are summed, not taken from a Gram matrix: no term is negative, so nothing cancels and the relative
+error is bounded for any data. By symmetry half of the matrix suffices.
 """
 
 import math
@@ -16,8 +16,8 @@ from blackholes.kernels.checks import require, require_out
 from blackholes.kernels.compiled import euclidean as loops
 
 FLOATS = (torch.bfloat16, torch.float16, torch.float32)
-LARGEST = 50  # vectors are scaled by a power of two to below 2**50: squares and their sums stay within float32
-PIECE = {"cpu": 256, "cuda": 4096}  # dimensions that the formula sums in one call; a GPU sums them in a tree
+LARGEST = 50  # vectors are scaled by a power of two to below 2**50, so that sums of squares stay within float32
+PIECE = {"cpu": 256, "cuda": 4096}  # dimensions of one torch.cdist call; a GPU sums them in a tree
 
 
 def euclidean_matrix(
@@ -28,12 +28,12 @@ def euclidean_matrix(
     `vectors` is (N, D) in bfloat16, float16 or float32. `out`, if given, is overwritten and returned: contiguous
     float32 on the same device. `euclidean_blocks` gives the same rows piece by piece.
 
-    A distance is 0 if and only if the two rows are equal in value (−0 equals 0). Every other is within 2.1e-6,
-    relative, of the exact one: a difference is rounded once, and at most 64 squares are added in float32 before
-    float64 takes over, so all roundings together cannot pass (64 + 3) / 2 × 2**-24. The formula, which serves where
-    the loops do not, is as good: torch sums in parts. Below float32's smallest normal number, 2**-126, its spacing
-    there, 2**-149, is the limit; distances beyond its largest are inf. The matrix is symmetric to the bit, and its
-    bits depend neither on the order of the rows, nor on blocks or threads.
+    A distance is 0 if and only if the two rows are equal in value (−0 equals 0). Every other has a relative error
+    below 2.1e-6 in the compiled loops: a difference is rounded once and at most 64 squares are added in float32 before
+    float64 takes over, so the bound is (64 + 3) / 2 × 2**-24. The torch formula, used on other devices, is tested
+    against 5e-6. Below float32's smallest normal number, 2**-126, the absolute error is up to its spacing there,
+    2**-149; distances beyond float32's range are inf. The matrix is symmetric to the bit, and on one device and backend
+    its bits depend neither on the order of the rows nor on blocks or threads.
 
     Raises UserError for another dtype, rank or `out`, and for NaN or infinity, naming token and dimension.
     """
@@ -49,13 +49,13 @@ def euclidean_matrix(
 def euclidean_blocks(
     vectors: Float[Tensor, "N D"], out: Float32[Tensor, "N N"] | None = None, *, height: int = 1024
 ) -> Iterator[tuple[int, Float32[Tensor, "n N"]]]:
-    """(first row, rows of `euclidean_matrix`), `height` rows at a time, from the top; the same bits.
+    """Yield (first row, rows) of `euclidean_matrix(vectors)`, `height` rows at a time, from the top; the same bits.
 
-    With `out`, the whole matrix in memory, blocks are rows of it, complete when they are given, and each pair is
-    computed once. Without, they share one buffer of (height, N), overwritten by the next, and each pair is computed
-    twice. Memory beside these is 4 bytes a value of `vectors`, and on a GPU a few blocks.
+    With `out`, room for the whole matrix, blocks are views of its rows, complete when they are yielded, and each pair
+    is computed once. Without, all blocks share one buffer (height, N), overwritten by the next, and each pair is
+    computed twice. Memory beside these is 4 bytes a value of `vectors`, and on a GPU a few blocks.
 
-    Raises UserError as `euclidean_matrix` does, before the first block.
+    Raises UserError as `euclidean_matrix` does, when called, before the first block.
     """
     _check(vectors)
     require(height >= 1, f"height is {height}, where at least one row is expected")
@@ -84,7 +84,10 @@ def _blocks(vectors: Tensor, labels: Tensor, out: Tensor | None, height: int) ->
 
 
 def _exponent(vectors: Tensor) -> int:
-    """Of the power of two that brings the largest value just below 2**LARGEST; makes no value inexact that counts."""
+    """Exponent of the power of two by which the largest value ends just below 2**LARGEST.
+
+    Scaling can make only values inexact that are too small to matter beside it; SMALL covers pairs of such values.
+    """
     low, high = (x.item() for x in vectors.aminmax()) if vectors.numel() else (0.0, 0.0)
     return LARGEST - math.frexp(max(-low, high))[1]
 
@@ -109,7 +112,7 @@ def _compiled(vectors: Tensor, labels: Tensor, once: bool) -> Callable[[int, int
 
 
 def _formula(vectors: Tensor, labels: Tensor, once: bool) -> Callable[[int, int, Tensor], None]:
-    """The plain formula on any device, PIECE dimensions at a time: a sum of many squares would lose the small ones."""
+    """The torch formula on any device, PIECE dimensions at a time: a longer float32 sum would lose small squares."""
     exponent = _exponent(vectors)
     halves = (exponent // 2, exponent - exponent // 2)  # 2**exponent itself may be beyond float32
     scaled = vectors.float() * 2.0 ** halves[0] * 2.0 ** halves[1]

@@ -1,7 +1,7 @@
-"""Loss of GPT-2 in plain torch: the formula, for K models at once, on any device, differentiated by autograd.
+"""Loss of GPT-2 in plain torch, for K models at once, on any device, differentiated by autograd.
 
-Weights are a dict with the names of a Hugging Face GPT-2 checkpoint; linear weights are (in, out). The dtype of the
-weights is the dtype of every stored activation and gradient; the loss is evaluated in float32.
+Weights are a dict with the names of a Hugging Face GPT-2 checkpoint; linear weights are (in, out). Activations and
+gradients are stored in the weights' dtype; the loss is evaluated in float32.
 """
 
 from collections.abc import Mapping
@@ -24,8 +24,8 @@ def losses(
 ) -> Float[Tensor, "K"]:
     """Each model's mean cross-entropy in nats over its positions whose target is not negative. Differentiable.
 
-    They are float32, or float64 for float64 weights. Every weight is (K, *shape); model k sees `tokens[k]` alone, so
-    the gradients of the sum of the losses are each model's own.
+    Losses are float32, or float64 for float64 weights. Every weight is (K, *shape). Model k sees only `tokens[k]`, so
+    the gradient of the sum of the losses is each model's own gradient.
 
     Source: Radford et al. 2019; `transformers.models.gpt2` with tanh GELU, no dropout, tied embeddings.
     """
@@ -34,9 +34,9 @@ def losses(
     C = wte.shape[-1]
 
     def row(name):
-        return weights[name].unsqueeze(1)  # (K, 1, C): the same for every token
+        return weights[name].unsqueeze(1)  # (K, 1, C)
 
-    def norm(x, name):  # torch's own gain and bias cannot differ from model to model
+    def norm(x, name):  # layer_norm's own weight and bias cannot differ between models
         return torch.addcmul(row(f"{name}.bias"), F.layer_norm(x, (C,)), row(f"{name}.weight"))
 
     def linear(x, name):
@@ -61,8 +61,8 @@ def losses(
 class _Lookup(torch.autograd.Function):
     """Rows (K, B, T, C) of tables (K, V, C) by token (K, B, T).
 
-    The derivative is a product with the one-hot tokens: sums of one order, where torch's own adds with atomics on
-    GPUs, in whatever order they arrive.
+    The gradient is a product with the one-hot tokens, which sums in a fixed order; torch's own adds with atomics on
+    GPUs, in any order.
     """
 
     @staticmethod

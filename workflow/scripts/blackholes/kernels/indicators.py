@@ -8,8 +8,8 @@ from blackholes.kernels import backends
 from blackholes.kernels.checks import refuse_non_finite, require
 
 FLOATS = (torch.bfloat16, torch.float16, torch.float32)
-_BLOCK = 1 << 18  # numbers of a block, what a cache has room for: fixed, since the last bits of the mean depend on it
-_NOTHING = 1e-12  # what is left of a vector after a subtraction is rounding, below this part of its length
+_BLOCK = 1 << 18  # numbers of a block, sized for a cache; fixed, since the last bits of the mean depend on it
+_ROUNDING = 1e-12  # a remainder below this part of the vector's length is rounding error
 
 
 def under_training(
@@ -22,19 +22,18 @@ def under_training(
 
     Args:
         W: in bfloat16, float16 or float32.
-        reference: token ids, at least one, that are taken to be unused.
-        centroid: what `centroid_distance` is measured from.
+        reference: ids of tokens that are assumed to be unused, at least one.
+        centroid: the point from which `centroid_distance` is measured.
         component: the first principal component of the centred matrix, of any length but 0.
 
     Returns:
         `norm` |w|; `centroid_distance` |w − centroid|; `cosine_unused`, the cosine between w and the mean of the
-        reference, both after the mean of all tokens is subtracted and the component is projected out: what all
-        tokens share, and what most separates them, says nothing of training (Land and Bartolo, "Fishing for
-        Magikarp", 2024, do the second of a matrix that is not centred). Where nothing is left, it is 0.
+        reference, both after the mean of all tokens is subtracted and the component is projected out, since neither
+        tells trained tokens from untrained ones (Land and Bartolo, "Fishing for Magikarp", 2024, project it out
+        without centring). It is 0 where nothing but rounding error is left.
 
-    Sums run in float64, in blocks of rows of 2 MiB, so the float32 results are within half a unit of their last
-    place and a rounding of float64, whatever V. Raises UserError for NaN or infinity, naming token and dimension,
-    and for a reference, centroid or component that does not fit W.
+    Sums run in float64, in blocks of rows of 2 MiB; results are rounded once to float32. Raises UserError for NaN or
+    infinity, naming token and dimension, and for a reference, centroid or component that does not fit W.
     """
     require(W.dtype in FLOATS, f"W is {W.dtype}, where bfloat16, float16 or float32 is expected")
     require(W.ndim == 2 and W.numel() > 0, f"W has shape {tuple(W.shape)}, where (V, D) is expected")
@@ -60,32 +59,32 @@ def under_training(
     direction = torch.where(left > 0, direction[0] / left, 0)
 
     names = ("norm", "centroid_distance", "cosine_unused")
-    found = {name: backends.empty((V,), torch.float32, W.device) for name in names}
+    columns = {name: backends.empty((V,), torch.float32, W.device) for name in names}
     for block in blocks:
         rows = W[block].double()  # (b, D)
         norm = rows.norm(dim=1)
-        found["norm"][block] = norm
-        found["centroid_distance"][block] = (rows - centroid).norm(dim=1)
+        columns["norm"][block] = norm
+        columns["centroid_distance"][block] = (rows - centroid).norm(dim=1)
         rest, left = _without(rows - mean, axis, norm + mean.norm())
         cosine = torch.where(left > 0, (rest * direction).sum(1) / left, 0)
-        found["cosine_unused"][block] = cosine.clamp(-1, 1)
-    return found
+        columns["cosine_unused"][block] = cosine.clamp(-1, 1)
+    return columns
 
 
 def _without(rows: Tensor, axis: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows (b, D) less their part along `axis`, and what is left of their lengths (b,): 0 where it is rounding."""
-    rows = rows - (rows * axis).sum(1, keepdim=True) * axis  # no product of matrices: equal rows get equal results
+    """Rows (b, D) with `axis` projected out, and their lengths (b,): 0 where only rounding error is left of `scale`."""
+    rows = rows - (rows * axis).sum(1, keepdim=True) * axis  # not a matrix product: equal rows get equal results
     left = rows.norm(dim=1)
-    return rows, torch.where(left > _NOTHING * scale, left, 0)
+    return rows, torch.where(left > _ROUNDING * scale, left, 0)
 
 
 def suspicion(centroid_distance: Float32[Tensor, "V"], cosine_unused: Float32[Tensor, "V"]) -> Int64[Tensor, "V"]:
     """Rank of every token, from 1, the most suspicious, to V.
 
-    A token has two places: among the distances to the centroid, small first, and among the cosines to the unused
-    direction, large first; equal values share a place, the smallest. Tokens are ordered by the later of the two, since
-    a vector far out on the unused direction, or near the centroid beside it, is no unused one; equal ones go by
-    distance, then by token id. Norms do not enter: whether unused tokens shrink or stay depends on the model.
+    Each token has two places: by distance to the centroid, ascending, and by cosine to the unused direction,
+    descending; equal values share the smallest place. Tokens are ranked by the later of the two, since an unused token
+    is both near the centroid and in the unused direction; ties go by distance, then by token id. Norms are not used:
+    whether unused tokens shrink depends on the model.
     """
     distance, cosine = centroid_distance, -cosine_unused
     places = torch.maximum(*(torch.searchsorted(values.sort().values, values) for values in (distance, cosine)))

@@ -101,17 +101,16 @@ def _add_two_rows(rows, lane, columns, partial, first, second):
     """first[c] += Σ_k (rows[k * TILE + lane] - columns[k * TILE + c])², and second[c] the same of lane + 1.
 
     LLVM vectorises the loops over c. Two rows and four dimensions at once, so that eight differences share the loads
-    and stores; a row's squares are still added one after the other. The arrays are flat, so that LLVM need not check
-    whether their lines overlap: with two axes the same loop takes half as long again.
+    and stores; a row's squares are still added one after the other. `block` is flat and indexed from 0: with two axes
+    LLVM checks whether lines overlap (1.5 times the time), with an offset it does not vectorise (10 times).
     """
     partial[:] = np.float32(0)
     for k in range(0, columns.shape[0], DIMENSIONS * TILE):
-        i = k + lane
+        i, block = k + lane, columns[k : k + DIMENSIONS * TILE]
         x0, x1, x2, x3 = rows[i], rows[i + TILE], rows[i + 2 * TILE], rows[i + 3 * TILE]
         y0, y1, y2, y3 = rows[i + 1], rows[i + TILE + 1], rows[i + 2 * TILE + 1], rows[i + 3 * TILE + 1]
         for c in range(TILE):
-            j = k + c
-            v0, v1, v2, v3 = columns[j], columns[j + TILE], columns[j + 2 * TILE], columns[j + 3 * TILE]
+            v0, v1, v2, v3 = block[c], block[TILE + c], block[2 * TILE + c], block[3 * TILE + c]
             p, q, r, s = x0 - v0, x1 - v1, x2 - v2, x3 - v3
             partial[c] = partial[c] + p * p + q * q + r * r + s * s
             p, q, r, s = y0 - v0, y1 - v1, y2 - v2, y3 - v3
