@@ -1,6 +1,7 @@
 """What kernels may import, and what the machine code of a compiled kernel may depend on."""
 
 import ast
+import re
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -9,6 +10,9 @@ import pytest
 from blackholes import kernels
 from blackholes.kernels import compiled
 
+TESTS = Path(__file__).parent
+TABLE = (TESTS.parents[1] / "docs" / "kernels.md").read_text()
+HELPERS = {"backends", "checks", "device", "distances"}
 FOLDER, COMPILED = Path(kernels.__file__).parent, Path(compiled.__file__).parent
 
 
@@ -42,3 +46,29 @@ def test_numba_is_not_optional(monkeypatch):
     monkeypatch.setitem(sys.modules, "numba", None)
     with pytest.raises(ImportError, match="numba"):
         import_module("blackholes.kernels.compiled.chebyshev")
+
+
+def functions(path):
+    """Names of the public functions that a file defines."""
+    return [n.name for n in ast.parse(path.read_text()).body if isinstance(n, ast.FunctionDef) and n.name[0] != "_"]
+
+
+def test_the_table_has_every_kernel():
+    kernels_ = [path for path in FOLDER.glob("[!_]*.py") if path.stem not in HELPERS]
+    public = {f"{path.stem}.{name}" for path in kernels_ for name in functions(path)}
+    shared = {"components.inclusive_limit", "components.named_statistics", "components.counted", "gpt2.layer_count"}
+    listed = set(
+        re.findall(r"`(\w+\.\w+)`", "".join(row.split(" | ")[0] for row in TABLE.splitlines() if row[:1] == "|"))
+    )
+    assert listed == public - shared
+
+
+def test_the_table_names_tests_that_exist():
+    named = re.findall(r"`(test_\w+\.py)(?:::(\w+))?`", TABLE)
+    assert len(named) > 20
+    for file, name in named:
+        assert not name or name in functions(TESTS / file), f"{file}::{name}"
+
+
+def test_the_table_names_every_compiled_file():
+    assert {path.name for path in COMPILED.glob("[!_]*.py")} == set(re.findall(r"` \| `(\w+\.py)` \|", TABLE))

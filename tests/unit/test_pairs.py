@@ -131,3 +131,15 @@ def test_what_is_no_distance(wrong, torch_only):
 def test_blocks_of_no_matrix(blocks):
     with pytest.raises(UserError, match=r"of a matrix|none of a matrix"):
         pairs.pair_statistics(lambda: iter(blocks))
+
+
+def test_backends_agree():
+    """To the bit, except for the order in which a row is summed."""
+    N = 300
+    matrix = symmetric(N, "any", 5).clamp(max=1e30)
+    compiled = pairs.pair_statistics(in_blocks(matrix, 77))
+    with backends.torch_only():
+        formula = pairs.pair_statistics(in_blocks(matrix, 77))
+    assert math.isclose(compiled.pop("mean"), formula.pop("mean"), rel_tol=N * 2.0**-53)
+    for key, value in compiled.items():
+        assert torch.equal(torch.as_tensor(value), torch.as_tensor(formula[key])), key

@@ -16,10 +16,10 @@ COUNTS = (  # columns of Transitions.counts
     *("crossings_unmoved", "changes_unmoved", "equal_moved"),
 )
 EXTREMES = ("min", "max", "min_held", "max_held", "min_ulp", "max_ulp")  # columns of Transitions.extremes
-ALMOST = 1e-6  # a smaller fraction, but not 0, is an almost integer
-BEYOND_FLOAT = 2.0**24  # above it float32 does not tell every integer from the next
-BEYOND_INT = 2.0**63  # from it on no integer type holds a value
-LANES = 8  # partial sums of a token's dimensions, in float64: lane k mod 8 takes dimension k
+ALMOST = 1e-6  # a fraction below this, but not 0, counts as almost integer
+BEYOND_FLOAT = 2.0**24  # float32 does not represent every integer above this
+BEYOND_INT = 2.0**63  # no integer type holds this or more
+LANES = 8  # partial float64 sums over a token's dimensions: dimension k is added to sum k mod 8
 
 
 NORMS = ("L1", "L2", "Linf", "L2_delta_W")  # of Transitions.norms
@@ -27,12 +27,12 @@ NORMS = ("L1", "L2", "Linf", "L2_delta_W")  # of Transitions.norms
 
 @dataclass
 class Transitions:
-    """What `transitions` finds on s steps of V tokens. Nothing depends on how a history is cut into pieces."""
+    """Results of `transitions` for s steps of V tokens. No value depends on how a history is cut into pieces."""
 
-    norms: Float32[Tensor, "4 s V"]  # over dimensions, as in NORMS: of ΔW′ in ULP, and of the difference, ΔW
+    norms: Float32[Tensor, "4 s V"]  # over dimensions, in the order of NORMS: three of ΔW′, in ULP, and one of ΔW
     crossed: Int32[Tensor, "s V"]  # dimensions whose exponent changed
     counts: Int64[Tensor, "s 10"]  # coordinates of each kind, in the order of COUNTS
-    extremes: Float32[Tensor, "s 6"]  # in the order of EXTREMES; held: rounded, of what fits an int64
+    extremes: Float32[Tensor, "s 6"]  # in the order of EXTREMES; held: of rounded values that fit int64
 
 
 def displacement(
@@ -40,11 +40,11 @@ def displacement(
 ) -> Float32[Tensor, "*shape"]:
     """ΔW′ = (after − before) / ULP(before): motion in steps of the lattice at the value before (row E).
 
-    Both steps are in float32. The division is exact, the difference is rounded where one value is more than 2¹⁶
-    times the other, and is infinite beyond float32's range, as is what leaves an exact zero or a subnormal for a
-    value from 4 up. The ULP of an exact zero is 2**-126, a convention (see `bf16.ulp`).
-    An integer while the exponent stays or grows; a value that moves to a smaller exponent may end on a half, a
-    quarter, …. Nonzero exactly where the values differ (−0 equals 0).
+    Subtraction and division are in float32. The division is exact. The difference is rounded where one value is more
+    than 2¹⁶ times the other. The result is infinite beyond float32's range, also from an exact zero or a subnormal to
+    a value of 4 or more. The ULP of an exact zero is 2**-126, a convention (see `bf16.ulp`).
+    The result is an integer while the exponent stays or grows; a value that moves to a smaller exponent may end on a
+    half, a quarter, …. It is nonzero exactly where the values differ (−0 equals 0).
 
     Raises UserError for other dtypes or unequal shapes, and for NaN or infinity, naming step (counted from
     `first_step`, the step of `before`), token and dimension.
@@ -72,14 +72,15 @@ def transitions(
     """Displacements of all steps between `snapshots` in one pass: norms, counts, extremes (row E).
 
     `displacements`, `crossings` and `ulps`, if given, are filled: contiguous, on the same device. Displacements are
-    rounded half to even; one whose size is 2⁶³ or more, which no integer type holds, becomes the type's smallest
-    value; what else the type does not hold is cut off at its limits (compare `extremes`).
-    `counts` has for every step the number of coordinates: crossings; zeros before it; non-integers, of these almost
-    integers (a fraction below 1e-6) and halves; sizes above 2²⁴ and from 2⁶³ on; and three that are faults:
-    crossings that did not move, changed values that did not, and equal bits that did.
+    rounded half to even. A magnitude of 2⁶³ or more, which no integer type holds, becomes the type's smallest value;
+    other values beyond the type's range are clamped to its limits (compare `extremes`).
+    `counts` has, for every step, the number of coordinates of each kind: exponent crossings; zeros before the step;
+    non-integers, of these almost integers (a fraction below 1e-6) and halves; magnitudes above 2²⁴, and of 2⁶³ and
+    more; and three kinds of fault: crossings without a displacement, changed values without a displacement, and equal
+    bits with one.
 
-    Norms are summed in float64 in a fixed order and rounded once. On the CPU and on a GPU, in compiled loops or in
-    torch, with any number of threads, the result is the same to the bit.
+    Norms are summed in float64 in a fixed order and rounded once. The result is the same to the bit on the CPU and on a
+    GPU, in compiled loops and in torch, with any number of threads.
 
     Raises UserError for another dtype, rank or output, and for NaN or infinity, naming step (counted from
     `first_step`), token and dimension.
@@ -105,13 +106,13 @@ def transitions(
 def _compiled(snapshots, displacements, crossings, ulps) -> Transitions | None:
     """None if a value is not finite."""
     s, V = snapshots.shape[0] - 1, snapshots.shape[1]
-    found = _empty(s, V, snapshots.device)
-    nothing = np.empty((0, 0, 0))
-    stored = nothing.astype(np.int8) if displacements is None else displacements.numpy()
-    crosses = nothing.astype(np.bool_) if crossings is None else crossings.numpy()
-    spacing = nothing.astype(np.int16) if ulps is None else ulps.view(torch.int16).numpy()
+    result = _empty(s, V, snapshots.device)
+    absent = np.empty((0, 0, 0))
+    stored = absent.astype(np.int8) if displacements is None else displacements.numpy()
+    crosses = absent.astype(np.bool_) if crossings is None else crossings.numpy()
+    spacing = absent.astype(np.int16) if ulps is None else ulps.view(torch.int16).numpy()
     bits, limits = snapshots.view(torch.int16).numpy(), np.iinfo(stored.dtype)
-    norms, crossed = found.norms.numpy(), found.crossed.numpy()
+    norms, crossed = result.norms.numpy(), result.crossed.numpy()
 
     def some_tokens(start: int, stop: int):
         part = _empty(s, 0, snapshots.device)
@@ -124,22 +125,22 @@ def _compiled(snapshots, displacements, crossings, ulps) -> Transitions | None:
 
     parts = backends.in_threads(some_tokens, V)
     for _, part in parts:
-        _merge(found, part)
-    return None if any(bad for bad, _ in parts) else found
+        _merge(result, part)
+    return None if any(bad for bad, _ in parts) else result
 
 
-def _merge(found: Transitions, part: Transitions) -> None:
-    found.counts += part.counts
-    torch.minimum(found.extremes[:, 0::2], part.extremes[:, 0::2], out=found.extremes[:, 0::2])
-    torch.maximum(found.extremes[:, 1::2], part.extremes[:, 1::2], out=found.extremes[:, 1::2])
+def _merge(total: Transitions, part: Transitions) -> None:
+    total.counts += part.counts
+    torch.minimum(total.extremes[:, 0::2], part.extremes[:, 0::2], out=total.extremes[:, 0::2])
+    torch.maximum(total.extremes[:, 1::2], part.extremes[:, 1::2], out=total.extremes[:, 1::2])
 
 
 def _formula(snapshots, displacements, crossings, ulps) -> Transitions | None:
-    """The plain formula, on any device, a block of steps after the other."""
+    """The torch formula, on any device, a block of steps at a time. None if a value is not finite."""
     if not snapshots[1:].isfinite().all():
         return None
     s, V, D = snapshots.shape[0] - 1, *snapshots.shape[1:]
-    found = _empty(s, V, snapshots.device)
+    result = _empty(s, V, snapshots.device)
     length = backends.block_length(64 * V * D, snapshots.device)
     for start in range(0, s, length):
         block = slice(start, min(start + length, s))
@@ -154,26 +155,26 @@ def _formula(snapshots, displacements, crossings, ulps) -> Transitions | None:
             *(size > BEYOND_FLOAT, size >= BEYOND_INT),
             *(crosses & still, (before != after) & still, equal & ~still),
         )
-        found.counts[block] = torch.stack([kind.sum((1, 2)) for kind in kinds], 1)
+        result.counts[block] = torch.stack([kind.sum((1, 2)) for kind in kinds], 1)
         pairs = [(values.amin((1, 2)), values.amax((1, 2))) for values in (delta, held, ulp)]
-        found.extremes[block] = torch.stack([value for pair in pairs for value in pair], 1)
+        result.extremes[block] = torch.stack([value for pair in pairs for value in pair], 1)
         wide, moved = delta.double(), (after.float() - before.float()).double()
-        found.norms[0, block] = _sum(wide.abs()).float()
-        found.norms[1, block] = _sum(wide.square()).sqrt().float()
-        found.norms[2, block] = size.amax(2)
-        found.norms[3, block] = _sum(moved.square()).sqrt().float()
-        found.crossed[block] = crosses.sum(2).int()
+        result.norms[0, block] = _sum(wide.abs()).float()
+        result.norms[1, block] = _sum(wide.square()).sqrt().float()
+        result.norms[2, block] = size.amax(2)
+        result.norms[3, block] = _sum(moved.square()).sqrt().float()
+        result.crossed[block] = crosses.sum(2).int()
         if displacements is not None:
             displacements[block] = _rounded(whole.where(size < BEYOND_INT, -torch.inf), displacements.dtype)
         if crossings is not None:
             crossings[block] = crosses
         if ulps is not None:
             ulps[block] = ulp.bfloat16()
-    return found
+    return result
 
 
 def _sum(terms: Float64[Tensor, "s V D"]) -> Float64[Tensor, "s V"]:
-    """In LANES partial sums, halves of which are added until one is left."""
+    """Sum over D in LANES partial sums, which are then added pairwise: a fixed order."""
     terms = torch.nn.functional.pad(terms, (0, -terms.shape[-1] % LANES)).unflatten(-1, (-1, LANES))
     sums = terms[..., 0, :]
     for k in range(1, terms.shape[-2]):
@@ -184,7 +185,7 @@ def _sum(terms: Float64[Tensor, "s V D"]) -> Float64[Tensor, "s V"]:
 
 
 def _rounded(whole: Tensor, dtype: torch.dtype) -> Tensor:
-    """Whole numbers cut off at a type's limits; in float64, which has the limits of all but int64's upper one."""
+    """Clamp to an integer type's limits, in float64, which represents all of them but int64's upper one."""
     limits = torch.iinfo(dtype)
     wide = whole.double().clamp(limits.min, limits.max)
     return torch.where(wide < BEYOND_INT, wide, limits.min).to(dtype)

@@ -1,4 +1,4 @@
-"""Graphs of vocabularies so large that the matrix of all distances cannot be made (DESIGN sections 2 and 5)."""
+"""Graphs of vocabularies too large for a matrix of all distances (DESIGN sections 2 and 5)."""
 
 import numpy as np
 import torch
@@ -20,11 +20,11 @@ def graph_statistics(
     *,
     first_step: int = 0,
 ) -> dict[str, Tensor]:
-    """What `components.graph_statistics` says of the matrices of `vectors`, to the bit, without making them.
+    """As `components.graph_statistics` of the distance matrices of `vectors`, to the bit, without making these.
 
-    Edges join tokens whose distance (`chebyshev`, or `cells`: the same in lattice steps) is < `threshold` (or <=, if
-    `inclusive`). On the CPU memory is a few numbers a coordinate of one step for each thread. The work grows with the
-    pairs that are near in the coordinate that spreads most; equal vectors count as one.
+    Edges join tokens whose distance by `measure` ("chebyshev", or "cells": the same in lattice steps) is < `threshold`
+    (or <=, if `inclusive`). Memory on the CPU: a few numbers for each coordinate of one step, in every thread. The work
+    grows with the number of pairs that are near in the coordinate of largest variance; equal vectors count as one.
 
     Raises UserError for another dtype, shape or measure, a threshold that is NaN (or, for cells, not whole), and for
     NaN or infinity, naming step (counted from `first_step`), token and dimension.
@@ -59,7 +59,7 @@ def graph_statistics(
 
 
 def _formula(values: Tensor, limit: float) -> tuple[Tensor, Tensor, Tensor]:
-    """One step: values (V, D) → label (V,), counts (4,), densities (2,), from some rows of the matrix at a time."""
+    """One step: values (V, D) → label (V,), counts (4,), densities (2,), a block of the matrix's rows at a time."""
     V, D = values.shape
     height = backends.block_length(4 * V * 3, values.device)
     rows = [slice(top, top + height) for top in range(0, V, height)]
@@ -74,7 +74,7 @@ def _formula(values: Tensor, limit: float) -> tuple[Tensor, Tensor, Tensor]:
 
     degree = torch.cat([near(block).sum(1) for block in rows])
     label = torch.arange(V, device=values.device)
-    while True:  # as components' formula, but for the blocks
+    while True:  # as components._labels_formula, in blocks
         nearby = torch.cat([torch.where(near(block), label, V).amin(1) for block in rows])
         hooked = label.scatter_reduce(0, label, nearby, "amin")
         while not torch.equal(hooked, jumped := hooked[hooked]):

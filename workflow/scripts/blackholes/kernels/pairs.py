@@ -14,28 +14,29 @@ from blackholes.kernels.checks import require
 from blackholes.kernels.compiled import pairs as loops
 
 Blocks = Iterable[tuple[int, Float32[Tensor, "n N"]]]
-BINS, FINE = 1 << 15, 1 << 16  # of the upper 16 bits of numbers that are not negative, and of the lower 16
+BINS, FINE = 1 << 15, 1 << 16  # values of the upper 16 bits of float32 numbers ≥ 0, and of the lower 16
 
 
 def pair_statistics(blocks: Callable[[], Blocks]) -> dict[str, int | float | Tensor]:
-    """What can be said of all pairs, and of every token's nearest.
+    """Statistics of all pairwise distances, and the nearest neighbour of every token.
 
-    `blocks()` gives (first row, rows) of a symmetric float32 matrix (N, N), from the top, as `euclidean_blocks`
-    does; it is called twice. Of the pairs the upper half is read. Nothing is sorted: the float32 numbers that are not
-    negative are in the order of their bits, so one pass counts them by their upper 16 bits, and a second one looks
-    for the median by the lower 16 of those that share its upper ones. Memory beside the blocks is 1 MB a thread.
+    `blocks()` yields (first row, rows) of a symmetric float32 matrix (N, N), from the top, as `euclidean_blocks` does;
+    it is called twice. Pairs are read from the upper half. Nothing is sorted: float32 numbers ≥ 0 are ordered as their
+    bits, so one pass counts distances by their upper 16 bits, and a second finds the median by the lower 16 bits of
+    those that share its upper ones. Memory beside the blocks is 1 MB a thread.
 
     Returns:
-        `pairs`, `zeros`: their numbers. `min`, `median` (the lower one, as torch.median), `max`: exact; `mean`:
-        float64, summed row by row, whatever the blocks. `smallest`: the least that is not 0. All of these are NaN
-        where there is no pair to say it of.
-        `histogram` int64 (B,): pairs whose distance is in edges[b] ≤ d < edges[b + 1], for `edges` float32 (B + 1,),
-        from the first bin to the last that holds any but zeros: 128 equal bins to every power of two.
-        `nearest` float32 (N,): the distance to the nearest other token, `nearest_token` int64 (N,) the first that is
-        so near, −1 in a matrix of one token; `nearest_different` float32 (N,): to the nearest that is not at 0.
-        NaN without such a token.
+        `pairs`, `zeros`: the numbers of pairs, and of pairs at distance 0. `min`, `median` (the lower one, as
+        torch.median), `max`: exact. `mean`: float64, summed row by row, whatever the blocks. `smallest`: the smallest
+        distance above 0. Each of these is NaN if there is no such pair.
+        `histogram` int64 (B,): pairs with edges[b] ≤ distance < edges[b + 1], distances of 0 left out, for `edges`
+        float32 (B + 1,): 128 equal bins to every power of two, from the first bin that is not empty to the last.
+        `nearest` float32 (N,): distance to the nearest other token; `nearest_token` int64 (N,): its index, the first
+        of equals, −1 if N is 1; `nearest_different` float32 (N,): distance to the nearest token at a distance above 0.
+        NaN if there is no such token.
 
-    Raises UserError for a distance that is negative or NaN, naming its tokens, and for blocks that are no such matrix.
+    Raises UserError for a distance that is negative or NaN, naming its tokens, and for blocks that do not make up such
+    a matrix.
     """
     counts, rows = _survey(blocks())
     N = len(rows["sums"])
@@ -90,12 +91,12 @@ def _survey(blocks: Blocks) -> tuple[Tensor, dict[str, Tensor]]:
 
 def _survey_loops(block: Tensor, start: int, counts: Tensor, rows: dict[str, Tensor]) -> bool:
     bits = block.contiguous().numpy().view(np.uint32)
-    found = [each.numpy() for each in rows.values()]
-    found = [each.view(np.uint32) if each.dtype == np.float32 else each for each in found]
+    columns = [each.numpy() for each in rows.values()]
+    columns = [each.view(np.uint32) if each.dtype == np.float32 else each for each in columns]
 
     def work(a: int, b: int) -> tuple[bool, np.ndarray]:
         own = np.zeros(BINS, np.int64)
-        return loops.survey(bits[a:b], start + a, own, *(each[a:b] for each in found)), own
+        return loops.survey(bits[a:b], start + a, own, *(each[a:b] for each in columns)), own
 
     pieces = backends.in_threads(work, len(bits))
     counts += torch.from_numpy(sum(own for _, own in pieces))
@@ -112,9 +113,9 @@ def _survey_formula(block: Tensor, start: int, counts: Tensor, rows: dict[str, T
     others = block.masked_fill(self, math.inf)
     different = others.masked_fill(others == 0, math.inf)
     nearest = others.amin(1)
-    # without such a token: NaN, where inf may be a distance
+    # NaN without such a token, since inf may be a distance
     alone, none = self.all(1), ((block == 0) | self).all(1)
-    found = {
+    columns = {
         "sums": torch.where(upper, block, 0).double().sum(1),
         "zeros": ((block == 0) & upper).sum(1),
         "nearest": nearest.masked_fill(alone, math.nan),
@@ -122,7 +123,7 @@ def _survey_formula(block: Tensor, start: int, counts: Tensor, rows: dict[str, T
         "nearest_different": different.amin(1).masked_fill(none, math.nan),
         "largest": block.masked_fill(self, 0).amax(1),
     }
-    for name, each in found.items():
+    for name, each in columns.items():
         rows[name].copy_(each)
     return False
 

@@ -1,4 +1,4 @@
-"""Snowballs: tokens = centroid + N(0, σ²), rounded to bfloat16, and what is counted of them (row D)."""
+"""Snowballs: tokens = centroid + N(0, σ²), rounded to bfloat16, and their statistics (row D)."""
 
 import hashlib
 import math
@@ -19,20 +19,19 @@ STATISTICS = (
     *("max_l_inf", "mean_l_inf", "median_l_inf"),
     *("n_components", "n_isolated", "largest_component_size", "largest_component_density", "global_density"),
 )
-REACH = 9.5  # standard deviations; 2**-69 of a normal distribution lie beyond
+REACH = 9.5  # standard deviations; a normal number lies beyond with probability 2**-69
 NEAR = 3.0  # standard deviations; 0.3 % lie beyond
-_DRAWN = 1 << 18  # numbers that are drawn from one stream
+_DRAWN = 1 << 18  # numbers drawn from one stream
 
 
 # ---- tokens -------------------------------------------------------------------------------------------------------
 
 
 def movable(centroid: Float32[Tensor, "D"], sigma: float, reach: float = REACH) -> Bool[Tensor, "D"]:
-    """Dimensions in which tokens around `centroid` can differ at all, for noise up to `reach` σ.
+    """Dimensions in which noise of up to `reach` σ can change the rounded value.
 
-    Every step from the noise to the rounded value is monotone, so a dimension is fixed if both ends of the noise's
-    range round to one value. At σ ≤ 1e-8 that is nearly all of Qwen's: only a coordinate close to the middle of two
-    bfloat16 values, or close to 0, can go either way.
+    Adding and rounding are monotone, so a dimension is fixed if both ends of the noise's range round to one value. At
+    σ ≤ 1e-8 nearly all of Qwen's are: only coordinates close to 0, or to the middle of two bfloat16 values, can vary.
     """
     ends = np.float32(sigma) * np.float32(reach)
     return (centroid - ends).bfloat16() != (centroid + ends).bfloat16()
@@ -41,15 +40,15 @@ def movable(centroid: Float32[Tensor, "D"], sigma: float, reach: float = REACH) 
 def sample(
     centroid: Float32[Tensor, "D"], sigma: float, n_tokens: int, seed: int, trial: int, *, every: bool = False
 ) -> BFloat16[Tensor, "N M"]:
-    """The tokens of one trial, on the CPU, in their `movable` dimensions alone, M of D but at least one.
+    """The tokens of one trial, on the CPU, in their `movable` dimensions only: M of D, at least one.
 
-    In the others all tokens are equal, so every statistic of `trial_statistics` is that of the whole vectors. Noise, σ
-    times a normal number, is added to the centroid in float32, and the sum is rounded to bfloat16. Where it takes noise
-    beyond NEAR σ to move a dimension, such noise alone is drawn: how many of its tokens have it, which, and how much.
-    With `every`, all dimensions are drawn, number by number: the naive way, of the same distribution.
+    In the other dimensions all tokens are equal, so `trial_statistics` are those of the whole vectors. Noise, σ times a
+    normal number, is added to the centroid in float32, and the sum is rounded to bfloat16. In dimensions that only
+    noise beyond NEAR σ can change, only such noise is drawn: how many tokens have it, which, and how much. With
+    `every`, all numbers of all dimensions are drawn, from the same distribution: for tests.
 
-    Numbers come from Philox streams, one for a block of tokens, keyed by SHA-256 of seed, σ and trial: for a given
-    centroid and number of tokens they depend on nothing else, neither on threads nor on what was drawn before.
+    Numbers come from Philox streams, one for each block of tokens, keyed by SHA-256 of seed, σ and trial. For a given
+    centroid and number of tokens they depend on nothing else: neither on threads nor on earlier draws.
 
     Raises UserError for a centroid that is not finite, and for σ or n_tokens out of range.
     """
@@ -87,7 +86,7 @@ def sample(
 
 
 def _tails(random: np.random.Generator, *shape: int) -> np.ndarray:
-    """Normal numbers of which those within ± NEAR are 0: mostly zeros."""
+    """Normal numbers, with those within ± NEAR replaced by 0."""
     tail = 0.5 * math.erfc(NEAR / math.sqrt(2))
     numbers = np.zeros(math.prod(shape), np.float32)
     number = random.binomial(numbers.size, 2 * tail)
@@ -101,34 +100,35 @@ def _tails(random: np.random.Generator, *shape: int) -> np.ndarray:
 
 
 def trial_statistics(vectors: Float[Tensor, "N D"], epsilon: float, threshold: float) -> dict[str, int | float]:
-    """The 20 statistics of one trial, in the order of STATISTICS.
+    """The 20 statistics of one trial, in the order of STATISTICS (row D).
 
-    `vectors` is (N, D), N ≥ 1, in bfloat16, float16 or float32, on any device. Distances are Chebyshev distances of
-    the unique vectors, exact in float32, and `max_l_inf`, `mean_l_inf` and `median_l_inf` are those of all ordered
-    pairs in units of `epsilon`: the median is the lower one, the mean's sum is exact and rounded once, to float64, so
-    none depends on order, threads or device. A pair touches if its distance is <= `threshold` (rounded to float32, as
+    `vectors` is (N, D), N ≥ 1, in bfloat16, float16 or float32, on any device. Distances are the Chebyshev distances
+    between unique vectors, computed in float32. `max_l_inf`, `mean_l_inf` and `median_l_inf` are over all pairs, in
+    units of `epsilon`: the median is the lower one; the mean's sum is exact and rounded once, to float64. So none
+    depends on order, threads or device. A pair touches if its distance is <= `threshold` (rounded to float32, as
     distances are). Populations are numbers of tokens; `median_bh_size` is the lower median too.
 
-    Conventions, as in the notebook: without a hole all that is said of holes is 0; with a single vector distances are
-    0 and it is one isolated component of density 1. A largest component of one vector among several has density 0.
+    Conventions, as in the notebook: without a hole, all statistics of holes are 0; with a single unique vector,
+    distances are 0 and it is one isolated component of density 1. A largest component of one vector among several has
+    density 0.
 
-    Memory beside the vectors: 4 bytes a pair (n, n) of unique vectors and their copy in float32.
-    Raises UserError for an epsilon or threshold that is not a number in range, and for NaN or infinity, by token.
+    Memory beside the vectors: a float32 matrix (n, n) of the n unique vectors, and their copy in float32.
+    Raises UserError for an epsilon or threshold out of range, and for NaN or infinity, naming token and dimension.
     """
     require(epsilon > 0 and math.isfinite(epsilon), f"epsilon is {epsilon}, where a finite number above 0 is expected")
     require(threshold >= 0, f"threshold is {threshold}, where a number from 0 up is expected")
     require(vectors.shape[0] > 0, "vectors: at least one token is expected")
     counts = torch.bincount(duplicates.labels(vectors), minlength=len(vectors))
     chosen = counts.nonzero()[:, 0]
-    found = (
+    values = (
         *populations(counts[chosen].tolist()),
         *_pairs(vectors.detach()[chosen].float(), epsilon, threshold),
     )
-    return dict(zip(STATISTICS, found, strict=True))
+    return dict(zip(STATISTICS, values, strict=True))
 
 
 def populations(counts: list[int]) -> tuple[int | float, ...]:
-    """The first twelve statistics, from the number of tokens at every unique vector."""
+    """The first twelve statistics, from the number of tokens of every unique vector."""
     holes = sorted(count for count in counts if count > 1)
     n, held, total = len(holes), sum(holes), sum(counts)
     largest, smallest, median = (holes[-1], holes[0], holes[(n - 1) // 2]) if n else (0, 0, 0)
@@ -139,7 +139,7 @@ def populations(counts: list[int]) -> tuple[int | float, ...]:
 
 
 def gini(holes: list[int]) -> float:
-    """Gini coefficient of ascending populations; 0 for one or none."""
+    """Gini coefficient of populations in ascending order; 0 for fewer than two."""
     n = len(holes)
     if n < 2:
         return 0.0
@@ -186,7 +186,7 @@ def _distances(vectors: Tensor) -> tuple[Tensor, float, float, list[int]]:
     backends.in_threads(lambda a, b: loops.upper_triangle(panels, a, b, matrix), ranges, least=worth)
     mantissas, median = np.zeros((loops.LISTS, 256), np.int64), 0
     largest = loops.add_mantissas(matrix, mantissas)
-    for shift in (22, 11, 0):  # 11 bits after the other
+    for shift in (22, 11, 0):  # the median's bits, 11 at a time
         counts = np.zeros((loops.LISTS, 1 << 11), np.int64)
         loops.tally(matrix, median, shift, counts)
         below = counts.sum(0).cumsum()
@@ -197,7 +197,7 @@ def _distances(vectors: Tensor) -> tuple[Tensor, float, float, list[int]]:
 
 
 def _edges(matrix: Tensor, members: Tensor, threshold: float) -> int:
-    """Touching pairs among some of the vectors."""
+    """Number of touching pairs among `members`."""
     limit, edges = torch.tensor(threshold, dtype=torch.float32, device=matrix.device), 0
     for rows in members.split(256):
         touching = (matrix[rows][:, members] <= limit) & (members[None] > rows[:, None])

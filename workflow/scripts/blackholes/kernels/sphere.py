@@ -1,4 +1,4 @@
-"""An embedding on a sphere: principal axes, and the coordinates of every token along three of them (row C)."""
+"""An embedding on a sphere: principal axes, and every token's coordinates along three of them (row C)."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -10,17 +10,17 @@ from torch import Tensor
 from blackholes.kernels.checks import refuse_non_finite, require
 
 FLOATS = (torch.bfloat16, torch.float16, torch.float32)
-_ROWS = 4096  # taken at once, in float64
-_BLOCKS = 8  # of the covariance's columns: half of a symmetric matrix suffices
+_ROWS = 4096  # converted to float64 at once
+_BLOCKS = 8  # of the covariance's columns; blocks left of the diagonal are not computed
 _AXES = ("token", "dimension")
 
 
 def principal_axes(W: Float[Tensor, "V D"]) -> tuple[Float64[Tensor, "D D"], Float64[Tensor, "D"]]:
-    """(eigenvectors, one a column, eigenvalues) of the covariance of the rows of `W`, the largest eigenvalue first.
+    """(eigenvectors as columns, eigenvalues) of the covariance of the rows of `W`, the largest eigenvalue first.
 
-    The covariance is that of the centred rows, over V (not V − 1), as the notebook's; everything is float64. An
-    eigenvector's sign is free: here its component of largest magnitude, of equals the first, is positive, so that
-    a box means the same on every machine.
+    Rows are centred and the covariance divides by V (not V − 1), as in the notebook; all in float64. An eigenvector's
+    sign is arbitrary: here its component of largest magnitude, the first of equals, is positive, so that a box means
+    the same on every machine.
 
     Raises UserError for another dtype, and for NaN or infinity, naming token and dimension.
     """
@@ -50,15 +50,15 @@ def coordinates(
     equinox: int,
     eigenvectors: Float64[Tensor, "D k"] | None = None,
 ) -> tuple[Float64[Tensor, "V"], Float64[Tensor, "V"], Float64[Tensor, "V"]]:
-    """(latitude, longitude, radius) of every token, degrees and the embedding's own unit, in float64.
+    """(latitude, longitude, radius) of every token, in degrees and in the embedding's unit, as float64.
 
-    `north`, `meridian` and `equinox` say which principal component, counted from 1, points to the pole, to longitude
-    0° and to longitude 90°; a negative one points the other way. With the *uncentred* row w and these unit vectors,
-    x = w·meridian, y = w·equinox, z = w·north: the radius is √(x² + y² + z²), that of the projection and no norm of w,
-    the latitude asin(z / radius), the longitude atan2(y, x), above −180° up to 180°. Where the radius is 0 both are 0.
+    `north`, `meridian` and `equinox` are the principal components, counted from 1, that point to the pole, to longitude
+    0° and to longitude 90°; a negative number reverses one. With the *uncentred* row w and these unit vectors,
+    x = w·meridian, y = w·equinox, z = w·north: the radius is √(x² + y² + z²), of the projection, not of w itself; the
+    latitude is asin(z / radius); the longitude is atan2(y, x), in (−180°, 180°]. Where the radius is 0, both are 0.
 
     `eigenvectors`, if given, are those of `principal_axes(W)`, all or the first k.
-    Raises UserError as `principal_axes`, and for components that are 0, equal, or more than there are.
+    Raises UserError as `principal_axes`, and for components that are 0, equal in magnitude, or beyond D (or k).
     """
     _check(W)
     basis = (meridian, equinox, north)
@@ -74,7 +74,7 @@ def coordinates(
     x, y, z = places.unbind(1)
     radius = (x * x + y * y + z * z).sqrt()
     latitude = torch.where(radius > 0, (z / radius).clamp(-1, 1), 0).asin().rad2deg()
-    longitude = torch.where(radius > 0, torch.atan2(y + 0.0, x), 0).rad2deg()  # + 0.0: no −0, which would be −180°
+    longitude = torch.where(radius > 0, torch.atan2(y + 0.0, x), 0).rad2deg()  # + 0.0 turns −0 into 0: no −180°
     return latitude, longitude, radius
 
 
@@ -86,7 +86,7 @@ def in_box(
     lon: Sequence[float | int] | None = None,
     r: Sequence[float | int] | None = None,
 ) -> Bool[Tensor, "V"]:
-    """Which tokens lie in a box. Its limits are in it, None is no limit; `lon` goes west to east, over 180° too."""
+    """Which tokens lie in a box, limits included; None is no limit. `lon` is (west, east) and may cross 180°."""
     inside = torch.ones_like(latitude, dtype=torch.bool)
     for values, limits in ((latitude, lat), (longitude, lon), (radius, r)):
         if limits is not None:
@@ -102,11 +102,11 @@ def _check(W: Tensor) -> None:
 
 
 def _finite(W: Tensor, sums: Tensor) -> None:
-    """Refuse NaN and infinity in `W`, which a look at what was summed up over it shows."""
+    """Refuse NaN and infinity in `W`, if `sums` over it show that there are any."""
     if not sums.isfinite().all():
         refuse_non_finite(W, _AXES)
 
 
 def _double(rows: Tensor) -> Tensor:
-    """float64; on the CPU where a device has none."""
+    """As float64; on the CPU if the device has no float64."""
     return (rows.cpu() if rows.device.type == "mps" else rows).double()

@@ -1,7 +1,6 @@
-"""Compiled loops for lattice.py on the CPU: displacement, crossings, counts and norms in one pass over the bits.
+"""Compiled loops of lattice.py: displacement, crossings, counts and norms in one pass, for snapshots on the CPU.
 
-Arithmetic is that of the torch formula, operation for operation and sum for sum, so results are equal to the bit.
-Arrays come in as numpy views, checked; the loops release the GIL and know no threads: callers split the tokens.
+Every operation and every sum has the order of the torch formula, so results are equal to the bit.
 """
 
 import numpy as np
@@ -21,7 +20,7 @@ _ALMOST, _HALF, _BEYOND_FLOAT, _BEYOND_INT = F(1e-6), F(0.5), F(2.0**24), F(2.0*
 
 @compiled
 def transitions(bits, stored, low, high, crossings, ulps, start, stop, norms, crossed, counts, extremes):
-    """Everything about the steps between snapshots, for the tokens start … stop − 1.
+    """All results for the steps between snapshots, for the tokens start … stop − 1.
 
     bits int16 (s + 1, V, D); stored integer from `low` to `high`, crossings bool, ulps int16 (s, V, D), or empty
     where not wanted; norms float32 (4, s, V), crossed int32 (s, V); counts int64 (s, 10), extremes float32 (s, 6),
@@ -69,7 +68,7 @@ def _displaced(difference, exponent):
 
 @compiled
 def _displace(before, after, delta, moved, crosses, counts, extremes):
-    """Displacements of a block, and what can be said from the bits. True if a value after is not finite."""
+    """Displacements of a block, and the counts that need the bits. True if a value of `after` is not finite."""
     bad = zeros = unmoved_crossing = unmoved_change = moved_equal = hits = I(0)
     low, high = I(255), I(0)
     for k in range(len(before)):
@@ -124,7 +123,7 @@ def _classify(delta, counts, extremes):
 
 @compiled
 def _key(x):
-    """float32 as an integer of the same order: a minimum of integers goes into vector instructions as it is."""
+    """float32 as an integer of the same order: LLVM vectorises minima of integers, not of floats, which may be NaN."""
     bits = F(x).view(np.int32)
     return I(bits ^ I(I(bits >> I(31)) & I(0x7FFFFFFF)))
 
@@ -167,8 +166,8 @@ def _tree(sums, i):
 def _add_in_lanes(typing_context, delta, moved, start, stop, sums):
     """sums[:, lane] = Σ |delta[k]|, Σ delta[k]², Σ moved[k]², in float64, over k = start + lane, + LANES, … below stop.
 
-    Written in LLVM's vectors, which fit any CPU, for the sums to stay in registers: a plain loop over the lanes loads
-    and stores them every time, and takes four times as long.
+    Written in LLVM's vectors, so that the sums stay in registers: a plain loop over the lanes loads and stores them at
+    every step and takes four times as long.
     """
 
     def generate(context, builder, signature, arguments):

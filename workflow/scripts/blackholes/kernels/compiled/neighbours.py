@@ -1,7 +1,7 @@
-"""Compiled loops for neighbours.py on the CPU: graphs of many tokens without their matrix.
+"""Compiled loops of neighbours.py: graphs of many tokens without their distance matrix, for vectors on the CPU.
 
-Different vectors are sorted by one coordinate, so that only those within reach of each other there are compared, a
-block of them at once, coordinate by coordinate until none is left. All results are exact, whatever the order.
+Unique vectors are sorted by the coordinate of largest variance, and only those within the limit there are compared: one
+against a block of others, coordinate by coordinate, until none of the block is near. Results are exact.
 """
 
 import numpy as np
@@ -12,16 +12,16 @@ from numba.extending import intrinsic
 
 from blackholes.kernels.compiled import compiled
 
-LANES = 64  # vectors in a block
-WIDTH = 16  # of them in a register
-DEPTH = 8  # coordinates between two looks at whether any of them is still near
+LANES = 64  # vectors of a block
+WIDTH = 16  # vectors of a register
+DEPTH = 8  # coordinates between checks whether any vector of the block is still near
 
 F = np.float32
 
 
 @compiled
 def _value(bits, cells):
-    """A bfloat16 as float32, or its place on the lattice, which float32 holds exactly."""
+    """A bfloat16 as float32, or its ordinal, which float32 holds exactly."""
     if cells:
         magnitude = F(bits & np.int16(0x7FFF))
         return -magnitude if bits < 0 else magnitude
@@ -30,7 +30,7 @@ def _value(bits, cells):
 
 @compiled
 def _largest_differences(block, row, limit, largest):
-    """largest[l] = max_k |block[k, l] − row[k]|, or less where all exceed the limit; whether one of them does not."""
+    """largest[l] = max_k |block[k, l] − row[k]|, or less if all exceed the limit; returns whether one does not."""
     largest[:] = F(0)
     near, top = True, 0
     while near and top < block.shape[0]:
@@ -41,9 +41,9 @@ def _largest_differences(block, row, limit, largest):
 
 @intrinsic
 def _deeper(typing_context, block, row, top, limit, largest):
-    """largest[l] = max(largest[l], |block[k, l] − row[k]|) for DEPTH k from `top`; whether one is <= limit.
+    """largest[l] = max(largest[l], |block[k, l] − row[k]|) for DEPTH k from `top`; returns whether one is <= limit.
 
-    Written in LLVM's vectors, as in _loops: a plain loop over the lanes is not made into vectors here.
+    Written in LLVM's vectors: a plain loop over the lanes is not vectorised here.
     """
 
     def generate(context, builder, signature, arguments):
@@ -90,7 +90,7 @@ def _deeper(typing_context, block, row, top, limit, largest):
 def graph_statistics(history, first, cells, limit, labels, counts, densities):
     """history int16 (S, V, D), the bits of bfloat16, finite; first int64 (S, V): smallest index of an equal row.
 
-    An edge is a distance <= limit, in Chebyshev's measure or in cells. Results as _loops.graph_statistics leaves them:
+    An edge is a Chebyshev distance <= limit, in cells if `cells`. Results as of components.graph_statistics:
     labels int64 (S, V); counts int64 (S, 4): components, size of the largest, isolated, edges;
     densities float32 (S, 2): of the graph, of its largest component.
     """
@@ -98,8 +98,8 @@ def graph_statistics(history, first, cells, limit, labels, counts, densities):
     depth, n_blocks = (D + DEPTH - 1) // DEPTH * DEPTH, (V + LANES - 1) // LANES
     blocks, rows = np.empty((n_blocks, depth, LANES), F), np.zeros((V, depth), F)
     largest = np.empty(LANES, F)
-    owner, place = np.empty(V, np.int64), np.empty(V, np.int64)  # of a different vector: its token; and back
-    number, weight = np.empty(V, np.int64), np.zeros(n_blocks * LANES, np.int64)  # of tokens with that vector
+    owner, place = np.empty(V, np.int64), np.empty(V, np.int64)  # first token of a unique vector, and the inverse
+    number, weight = np.empty(V, np.int64), np.zeros(n_blocks * LANES, np.int64)  # of tokens that have a vector
     parent, ends = np.empty(n_blocks * LANES, np.int64), np.empty(V, np.int64)
     smallest, size, edges = np.empty(V, np.int64), np.empty(V, np.int64), np.empty(V, np.int64)
     for s in range(history.shape[0]):
@@ -148,7 +148,7 @@ def graph_statistics(history, first, cells, limit, labels, counts, densities):
 
 @compiled
 def _lay_out(step, owner, cells, blocks, rows):
-    """Vectors of `owner`, sorted in place by the coordinate that spreads most, in rows and, across, in blocks."""
+    """Sort `owner` by the coordinate of largest variance; copy its vectors to rows and, transposed, to blocks."""
     n, D = owner.size, step.shape[1]
     spread = np.zeros(D)
     for k in range(D):
@@ -158,7 +158,7 @@ def _lay_out(step, owner, cells, blocks, rows):
             total += value
             square += value * value
         spread[k] = square - total * total / n
-    order = np.argsort(-spread)  # so that few coordinates tell most pairs apart
+    order = np.argsort(-spread)  # so that few coordinates separate most pairs
     keys = np.empty(n, F)
     for p in range(n):
         keys[p] = _value(step[owner[p], order[0]], cells)
@@ -176,7 +176,7 @@ def _lay_out(step, owner, cells, blocks, rows):
 
 @compiled
 def _find_edges(blocks, rows, n, limit, weight, parent, ends, largest):
-    """Join what is near; ends[p] = number of edges from the tokens of vector p to those of a later one."""
+    """Join near vectors; ends[p] += the number of edges from the tokens of vector p to those of later ones."""
     begin = 0
     for start in range(0, n, LANES):
         while rows[start, 0] - rows[begin, 0] > limit:
@@ -196,7 +196,7 @@ def _find_edges(blocks, rows, n, limit, weight, parent, ends, largest):
                         _join(parent, p, start + lane)
 
 
-# as in components.py: files here share nothing compiled, see __init__.py
+# As in components.py; files here share no compiled code (see __init__.py).
 
 
 @compiled

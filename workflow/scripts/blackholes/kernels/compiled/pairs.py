@@ -1,6 +1,6 @@
-"""Compiled loops behind `pairs`, for blocks on the CPU. Arrays come in as numpy views, checked.
+"""Compiled loops of pairs.py: statistics over pairs, for blocks on the CPU.
 
-Distances are read as their bits: those of float32 numbers that are not negative are in the order of the numbers.
+Distances are read as bits: float32 numbers ≥ 0 are ordered as their bits.
 """
 
 import numpy as np
@@ -14,12 +14,11 @@ ONE, NONE = np.uint32(1), np.uint32(0xFFFF_FFFF)
 
 @compiled
 def survey(bits, first, counts, sums, zeros, nearest, token, different, largest):
-    """Rows `first`, … of a matrix, as uint32 (n, N): into counts (2**15,) and, for these rows, the others (n,).
+    """Statistics of the rows `first`, … of a matrix, float32 as uint32 (n, N). True if a distance is negative or NaN.
 
-    counts of the upper half by the upper 16 bits; the upper half's sums, float64, and zeros. Of all others in a row
-    the nearest (bits), the first token that is so near, the nearest that is not at 0 (bits; NONE without), and the
-    largest (bits).
-    True if a distance of the upper half is negative or NaN.
+    Of the distances right of the diagonal: counts (2**15,) by their upper 16 bits; for every row their sum in float64
+    and the number of zeros (n,). Of all others in a row, as bits (n,): the nearest and the first token that is so near,
+    the nearest above 0 (NONE if there is none), and the largest.
     """
     bad = False
     for r in range(bits.shape[0]):
@@ -51,7 +50,7 @@ def survey(bits, first, counts, sums, zeros, nearest, token, different, largest)
 
 @compiled
 def count_within(bits, first, upper, counts):
-    """counts (2**16,) of the lower 16 bits of the upper half's distances whose upper 16 bits are `upper`."""
+    """counts (2**16,) by the lower 16 bits of the distances right of the diagonal whose upper 16 bits are `upper`."""
     for r in range(bits.shape[0]):
         row = bits[r]
         for j in range(first + r + 1, row.shape[0]):

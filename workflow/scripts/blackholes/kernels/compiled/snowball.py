@@ -1,6 +1,6 @@
-"""Compiled loops behind `snowball.trial_statistics`, for tensors on the CPU (see `_loops` for the rules they keep).
+"""Compiled loops of snowball.py, for tensors on the CPU.
 
-Vectors lie in panels of LANES: float32 (P, D, LANES), so that a dimension's values of LANES vectors are one load.
+Vectors are stored in panels of LANES: float32 (P, D, LANES), so that one dimension of LANES vectors is one load.
 """
 
 import numpy as np
@@ -29,7 +29,7 @@ def round_sums(noise, scale, centroid, out):
 
 @compiled
 def pack(rows, panels):
-    """rows float32 (n, D) → panels. What pads the last panel is not used."""
+    """rows float32 (n, D) → panels. The last panel is padded with the last row."""
     for panel in range(panels.shape[0]):
         for lane in range(LANES):
             row = rows[min(panel * LANES + lane, rows.shape[0] - 1)]
@@ -39,9 +39,9 @@ def pack(rows, panels):
 
 @compiled
 def upper_triangle(panels, first, last, out):
-    """out[i, j] = max_k |u_ik - u_jk| for j > i, float32 (n, n); what is below the diagonal has no meaning.
+    """out[i, j] = max_k |u_ik - u_jk| for j > i, float32 (n, n); entries below the diagonal are undefined.
 
-    Rows of the panels first … last - 1, and of as many from the other end: so equal ranges are equal work.
+    Rows of the panels first … last - 1, and of as many from the other end, so that equal ranges are equal work.
     """
     tile = np.empty((HEIGHT, LANES), np.float32)
     end = panels.shape[0] - 1
@@ -59,9 +59,9 @@ def upper_triangle(panels, first, last, out):
 
 @compiled
 def tally(distances, prefix, shift, counts):
-    """counts int64 (LISTS, 2**11): of the distances j > i, float32 (n, n), whose bits above the lower shift + 11 are
-    `prefix`, how many have these next 11 bits. Several lists, since neighbours are often equal, and an addition to one
-    number waits for the one before it."""
+    """counts int64 (LISTS, 2**11) by the 11 bits above the lower `shift`, of the distances j > i of a float32 (n, n)
+    whose bits above those are `prefix`. Several lists, since neighbours are often equal, and an addition to a number
+    waits for the one before it."""
     for i in range(distances.shape[0]):
         bits = distances[i, i + 1 :].view(np.uint32)
         for j in range(bits.shape[0]):
@@ -72,8 +72,8 @@ def tally(distances, prefix, shift, counts):
 
 @compiled
 def add_mantissas(distances, sums):
-    """sums int64 (LISTS, 256): of the distances j > i, which are >= 0, the mantissas, hidden bit included, of each
-    biased exponent. Returns the bits of the largest."""
+    """sums int64 (LISTS, 256) of the mantissas, hidden bit included, by biased exponent, of the distances j > i, which
+    are >= 0. Returns the bits of the largest."""
     largest = np.uint32(0)
     for i in range(distances.shape[0]):
         bits = distances[i, i + 1 :].view(np.uint32)
@@ -86,9 +86,9 @@ def add_mantissas(distances, sums):
 
 @intrinsic
 def _largest_differences(typing_context, left, right, half, tile):
-    """tile[q, lane] = max_k |left[k, half + q] - right[k, lane]|, the maxima in registers over all k.
+    """tile[q, lane] = max_k |left[k, half + q] - right[k, lane]|.
 
-    In LLVM's vectors, which fit any CPU; a plain loop takes several times as long.
+    Written in LLVM's vectors, so that the maxima stay in registers over all k.
     """
 
     def generate(context, builder, signature, arguments):
