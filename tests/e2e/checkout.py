@@ -53,9 +53,10 @@ class Checkout:
         for path in tracked():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / path, folder / path)
-        cache = Path("workflow/scripts/blackholes/kernels/__pycache__")
-        if (ROOT / cache).exists():
-            shutil.copytree(ROOT / cache, folder / cache)
+        for place in ("kernels/compiled", "training"):
+            cache = Path("workflow/scripts/blackholes", place, "__pycache__")
+            if (ROOT / cache).exists():
+                shutil.copytree(ROOT / cache, folder / cache)
         return cls(folder)
 
     def copy(self, folder: Path) -> "Checkout":
