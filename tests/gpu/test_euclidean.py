@@ -1,4 +1,4 @@
-"""Euclidean matrices and what is counted of them on a CUDA device against the CPU. Needs no snakemake and no numba."""
+"""Euclidean matrices and what is counted of them on a CUDA device against the CPU. Needs no snakemake."""
 
 import pytest
 import torch

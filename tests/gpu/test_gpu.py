@@ -1,4 +1,4 @@
-"""Every kernel on a CUDA device against the CPU. Needs neither snakemake nor numba."""
+"""Every kernel on a CUDA device against the CPU. Needs no snakemake."""
 
 import pytest
 import torch
