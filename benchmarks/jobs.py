@@ -28,7 +28,7 @@ JOBS = {  # run in the folder of the history
     "from blackholes.config.model import ADJACENCY; "
     "rules = {name: rule.model_dump() for name, rule in ADJACENCY.items()}; "
     "files = Outputs('counts.safetensors', 'events.csv', 'geometry.safetensors', 'graphs.safetensors'); "
-    "write('history.safetensors', 'distances.safetensors', rules, files)",
+    "write('history.safetensors', rules, files)",
 }
 OUTPUTS = {
     "distances": ["distances.safetensors"],

@@ -78,7 +78,7 @@ def analyse(history, steps):
         rules = {name: rule.model_dump() for name, rule in ADJACENCY.items()}
         work = {
             "read once": lambda: read(path),
-            "black holes, events, geometry, three graphs": lambda: statistics.write(path, None, rules, outputs),
+            "black holes, events, geometry, three graphs": lambda: statistics.write(path, rules, outputs),
         }
         print(f"\nHistory ({S:,}, {V:,}, {D})\n\n{machine()}\n\n| work | s | ms a step | peak memory so far, GB |")
         print("|---|---:|---:|---:|")

@@ -74,12 +74,12 @@ def refuses_bad_histories(folder, wrong, analyse):
     assert names(out) == []
 
 
-def run_statistics(history, out, distances=None, adjacency=ADJACENCY, **options):
+def run_statistics(history, out, adjacency=ADJACENCY, **options):
     """Statistics of a history as files in the folder `out`, which are returned."""
     files = statistics.Outputs(*(out / name for name in ("counts", "events.csv", "geometry", "graphs")))
     progress = []
     statistics.write(
-        history, distances, adjacency, files, {"made": "here"}, progress=lambda *call: progress.append(call), **options
+        history, adjacency, files, {"made": "here"}, progress=lambda *call: progress.append(call), **options
     )
     assert reported(progress)
     return files

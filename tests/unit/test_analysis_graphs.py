@@ -1,13 +1,11 @@
-"""Graphs of a run against networkx; distances that are stored and that are not any more."""
+"""Graphs of a run against networkx."""
 
 import networkx as nx
 import pytest
 import torch
-from blackholes.artifacts.tensors import open_tensors, write_tensors
-from blackholes.errors import UserError
+from blackholes.artifacts.tensors import open_tensors
 from blackholes.kernels import bf16
-from blackholes.runs.distances import write_chebyshev
-from helpers import ADJACENCY, names, put, random_history, run_statistics, write_history
+from helpers import ADJACENCY, random_history, run_statistics, write_history
 
 INTEGERS = ("n_components", "largest_component_size", "n_isolated", "n_edges")
 DENSITIES = ("global_density", "largest_component_density")
@@ -17,15 +15,6 @@ MORE = {  # both operators, at a threshold that distances meet
     "two cells": {"measure": "cells", "operator": "<=", "threshold": 2},
     "under two cells": {"measure": "cells", "operator": "<", "threshold": 2},
 }
-
-
-@pytest.fixture
-def run(tmp_path):
-    """A history, and its matrices in a file."""
-    history = write_history(tmp_path / "history.safetensors", random_history(25))
-    stored = str(tmp_path / "pairwise_distances.safetensors")
-    write_chebyshev(history, stored)
-    return history, stored
 
 
 def apart(u, v, measure):
@@ -56,11 +45,9 @@ def by_networkx(snapshot, measure, operator, threshold):
     }
 
 
-def test_against_networkx(tmp_path, run):
-    adjacency = ADJACENCY | MORE
-    files = run_statistics(run[0], tmp_path / "out", run[1], adjacency)
-    with open_tensors(run[0]) as file:
-        history = file.rows("embedding_history")
+def test_against_networkx(tmp_path):
+    adjacency, history = ADJACENCY | MORE, random_history(25)
+    files = run_statistics(write_history(tmp_path / "h", history), tmp_path / "out", adjacency)
     with open_tensors(files.graphs) as file:
         assert file.metadata == {"made": "here"}
         assert len(file.keys()) == 7 * len(adjacency)
@@ -98,54 +85,3 @@ def test_one_token(tmp_path):
     with open_tensors(files.graphs) as file:
         assert file.rows("touching.n_isolated").tolist() == [1, 1]
         assert file.rows("touching.global_density").tolist() == [0, 0]
-
-
-# --- a bad distances file: it is the one to name, and not the history
-
-
-def refused(run, out, **options):
-    with pytest.raises(UserError) as caught:
-        run_statistics(run[0], out, run[1], **options)
-    assert names(out) == []
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
-@pytest.mark.parametrize("budget", [1.0, 1e-12])
-@pytest.mark.parametrize(
-    ("value", "said"), [(float("nan"), "nan"), (-1.0, "-1.0"), (-float("inf"), "-inf")], ids=["nan", "negative", "inf"]
-)
-def test_bad_distances(tmp_path, run, value, said, budget):
-    _, stored = run
-    with open_tensors(stored) as file:
-        matrices = file.rows("chebyshev_distances").clone()
-    matrices[13, 4, 6] = matrices[13, 6, 4] = value
-    write_tensors(stored, {"chebyshev_distances": matrices})
-    assert refused(run, tmp_path / "out", budget_gb=budget).startswith(
-        f"{stored}: distance {said} at step 13 between tokens 4 and 6, "
-    )
-
-
-@pytest.mark.parametrize("budget", [1.0, 1e-12])
-def test_a_history_with_nan_beside_good_stored_distances(tmp_path, run, budget):
-    write_history(run[0], put(random_history(25), float("nan")))
-    assert refused(run, tmp_path / "out", budget_gb=budget).startswith(
-        f"{run[0]}: nan at step 3, token 7, dimension 1, "
-    )
-
-
-def test_distances_of_another_history(tmp_path, run):
-    write_history(run[0], random_history(24))
-    assert refused(run, tmp_path / "out") == (
-        f"{run[1]}: tensor 'chebyshev_distances' is F32 (25, 9, 9), expected F32 (24, 9, 9)"
-    )
-    write_history(run[0], random_history(25, 10))
-    assert refused(run, tmp_path / "out").startswith(f"{run[1]}: tensor")
-
-
-def test_truncated_and_missing_distances(tmp_path, run):
-    with open(run[1], "r+b") as file:
-        file.truncate(1000)
-    assert refused(run, tmp_path / "out").startswith(f"{run[1]}: not a complete safetensors file")
-    missing = str(tmp_path / "nowhere")
-    assert refused((run[0], missing), tmp_path / "out") == f"{missing}: no such file"

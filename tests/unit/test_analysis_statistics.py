@@ -1,9 +1,8 @@
-"""The job that writes all statistics of a run: the same bytes whatever is stored and however long the pieces are."""
+"""The job that writes all statistics of a run: the same bytes however long the pieces are."""
 
 import pytest
 import torch
 from blackholes.runs import statistics
-from blackholes.runs.distances import write_chebyshev
 from helpers import BAD_HISTORIES, random_history, refuses_bad_histories, run_statistics, write_history
 
 FILES = statistics.Outputs.__annotations__
@@ -13,22 +12,19 @@ def contents(files):
     return {name: getattr(files, name).read_bytes() for name in FILES}
 
 
-def test_stored_or_not_and_any_budget_give_the_same_bytes(tmp_path):
+def test_any_budget_gives_the_same_bytes(tmp_path):
     S, V, D = 25, 40, 9
     random = torch.Generator().manual_seed(0)
     values = torch.randn(S, V, D, generator=random).cumsum(0) * 2.0**-7
     values[:, ::3] = values[:, :1].round(decimals=1)  # black holes, whose members change with the next line
     values[5:9, 3:6] = values[5:9, 1:2]
     history = write_history(tmp_path / "h", values.bfloat16())
-    stored = str(tmp_path / "d")
-    write_chebyshev(history, stored)
-    whole = contents(run_statistics(history, tmp_path / "whole", stored))
+    whole = contents(run_statistics(history, tmp_path / "whole"))
     assert whole["events"].count(b"\n") > 4
     step = 2 * V * D + 2 * 4 * V**2  # bytes
-    for distances in (stored, None, []):  # Snakemake gives an empty list for an input that is not there
-        for length in (1, 2, 7, S):
-            options = {"budget_gb": 4 * (length + 0.5) * step / 1e9}
-            assert contents(run_statistics(history, tmp_path / "pieces", distances, **options)) == whole
+    for length in (1, 2, 7, S):
+        budget_gb = 4 * (length + 0.5) * step / 1e9
+        assert contents(run_statistics(history, tmp_path / "pieces", budget_gb=budget_gb)) == whole
 
 
 def test_pieces_are_as_long_as_the_budget_allows(tmp_path, monkeypatch):

@@ -9,7 +9,6 @@ with open_job(snakemake) as job:
     out = job.output
     statistics.write(
         job.input.history,
-        job.input.get("distances"),
         job.params.adjacency,
         statistics.Outputs(out.counts, out.events, out.geometry, out.graphs),
         metadata=job.metadata | {"device": device.describe(on)},

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from blackholes.artifacts.histories import History, chunk_length, open_history
-from blackholes.artifacts.tensors import TensorWriter, open_tensors
+from blackholes.artifacts.tensors import TensorWriter
 from blackholes.errors import about
 from blackholes.kernels.backends import empty
 from blackholes.kernels.chebyshev import chebyshev_matrices
@@ -49,29 +49,18 @@ def write_chebyshev(
             writing.result()
 
 
-def matrices(
-    source: History, stored: str | None, length: int, device: torch.device | str = "cpu"
-) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """(first step, snapshots, Chebyshev matrices), a piece at a time: read from `stored`, else computed.
-
-    Args:
-        stored: pairwise_distances.safetensors of the same run, or nothing.
+def matrices(source: History, length: int, device: torch.device | str = "cpu") -> Iterator[tuple[int, Tensor, Tensor]]:
+    """(first step, snapshots, Chebyshev matrices), `length` steps at a time, for statistics that need no file of them.
 
     Raises:
-        UserError: naming the history and what is wrong with it, or `stored` where it is not of this history.
+        UserError: naming the history and what is wrong with it.
     """
-    if not stored:
-        buffer = empty((min(length, source.steps), source.tokens, source.tokens), torch.float32, torch.device(device))
-        for start, snapshots in source.chunks(length):
-            snapshots = snapshots.to(device)
-            with about(source.path):
-                chebyshev = chebyshev_matrices(snapshots, out=buffer[: len(snapshots)], first_step=start)
-            yield start, snapshots, chebyshev
-        return
-    with open_tensors(stored) as file:
-        file.expect(KEY, torch.float32, (source.steps, source.tokens, source.tokens))
-        for start, snapshots in source.chunks(length):
-            yield start, snapshots.to(device), file.rows(KEY, start, start + len(snapshots)).to(device)
+    buffer = empty((min(length, source.steps), source.tokens, source.tokens), torch.float32, torch.device(device))
+    for start, snapshots in source.chunks(length):
+        snapshots = snapshots.to(device)
+        with about(source.path):
+            chebyshev = chebyshev_matrices(snapshots, out=buffer[: len(snapshots)], first_step=start)
+        yield start, snapshots, chebyshev
 
 
 def _matrices(snapshots: Tensor, start: int, buffer: Tensor, device: torch.device | str) -> Tensor:

@@ -32,7 +32,6 @@ class Outputs:
 
 def write(
     history: str,
-    distances: str | None,
     adjacency: Mapping[str, Mapping],
     outputs: Outputs,
     metadata: Mapping[str, str] | None = None,
@@ -43,7 +42,6 @@ def write(
     """Write the black holes, events, geometry and graphs of a history.
 
     Args:
-        distances: pairwise_distances.safetensors of the same run, or nothing to compute and discard the matrices.
         adjacency: name → `measure` (chebyshev | cells), `operator` (< | <=), `threshold`, of each graph.
 
     Raises:
@@ -59,7 +57,7 @@ def write(
         ):
             labels_before = np.empty((0, V), np.int32)
             first_centroid = centroid_before = None
-            for start, snapshots, chebyshev in _pieces(source, distances, budget_gb, device):
+            for start, snapshots, chebyshev in _pieces(source, budget_gb, device):
                 with about(history):  # raises for NaN and infinity, so the functions below need not check
                     labels = duplicates.labels(snapshots, first_step=start).to("cpu", torch.int32)
                 _append(counts_file, black_holes.counts(labels) | {"labels": labels})
@@ -76,22 +74,22 @@ def write(
                 _append(geometry_file, cloud | geometry.motion(centroid, centroid_before, first_centroid))
                 centroid_before = centroid[-1]
 
-                with about(distances or history):
+                with about(history):
                     graph_statistics = graphs.statistics(adjacency, snapshots, chebyshev, start)
                 _append(graphs_file, graph_statistics)
                 progress(start + len(snapshots), S)
 
 
 def _pieces(
-    source: History, distances: str | None, budget_gb: float, device: torch.device | str
+    source: History, budget_gb: float, device: torch.device | str
 ) -> Iterator[tuple[int, Tensor, Tensor | None]]:
     """(first step, snapshots, Chebyshev matrices), a piece at a time; None for the matrices where V is large."""
     snapshot, matrix = 2 * source.tokens * source.dimensions, 4 * source.tokens**2  # bytes
-    if source.tokens > LARGE and not distances:
+    if source.tokens > LARGE:
         for start, snapshots in source.chunks(chunk_length(snapshot, budget_gb)):
             yield start, snapshots.to(device), None
     else:  # one matrix of distances and one in cells
-        yield from matrices(source, distances, chunk_length(snapshot + 2 * matrix, budget_gb), device)
+        yield from matrices(source, chunk_length(snapshot + 2 * matrix, budget_gb), device)
 
 
 def _append(writer: TensorWriter, tensors: Mapping[str, Tensor]) -> None:
