@@ -3,8 +3,7 @@
 import pytest
 import torch
 from blackholes.artifacts.histories import chunk_length, open_history
-from blackholes.artifacts.tensors import open_tensors, write_tensors
-from blackholes.errors import UserError
+from blackholes.artifacts.tensors import open_tensors
 from blackholes.kernels.distances import chebyshev_matrices
 from blackholes.runs import distances
 from helpers import BAD_HISTORIES, random_history, refuses_bad_histories, reported, write_history
@@ -56,40 +55,14 @@ def test_bad_histories(tmp_path, wrong, budget):
     )
 
 
-def pieces(history, stored, length):
-    with open_history(history) as source:
-        return [(start, a.clone(), b.clone()) for start, a, b in distances.matrices(source, stored, length)]
-
-
 @pytest.mark.parametrize("length", [1, 3, 10, 99])
-def test_pieces_are_the_same_stored_and_computed(tmp_path, length):
+def test_pieces_that_are_not_stored(tmp_path, length):
     history = random_history(10)
-    path = write_history(tmp_path / "h", history)
-    write(path, tmp_path / "d")
-    stored, computed = pieces(path, str(tmp_path / "d"), length), pieces(path, None, length)
-    assert [start for start, _, _ in stored] == [start for start, _, _ in computed] == list(range(0, 10, length))
-    for found in (stored, computed):
-        assert torch.equal(torch.cat([snapshots for _, snapshots, _ in found]), history)
-        assert torch.equal(torch.cat([matrix for _, _, matrix in found]), chebyshev_matrices(history))
-    assert len(pieces(path, [], length)) == len(computed)  # how Snakemake gives an input that is not there
-
-
-@pytest.mark.parametrize(
-    ("tensors", "message"),
-    [
-        ({"chebyshev_distances": torch.zeros(9, 9, 9)}, "is F32 (9, 9, 9), expected F32 (10, 9, 9)"),
-        ({"chebyshev_distances": torch.zeros(10, 8, 8)}, "is F32 (10, 8, 8), expected F32 (10, 9, 9)"),
-        ({"chebyshev_distances": torch.zeros(10, 9)}, "is F32 (10, 9), expected F32 (10, 9, 9)"),
-        ({"chebyshev_distances": torch.zeros(10, 9, 9).half()}, "is F16 (10, 9, 9), expected F32 (10, 9, 9)"),
-        ({"distances": torch.zeros(10, 9, 9)}, "no tensor 'chebyshev_distances'"),
-    ],
-)
-def test_matrices_of_another_history(tmp_path, tensors, message):
-    write_tensors(tmp_path / "d", tensors)
-    with pytest.raises(UserError) as caught:
-        pieces(write_history(tmp_path / "h", random_history(10)), str(tmp_path / "d"), 3)
-    assert str(caught.value).startswith(f"{tmp_path / 'd'}: ")
-    assert message in str(caught.value)
+    with open_history(write_history(tmp_path / "h", history)) as source:
+        found = [(start, a.clone(), b.clone()) for start, a, b in distances.matrices(source, length)]
+    assert [start for start, _, _ in found] == list(range(0, 10, length))
+    assert torch.equal(torch.cat([snapshots for _, snapshots, _ in found]), history)
+    assert torch.equal(torch.cat([matrix for _, _, matrix in found]), chebyshev_matrices(history))
 
 
 @given(st.integers(1, 10**12), st.floats(1e-15, 1e3), st.integers(1, 8))
