@@ -99,7 +99,7 @@ def transitions(
     result = compute(snapshots, *outputs.values())
     if result is None:
         refuse_non_finite(snapshots[1:], first_step=first_step + 1)
-    assert result is not None  # there was a value to refuse
+    assert result is not None  # for mypy: otherwise the line above raised
     result.extremes.add_(0.0)  # -0 becomes 0
     return result
 

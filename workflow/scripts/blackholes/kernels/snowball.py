@@ -33,7 +33,7 @@ def movable(centroid: Float32[Tensor, "D"], sigma: float, reach: float = REACH) 
     Adding and rounding are monotone, so a dimension is fixed if both ends of the noise's range round to one value. At
     σ ≤ 1e-8 nearly all of Qwen's are: only coordinates close to 0, or to the middle of two bfloat16 values, can vary.
     """
-    ends = float(np.float32(sigma) * np.float32(reach))  # exact: the product is rounded to float32 before
+    ends = float(np.float32(sigma) * np.float32(reach))  # a float32 number, so nothing is lost
     return (centroid - ends).bfloat16() != (centroid + ends).bfloat16()
 
 
