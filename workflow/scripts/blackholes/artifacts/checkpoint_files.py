@@ -172,7 +172,7 @@ def _fits(place: Place) -> bool:
 
 def _candidates(files: Mapping[str, Path]) -> str:
     """The matrices with most rows, for an error that asks for a name."""
-    places = {}
+    places: dict[str, Place] = {}
     for file in sorted(set(files.values())):
         with suppress(UserError):  # a missing shard
             places |= _header(file)

@@ -46,7 +46,7 @@ def write_hdf5(history: str | os.PathLike, out: str | os.PathLike, dead_mask: Bo
     """
     import h5py
 
-    with open_history(history) as source:
+    with open_history(os.fspath(history)) as source:
         mask = source.dead_mask if dead_mask is None else dead_mask
         if mask is not None and len(mask) != source.tokens:
             raise UserError(f"{history}: has {source.tokens:,} tokens, but dead_mask is for {len(mask):,}")

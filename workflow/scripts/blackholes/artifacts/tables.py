@@ -106,5 +106,6 @@ def _value(path: Path, number: int, line: list[str], name: str, index: int, kind
     except IndexError as error:
         raise UserError(f"{path}: row {number}: no {name}; the row has only {len(line)} fields") from error
     except ValueError as error:
-        expected = {int: "a whole number", float: "a number"}.get(kind, "numbers")
+        words: dict[Callable, str] = {int: "a whole number", float: "a number"}
+        expected = words.get(kind, "numbers")
         raise UserError(f"{path}: row {number}: {name} is '{line[index]}'; expected {expected}") from error

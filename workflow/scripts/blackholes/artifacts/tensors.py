@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -57,7 +58,8 @@ class TensorWriter(RowWriter):
         mark: str | None = None,
     ):
         facts = dict(metadata or {}) | {PAYLOAD: "0" * DIGEST_LENGTH}
-        header, offset = {"__metadata__": dict(sorted(facts.items()))}, 0
+        header: dict[str, Any] = {"__metadata__": dict(sorted(facts.items()))}
+        offset = 0
         # wide numbers first, as the library lays them out: every tensor starts at a multiple of its item's size
         for key, (dtype, shape) in sorted(layout.items(), key=lambda item: -item[1][0].itemsize):
             size = math.prod(shape) * dtype.itemsize

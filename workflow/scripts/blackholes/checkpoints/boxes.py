@@ -40,7 +40,8 @@ def automatic_box(
     target = min(sum(map(len, holes)) + max(V // SHARE, LEAST), V, most)
 
     def box(tokens: int) -> Box:
-        return _around(*(values[order[:tokens]] for values in (latitude, longitude, radius)), unit=_unit(radius.max()))
+        inside = order[:tokens]
+        return _around(latitude[inside], longitude[inside], radius[inside], unit=_unit(radius.max()))
 
     fits, too_many = 1, V + 1  # bisection: a box around more tokens contains the box around fewer
     while too_many - fits > 1:
@@ -54,8 +55,8 @@ def automatic_box(
 
 def count(latitude, longitude, radius, box: Box) -> int:
     """Tokens in a box."""
-    values = (torch.from_numpy(each) for each in (latitude, longitude, radius))
-    return int(sphere.in_box(*values, **box).sum())
+    lat, lon, r = (torch.from_numpy(each) for each in (latitude, longitude, radius))
+    return int(sphere.in_box(lat, lon, r, **box).sum())
 
 
 def mirrored(coordinates: Sequence[Tensor], holes: Sequence[np.ndarray], box: Box, basis: Mapping[str, int]) -> str:
@@ -63,9 +64,10 @@ def mirrored(coordinates: Sequence[Tensor], holes: Sequence[np.ndarray], box: Bo
 
     The sign of a principal axis is arbitrary, so a box made on another machine may expect other signs.
     """
-    if not holes or any(sphere.in_box(*(each[group].double() for each in coordinates), **box).any() for group in holes):
+    lat, lon, r = (each.double() for each in coordinates)
+    if not holes or any(sphere.in_box(lat[group], lon[group], r[group], **box).any() for group in holes):
         return ""
-    latitude, longitude, radius = (each[holes[0][:1]].double() for each in coordinates)
+    latitude, longitude, radius = (each[holes[0][:1]] for each in (lat, lon, r))
     for north, meridian, equinox in sorted(product((1, -1), repeat=3), key=sum, reverse=True)[1:]:
         flipped = longitude * equinox if meridian > 0 else 180 - longitude * equinox
         if sphere.in_box(latitude * north, (flipped + 180) % 360 - 180, radius, **box).any():

@@ -55,7 +55,9 @@ class Completions:
 
     def __init__(self, parts: Iterable[bytes]):
         self._split = {part: _split(part) for part in set(parts)}
-        self._characters = {piece: [] for pieces in self._split.values() for piece in pieces}
+        self._characters: dict[tuple[str, bytes], list[str]] = {
+            piece: [] for pieces in self._split.values() for piece in pieces
+        }
         for point in chain(*PLANES, ELSEWHERE) if self._characters else ():
             character = chr(point)
             if point < ELSEWHERE.start and unicodedata.category(character) == "Cn":  # unassigned

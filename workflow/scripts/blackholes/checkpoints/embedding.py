@@ -24,7 +24,7 @@ def find(model: str | None, source: Mapping) -> Place:
         UserError: as `locate` and `hub.fetch_weights`.
     """
     if model is None and source["hub"]:
-        model = hub.fetch_weights(source["hub"], source["revision"], source["tensor"])
+        return locate(hub.fetch_weights(source["hub"], source["revision"], source["tensor"]), source["tensor"])
     return locate(model or source["path"], source["tensor"])
 
 

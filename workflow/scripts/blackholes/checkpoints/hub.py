@@ -1,6 +1,7 @@
 """Checkpoints on the Hugging Face hub: downloads the files needed, at one revision, into huggingface_hub's cache."""
 
 from pathlib import Path
+from typing import overload
 
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
@@ -41,6 +42,14 @@ def fetch_tokenizer(repository: str, revision: str, out: str) -> None:
     if file is None:
         raise UserError(f"{repository} at {revision}: no {TOKENIZER}; set `tokenizer: null` to go without token texts")
     write_text(out, file.read_text(encoding="utf-8"))
+
+
+@overload
+def _fetch(repository: str, revision: str, file: str) -> Path: ...
+
+
+@overload
+def _fetch(repository: str, revision: str, file: str, optional: bool) -> Path | None: ...
 
 
 def _fetch(repository: str, revision: str, file: str, optional: bool = False) -> Path | None:

@@ -64,13 +64,15 @@ def write(
         embedding = read_embedding(W)
         on_device = embedding.to(device)
         vectors, values = sphere.principal_axes(on_device)
-        coordinates = sphere.coordinates(on_device, **settings["basis"], eigenvectors=vectors)
-    coordinates = [each.float().cpu() for each in coordinates]  # as written, so that readers find the same box
+        projected = sphere.coordinates(on_device, **settings["basis"], eigenvectors=vectors)
+    coordinates = [each.float().cpu() for each in projected]  # as written, so that readers find the same box
     most = math.isqrt(int(settings["disk_budget_gb"] * 1e9 / 4))
-    box, rule = {key: limits and tuple(limits) for key, limits in settings["box"].items()}, boxes.CONFIGURED
+    latitude, longitude, radius = (each.double() for each in coordinates)
+    box: boxes.Box = {key: limits and tuple(limits) for key, limits in settings["box"].items()}
+    rule = boxes.CONFIGURED
     if not any(box.values()):
-        box, rule = boxes.automatic_box(*(each.double().numpy() for each in coordinates), groups, most)
-    in_box = sphere.in_box(*(each.double() for each in coordinates), **box)
+        box, rule = boxes.automatic_box(latitude.numpy(), longitude.numpy(), radius.numpy(), groups, most)
+    in_box = sphere.in_box(latitude, longitude, radius, **box)
     N = int(in_box.sum())
     limits_text = ", ".join(f"{key} {limits[0]:g} to {limits[1]:g}" for key, limits in box.items() if limits)
     hint = boxes.mirrored(coordinates, groups, box, settings["basis"]) if rule == boxes.CONFIGURED else ""

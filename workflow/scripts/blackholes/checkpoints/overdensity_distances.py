@@ -1,7 +1,7 @@
 """Exact distances between the tokens in the box, and statistics of them: pairs, graph, cluster, cells (row C)."""
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -61,14 +61,14 @@ def write(
     layout = {KEY: (torch.float32, (N, N)), "spike_token_ids": (torch.int64, (N,))}
     with TensorWriter(distances, layout, metadata) as writer, ThreadPoolExecutor(1) as background:
         writer.append("spike_token_ids", tokens)
-        waiting = None
-        for start, rows in euclidean_blocks(vectors, matrix, height=HEIGHT):
-            if waiting:
-                waiting.result()
-            waiting = background.submit(writer.append, KEY, rows)
+        waiting: Future = Future()
+        waiting.set_result(None)
+        for start, block in euclidean_blocks(vectors, matrix, height=HEIGHT):
+            waiting.result()
+            waiting = background.submit(writer.append, KEY, block)
             if matrix is None:
                 waiting.result()  # the next block overwrites these rows
-            progress(start + len(rows), N)
+            progress(start + len(block), N)
         waiting.result()
 
     def stored() -> Blocks:
@@ -120,7 +120,7 @@ def describe(
     cluster = _cluster_vectors(vectors, equal, in_cluster.nonzero()[:, 0])
     largest = int(components["populations"][0]) if len(components["populations"]) else 1
     isolated = int((degrees == 0).sum())
-    rows = {
+    rows: dict[str, object] = {
         "tokens": len(tokens),
         "pairs": pair_statistics["pairs"],
         "min": pair_statistics["min"],
@@ -143,7 +143,7 @@ def describe(
         "cluster parts that touch": len(cluster["touching"].unique()),
     }
     nearest_token = pair_statistics["nearest_token"]
-    tensors = {
+    tensors: dict[str, Tensor] = {
         "spike_token_ids": tokens,
         "histogram": pair_statistics["histogram"],
         "edges": pair_statistics["edges"],
@@ -231,12 +231,8 @@ def _cluster_vectors(vectors: Tensor, equal: Tensor, members: Tensor) -> dict[st
     order = populations.argsort(descending=True, stable=True)
     first, populations = first[order], populations[order]
     distinct = vectors[first.to(vectors.device)].cpu()
-    low, high = None, None
-    for piece in distinct.split(HEIGHT):
-        ordinals = cells.ordinals(piece)
-        low = ordinals.amin(0) if low is None else torch.minimum(low, ordinals.amin(0))
-        high = ordinals.amax(0) if high is None else torch.maximum(high, ordinals.amax(0))
-    extent = high - low
+    ends = [cells.ordinals(piece).aminmax(dim=0) for piece in distinct.split(HEIGHT)]
+    extent = torch.stack([high for _, high in ends]).amax(0) - torch.stack([low for low, _ in ends]).amin(0)
     drawn = distinct[:DRAWN]
     varying = extent > 0
     varying[0] |= not varying.any()  # at least one dimension to compare

@@ -202,8 +202,8 @@ def explain(path: str | Path | None, V: int) -> Explained:
     vocabulary = Vocabulary(path)
     pieces = {id: vocabulary.piece(id) for id in range(V) if id in vocabulary.tokens}
     trips = np.zeros((V, 3), bool)
-    whole = np.array([id for id, piece in pieces.items() if piece.text is not None], int)
-    texts = [pieces[id].text for id in whole]
+    known = {id: piece.text for id, piece in pieces.items() if piece.text is not None}
+    whole, texts = np.array(list(known), int), list(known.values())
     bare = [text.removeprefix(" ") for text in texts]
     trips[whole, 0] = vocabulary.holding(whole.tolist(), bare)
     trips[whole, 1] = vocabulary.holding(whole.tolist(), [f" {text}" for text in bare])

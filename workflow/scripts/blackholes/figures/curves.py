@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,7 +13,7 @@ from matplotlib.lines import Line2D
 from blackholes.figures.scales import LINEAR
 from blackholes.figures.style import COLOURS, RULE, legend, patch
 
-RUN = {"color": COLOURS["run"], "linewidth": 0.45, "alpha": 0.4}
+RUN: dict[str, Any] = {"color": COLOURS["run"], "linewidth": 0.45, "alpha": 0.4}
 SPREAD = 1.1  # values that jump from step to step are averaged over the steps t / SPREAD to t · SPREAD
 _PIXELS = 500  # columns of a full-width figure
 
@@ -121,7 +122,7 @@ def runs_and_mean(
     if band and len(values) > 1:
         index = thin(steps, mean - deviation, mean + deviation, pixels=pixels)
         low, high = (mean - deviation)[index], (mean + deviation)[index]
-        step = "post" if stepped else None
+        step: Literal["post"] | None = "post" if stepped else None
         axes.fill_between(steps[index], low, high, step=step, color=colour, alpha=0.18, linewidth=0)
     if runs and len(values) > 1:
         for value in values:
@@ -132,7 +133,9 @@ def runs_and_mean(
 def run_legend(figure: Figure, runs: int, colours: Sequence[str], band: bool = True, lines: bool = True) -> None:
     """The legend for `runs_and_mean`: mean, band, single runs."""
     if runs == 1:
-        entries = [(tuple(Line2D([], [], color=c, linewidth=1.5) for c in colours), "the only run")]
+        entries: list[tuple[Any, str]] = [
+            (tuple(Line2D([], [], color=c, linewidth=1.5) for c in colours), "the only run")
+        ]
     else:
         entries = [(tuple(Line2D([], [], color=c, linewidth=1.5) for c in colours), "mean over the runs")]
         if band:

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.typing import ColorType
 
 from blackholes.artifacts.files import atomic
 
@@ -148,7 +149,7 @@ def note(axes: Axes, text: str) -> None:
     axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=COLOURS["run"])
 
 
-def legend(figure: Figure, entries: Sequence[tuple[object, str]], columns: int | None = None) -> None:
+def legend(figure: Figure, entries: Sequence[tuple[Any, str]], columns: int | None = None) -> None:
     """A legend of (handle, name) below the panels."""
     figure.legend(
         [handle for handle, _ in entries],

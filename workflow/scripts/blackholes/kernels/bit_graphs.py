@@ -46,7 +46,7 @@ def components(graph: Int64[Tensor, "N words"]) -> Int64[Tensor, "N"]:
     """Smallest token of every token's component."""
     bits, N = graph.numpy(), len(graph)
     label = np.arange(N)
-    done = ~bits.any(1)
+    done = np.logical_not(bits.any(1))
     for i in range(N):
         if not done[i]:
             members = np.flatnonzero(_distances(bits, i)[0] >= 0)
@@ -63,17 +63,17 @@ def diameter(graph: Int64[Tensor, "N words"], members: Int64[Tensor, "m"], effor
     neighbours count as one; a complete graph needs no search. A search reads a row of the graph for every token it
     visits until all are reached; no search starts once `effort` rows are read.
     """
-    bits, members = graph.numpy(), members.numpy()
-    m = len(members)
-    if (np.bitwise_count(bits[members].view(np.uint64)).sum(1) == m - 1).all():
+    bits, tokens = graph.numpy(), members.numpy()
+    m = len(tokens)
+    if (np.bitwise_count(bits[tokens].view(np.uint64)).sum(1) == m - 1).all():
         return min(m - 1, 1), min(m - 1, 1)
-    members = members[_distinct(bits, members)]
-    low, high = np.ones(len(members), np.int64), np.full(len(members), m - 1)  # bounds of eccentricity
-    unsure, read, widest = np.arange(len(members)), 0, True
+    tokens = tokens[_distinct(bits, tokens)]
+    low, high = np.ones(len(tokens), np.int64), np.full(len(tokens), m - 1)  # bounds of eccentricity
+    unsure, read, widest = np.arange(len(tokens)), 0, True
     while len(unsure) and read < effort:
         chosen = unsure[high[unsure].argmax() if widest else low[unsure].argmin()]
-        hops, rows = _distances(bits, int(members[chosen]), m)
-        hops, read, widest = hops[members], read + rows, not widest
+        hops, rows = _distances(bits, int(tokens[chosen]), m)
+        hops, read, widest = hops[tokens], read + rows, not widest
         farthest = hops.max()
         low, high = np.maximum(low, np.maximum(hops, farthest - hops)), np.minimum(high, farthest + hops)
         high[chosen] = farthest

@@ -60,8 +60,8 @@ def labels(vectors: Shaped[Tensor, "*S N D"], *, first_step: int = 0) -> Int64[T
         )
     ):
         refuse_non_finite(vectors, _axes(vectors), first_step)
-    hashes, target = hashes.reshape(bits.shape[:2]), result.numpy()
-    backends.in_threads(lambda a, b: loops.first_equal_rows(bits[a:b], zero, hashes[a:b], target[a:b]), bits.shape[0])
+    by_step, target = hashes.reshape(bits.shape[:2]), result.numpy()
+    backends.in_threads(lambda a, b: loops.first_equal_rows(bits[a:b], zero, by_step[a:b], target[a:b]), bits.shape[0])
     return result.view(shape[:-1])
 
 

@@ -75,12 +75,11 @@ def _blocks(vectors: Tensor, labels: Tensor, out: Tensor | None, height: int) ->
     N = len(vectors)
     once = out is not None
     fill = (_compiled if backends.compiled(vectors) else _formula)(vectors, labels, once)
-    if not once:
-        out = backends.empty((min(height, N), N), torch.float32, vectors.device)
+    target = backends.empty((min(height, N), N), torch.float32, vectors.device) if out is None else out
     for start in range(0, N, height):
         stop = min(start + height, N)
-        fill(start, stop, out)
-        yield start, out[start:stop] if once else out[: stop - start]
+        fill(start, stop, target)
+        yield start, target[start:stop] if once else target[: stop - start]
 
 
 def _exponent(vectors: Tensor) -> int:

@@ -52,9 +52,10 @@ def under_training(
     length = max(1, _BLOCK // D)
     blocks = [slice(start, start + length) for start in range(0, V, length)]
 
-    mean = sum(W[block].double().sum(0) for block in blocks) / V
+    zero = W.new_zeros(D, dtype=torch.float64)
+    mean = sum((W[block].double().sum(0) for block in blocks), zero) / V
     members = [reference[block] for block in blocks if block.start < len(reference)]
-    unused = sum(W[ids].double().sum(0) for ids in members) / len(reference)
+    unused = sum((W[ids].double().sum(0) for ids in members), zero) / len(reference)
     direction, left = _without(unused[None] - mean, axis, unused[None].norm(dim=1) + mean.norm())
     direction = torch.where(left > 0, direction[0] / left, 0)
 

@@ -99,6 +99,7 @@ def transitions(
     result = compute(snapshots, *outputs.values())
     if result is None:
         refuse_non_finite(snapshots[1:], first_step=first_step + 1)
+    assert result is not None  # there was a value to refuse
     result.extremes.add_(0.0)  # -0 becomes 0
     return result
 
@@ -139,7 +140,7 @@ def _formula(snapshots, displacements, crossings, ulps) -> Transitions | None:
     """The torch formula, on any device, a block of steps at a time. None if a value is not finite."""
     if not snapshots[1:].isfinite().all():
         return None
-    s, V, D = snapshots.shape[0] - 1, *snapshots.shape[1:]
+    s, (V, D) = snapshots.shape[0] - 1, snapshots.shape[1:]
     result = _empty(s, V, snapshots.device)
     length = backends.block_length(64 * V * D, snapshots.device)
     for start in range(0, s, length):

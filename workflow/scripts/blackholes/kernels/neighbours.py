@@ -82,4 +82,5 @@ def _formula(values: Tensor, limit: float) -> tuple[Tensor, Tensor, Tensor]:
         if torch.equal(hooked, label):
             break
         label = hooked
-    return label, *(table[0] for table in components.counted(label[None], degree[None]))
+    counts, densities = (table[0] for table in components.counted(label[None], degree[None]))
+    return label, counts, densities

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ Blocks = Iterable[tuple[int, Float32[Tensor, "n N"]]]
 BINS, FINE = 1 << 15, 1 << 16  # values of the upper 16 bits of float32 numbers ≥ 0, and of the lower 16
 
 
-def pair_statistics(blocks: Callable[[], Blocks]) -> dict[str, int | float | Tensor]:
+def pair_statistics(blocks: Callable[[], Blocks]) -> dict[str, Any]:
     """Statistics of all pairwise distances, and the nearest neighbour of every token.
 
     `blocks()` yields (first row, rows) of a symmetric float32 matrix (N, N), from the top, as `euclidean_blocks` does;
@@ -73,7 +74,8 @@ ROWS = {  # what is kept of every row
 
 def _survey(blocks: Blocks) -> tuple[Tensor, dict[str, Tensor]]:
     """Counts of the upper half by the upper 16 bits, int64 (BINS,), and ROWS (N,)."""
-    counts, rows, done = torch.zeros(BINS, dtype=torch.int64), {}, 0
+    counts, done = torch.zeros(BINS, dtype=torch.int64), 0
+    rows: dict[str, Tensor] = {}
     for start, block in blocks:
         n, N = block.shape
         rows = rows or {name: torch.full((N,), -1, dtype=dtype) for name, dtype in ROWS.items()}

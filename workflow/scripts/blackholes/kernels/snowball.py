@@ -33,7 +33,7 @@ def movable(centroid: Float32[Tensor, "D"], sigma: float, reach: float = REACH) 
     Adding and rounding are monotone, so a dimension is fixed if both ends of the noise's range round to one value. At
     σ ≤ 1e-8 nearly all of Qwen's are: only coordinates close to 0, or to the middle of two bfloat16 values, can vary.
     """
-    ends = np.float32(sigma) * np.float32(reach)
+    ends = float(np.float32(sigma) * np.float32(reach))  # exact: the product is rounded to float32 before
     return (centroid - ends).bfloat16() != (centroid + ends).bfloat16()
 
 
@@ -180,20 +180,20 @@ def _distances(vectors: Tensor) -> tuple[Tensor, float, float, list[int]]:
     lanes = -(-n // loops.LANES)
     panels = np.empty((lanes, vectors.shape[1], loops.LANES), np.float32)
     loops.pack(vectors.numpy(), panels)
-    matrix = np.empty((n, n), np.float32)
+    distances = np.empty((n, n), np.float32)
     ranges = -(-lanes // 2)
     worth = -(-1_000_000 // (n * loops.LANES * vectors.shape[1]))
-    backends.in_threads(lambda a, b: loops.upper_triangle(panels, a, b, matrix), ranges, least=worth)
-    mantissas, median = np.zeros((loops.LISTS, 256), np.int64), 0
-    largest = loops.add_mantissas(matrix, mantissas)
+    backends.in_threads(lambda a, b: loops.upper_triangle(panels, a, b, distances), ranges, least=worth)
+    sums, median = np.zeros((loops.LISTS, 256), np.int64), 0
+    largest = loops.add_mantissas(distances, sums)
     for shift in (22, 11, 0):  # the median's bits, 11 at a time
         counts = np.zeros((loops.LISTS, 1 << 11), np.int64)
-        loops.tally(matrix, median, shift, counts)
+        loops.tally(distances, median, shift, counts)
         below = counts.sum(0).cumsum()
         digit = int(np.searchsorted(below, middle, side="right"))
         middle, median = middle - int(below[digit - 1] if digit else 0), median << 11 | digit
     extremes = np.array([largest, median], np.uint32).view(np.float32)
-    return torch.from_numpy(matrix), *extremes.tolist(), mantissas.sum(0).tolist()
+    return torch.from_numpy(distances), *extremes.tolist(), sums.sum(0).tolist()
 
 
 def _edges(matrix: Tensor, members: Tensor, threshold: float) -> int:

@@ -27,7 +27,7 @@ def principal_axes(W: Float[Tensor, "V D"]) -> tuple[Float64[Tensor, "D D"], Flo
     _check(W)
     V, D = W.shape
     pieces = range(0, V, _ROWS)
-    mean = sum(_double(W[start : start + _ROWS]).sum(0) for start in pieces) / V
+    mean = sum((_double(W[start : start + _ROWS]).sum(0) for start in pieces), _double(W.new_zeros(D))) / V
     _finite(W, mean)
     covariance = mean.new_zeros(D, D)
     cuts = [D * block // _BLOCKS for block in range(_BLOCKS + 1)]

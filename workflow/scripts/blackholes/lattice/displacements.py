@@ -1,7 +1,7 @@
 """How far each coordinate of a history moves at each step, in ULP (row E), in bounded memory."""
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -146,7 +146,7 @@ def _pieces(source: History, length: int, first: int = 0) -> Iterator[tuple[int,
     """
     starts = range(first, source.steps - 1, length)
     with ThreadPoolExecutor(1) as background:
-        waiting = None
+        waiting: tuple[int, Future] | None = None
         for start in [*starts, None]:
             ready = waiting
             if start is not None:

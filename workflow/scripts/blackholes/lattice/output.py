@@ -35,9 +35,11 @@ class LargeFiles:
         shape = (source.steps - 1, source.tokens, source.dimensions)
         types = {"delta_W_prime": INTEGERS[integer], "U": torch.bfloat16, "exponent_crossings": torch.bool}
         self._large = {name: types[name] for name in KEPT if name in keep}
-        layout = {name: (dtype, shape) for name, dtype in self._large.items()}
+        layout: dict[str, tuple[torch.dtype, tuple[int, ...]]] = {
+            name: (dtype, shape) for name, dtype in self._large.items()
+        }
         self._row = shape[1:]
-        small = {"n_steps": shape[0], "n_tokens": shape[1], "n_dims": shape[2]}
+        small: dict[str, int | Tensor] = {"n_steps": shape[0], "n_tokens": shape[1], "n_dims": shape[2]}
         if dead is not None:
             small |= {"dead_mask": dead, "dead_token_ids": dead.nonzero()[:, 0], "n_dead": int(dead.sum())}
         self._small = {name: torch.as_tensor(value) for name, value in small.items()}

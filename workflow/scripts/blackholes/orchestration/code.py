@@ -7,7 +7,7 @@ parsed statements without docstrings: comments, formatting and documentation cha
 import ast
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -52,11 +52,11 @@ def forget() -> None:
 def _parsed(file: Path, package: Path) -> tuple[str, list[str]]:
     """(digest of a file's statements, names of `package` that it imports)."""
     tree = ast.parse(file.read_bytes(), filename=str(file))
-    names = []
+    names: list[str] = []
     for node in _statements(tree.body):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
             names += [node.module] + [f"{node.module}.{alias.name}" for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             raise SyntaxError(f"{file}: relative imports are not followed by the code digest")
@@ -65,7 +65,7 @@ def _parsed(file: Path, package: Path) -> tuple[str, list[str]]:
     return statements, [name for name in names if name.split(".")[0] == package.name]
 
 
-def _statements(body: list[ast.AST]) -> Iterator[ast.AST]:
+def _statements(body: Iterable[ast.AST]) -> Iterator[ast.AST]:
     """All statements, however nested; no expressions, which hold no imports."""
     for node in body:
         yield node

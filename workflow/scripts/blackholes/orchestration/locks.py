@@ -11,9 +11,9 @@ import os
 import socket
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-_open_files = []  # one for every locked folder, for as long as this process lives
+_open_files: list[TextIO] = []  # one for every locked folder, for as long as this process lives
 
 
 def release_stale(workflow: Any, folder: str | os.PathLike = ".snakemake") -> list[str]:

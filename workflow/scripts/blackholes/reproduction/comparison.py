@@ -117,6 +117,7 @@ def _row(value: Value, corpus: Corpus | None, experiments: Mapping[str, Runs]) -
     if len(ran) < len(names):
         missing = ", ".join(name for name in names if name not in ran)
         return row | {"verdict": "not run", "reason": f"{missing} was not run"}
+    assert corpus is not None  # for mypy: experiments ran, so there is a corpus
     differences = _other_conditions(value, ran, corpus)
     last = min(runs.settings["steps"] for runs in ran.values())
     if (value.step or 0) > last:

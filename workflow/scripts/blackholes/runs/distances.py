@@ -1,7 +1,7 @@
 """Chebyshev matrices of a run (row B): computed in pieces from its history, or read where they are stored."""
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
 from torch import Tensor
@@ -38,12 +38,12 @@ def write_chebyshev(
             TensorWriter(out, {KEY: (torch.float32, shape)}, metadata) as writer,
             ThreadPoolExecutor(1) as background,
         ):
-            writing = None
+            writing: Future = Future()
+            writing.set_result(None)
             for number, (start, snapshots) in enumerate(source.chunks(length)):
                 with about(history):
                     piece = _matrices(snapshots, start, buffers[number % 2], device)
-                if writing:
-                    writing.result()
+                writing.result()
                 writing = background.submit(writer.append, KEY, piece)
                 progress(start + len(snapshots), source.steps)
             writing.result()

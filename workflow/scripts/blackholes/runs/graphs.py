@@ -45,10 +45,10 @@ def statistics(
     Raises:
         UserError: a distance that is NaN or negative; a threshold that is not a number, or not whole for cells.
     """
-    matrices = {"chebyshev": chebyshev}
+    matrices: dict[str, Tensor] = {} if chebyshev is None else {"chebyshev": chebyshev}
     if chebyshev is not None and any(rule["measure"] == "cells" for rule in adjacency.values()):
         matrices["cells"] = cell_matrices(snapshots, first_step=first_step)
-    tensors = {}
+    tensors: dict[str, Tensor] = {}
     for name, rule in adjacency.items():
         measure, edges = rule["measure"], (rule["threshold"], rule["operator"] == "<=")
         if chebyshev is None:

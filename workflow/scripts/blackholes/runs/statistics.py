@@ -69,7 +69,7 @@ def write(
 
                 cloud = geometry.cloud(snapshots)
                 centroid = cloud["centroid"]
-                if start == 0:
+                if first_centroid is None or centroid_before is None:
                     first_centroid = centroid_before = centroid[0]
                 _append(geometry_file, cloud | geometry.motion(centroid, centroid_before, first_centroid))
                 centroid_before = centroid[-1]

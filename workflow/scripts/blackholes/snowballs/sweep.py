@@ -66,7 +66,7 @@ def source(path: str | None, settings: Mapping) -> Source:
             for key in {"epsilon", "sigma_within", "sigma_global", "n_tokens"} & set(file.keys()):
                 stored[key] = _number(file, key)
     if not torch.isfinite(centroid).all():
-        dimension = (~torch.isfinite(centroid)).nonzero()[0].item()
+        dimension = int((~torch.isfinite(centroid)).nonzero()[0])
         value = centroid[dimension].item()
         raise UserError(f"{name}: {value} in dimension {dimension} of the centroid; expected a finite number")
     epsilon = stored.get("epsilon") if settings["epsilon"] == "auto" else settings["epsilon"]
@@ -178,7 +178,7 @@ def write_sweep(
 
 
 def _members(path: str | None, embedding: str | None) -> Float[Tensor, "n D"] | None:
-    if embedding is None:
+    if path is None or embedding is None:
         return None
     with open_tensors(path) as file:
         file.expect("token_ids", torch.int64, ("n",))
@@ -211,8 +211,8 @@ def _scores(by_label: Mapping[str, list[list[str]]], own: Mapping[str, float]):
         for name in snowball.STATISTICS:
             values = np.array([float(row[COLUMNS.index(name)]) for row in rows])
             mean, std = float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else 0.0
-            ours = own.get(name, "")
-            yield label, rows[0][0], name, ours, mean, std, z_score(ours, mean, std) if own else ""
+            checkpoint = (own[name], z_score(own[name], mean, std)) if own else ("", "")
+            yield label, rows[0][0], name, checkpoint[0], mean, std, checkpoint[1]
 
 
 def z_score(value: float, mean: float, std: float) -> float:

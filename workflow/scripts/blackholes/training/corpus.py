@@ -9,7 +9,7 @@ import string
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata as installed
 from pathlib import Path
@@ -82,7 +82,7 @@ def write(settings: Mapping, tokens: str, table: str, tokenizer: str, metadata: 
         "corpus_characters_dropped": str(n_dropped),
         "corpus_characters_cut": str(cleaned.cut),
     }
-    columns = {"token_id": range(size)}
+    columns: dict[str, Iterable] = {"token_id": range(size)}
     if learnt:
         whole, origin, more = _tokenizer_text(settings, cleaned.text, source.origin)
         vocabulary = bpe.learn(whole, size, origin)

@@ -31,7 +31,8 @@ class Parameters:
         self.flat = [torch.zeros(end, dtype=dtype) for end in ends]
         self.flat_gradients = torch.zeros(sum(ends), dtype=dtype)
         halves = self.flat_gradients.split(ends)
-        self.weights, self.gradients = {}, {}
+        self.weights: dict[str, Tensor] = {}
+        self.gradients: dict[str, Tensor] = {}
         for name, value in initial.items():
             kind, start = spans[name]
             for views, flat in ((self.weights, self.flat), (self.gradients, halves)):
@@ -53,18 +54,18 @@ class CpuRun(Runs):
     block_steps = 32  # enough to make the work between blocks negligible
 
     def __init__(self, token_ids: np.ndarray, settings: Sequence[RunSettings], threads: int = 1):
-        (settings,) = settings
-        shape, precision = settings.model, settings.precision
-        initial = model.initialise(shape, settings.init, settings.seed)
-        self._settings = settings
+        (own,) = settings
+        shape, precision = own.model, own.precision
+        initial = model.initialise(shape, own.init, own.seed)
+        self._settings = own
         self._parameters = Parameters(initial, DTYPES[precision])
         self._forward = Parameters(initial, torch.bfloat16) if precision == "mixed" else self._parameters
         step = self._forward
         self._gradients = cpu_step.CpuStep(
-            step.weights, step.gradients, settings.batch_size, shape.context, shape.heads, settings.batch_split, threads
+            step.weights, step.gradients, own.batch_size, shape.context, shape.heads, own.batch_split, threads
         )
-        decays = (settings.weight_decay, 0.0)
-        self._optimizer = Optimizer(settings, self._parameters.flat, decays)
+        decays = (own.weight_decay, 0.0)
+        self._optimizer = Optimizer(own, self._parameters.flat, decays)
         self._windows = np.lib.stride_tricks.sliding_window_view(token_ids, shape.context + 1)
         flats = {f"parameters.{i}": flat for i, flat in enumerate(self._parameters.flat)}
         self.state: dict[str, Tensor] = flats | self._optimizer.state

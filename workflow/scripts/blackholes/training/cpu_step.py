@@ -102,9 +102,9 @@ class _Part:
         self.products = torch.bmm if _has_fast_products(wte.dtype) else _product_in_float32
 
     def __call__(self, tokens: Tensor, targets: Tensor, scale: float) -> float:
-        tokens = tokens.numpy()
-        total = self.forward(tokens, targets.reshape(-1).numpy(), scale)
-        self.backward(tokens)
+        ids = tokens.numpy()
+        total = self.forward(ids, targets.reshape(-1).numpy(), scale)
+        self.backward(ids)
         return total
 
     def linear(self, x: Tensor, name: str, out: Tensor) -> None:

@@ -124,7 +124,7 @@ def start(
     if engine_on(device, settings[0].engine) == "compiled":
         from blackholes.training.cpu import CpuRun  # each engine is imported only where it is used
 
-        runs = CpuRun(token_ids, settings, threads)
+        runs: Runs = CpuRun(token_ids, settings, threads)
     else:
         from blackholes.training.stacked import StackedRuns
 

@@ -17,7 +17,7 @@ EMBEDDING = "transformer.wte.weight"
 def shapes(model: Model) -> dict[str, tuple[int, ...]]:
     """Name → shape of every parameter, in the order of `GPT2LMHeadModel.named_parameters()`."""
     V, T, C = model.vocabulary_size, model.context, model.width
-    sizes = {EMBEDDING: (V, C), "transformer.wpe.weight": (T, C)}
+    sizes: dict[str, tuple[int, ...]] = {EMBEDDING: (V, C), "transformer.wpe.weight": (T, C)}
     for layer in range(model.layers):
         h = f"transformer.h.{layer}"
         sizes |= {
@@ -68,6 +68,8 @@ def initialise(model: Model, init: Init, seed: int) -> dict[str, Tensor]:
             point /= torch.linalg.vector_norm(point)
         weights[EMBEDDING] = point.expand(model.vocabulary_size, -1).clone()
     if init.mode == "noise":
+        assert init.drawn_in is not None  # for mypy: this mode has both
+        assert init.sigma is not None
         drawn_in = {"float32": torch.float32, "bfloat16": torch.bfloat16}[init.drawn_in]
         noise = torch.randn(weights[EMBEDDING].shape, generator=draw, dtype=drawn_in) * init.sigma
         weights[EMBEDDING] = (weights[EMBEDDING].to(drawn_in) + noise).bfloat16().float()

@@ -39,16 +39,18 @@ class Optimizer:
         """Apply one step. As a float32 tensor () on the device, `rate` may change between replays of a CUDA graph."""
         state, settings = self.state, self._settings
         for i, (flat, decay) in enumerate(zip(self._flats, self._decays, strict=True)):
+            gradient = flat.grad
+            assert gradient is not None  # for mypy: a gradient is there before a step
             if self._adamw:
                 state[f"count.{i}"] += 1
                 torch._fused_adamw_(
-                    [flat], [flat.grad], [state[f"first.{i}"]], [state[f"second.{i}"]], [], [state[f"count.{i}"]],
+                    [flat], [gradient], [state[f"first.{i}"]], [state[f"second.{i}"]], [], [state[f"count.{i}"]],
                     lr=rate, beta1=settings.betas[0], beta2=settings.betas[1], weight_decay=decay,
                     eps=settings.epsilon, amsgrad=False, maximize=False,
                 )  # fmt: skip
             elif flat.dtype == torch.bfloat16 and flat.device.type == "cpu":
                 # torch 2.13's fused kernel does not update most bfloat16 parameters on a CPU (its issue 191763)
-                step = flat.grad.float().add_(flat.float(), alpha=decay)
+                step = gradient.float().add_(flat.float(), alpha=decay)
                 if settings.momentum:
                     step.add_(state[f"momentum.{i}"].float(), alpha=settings.momentum)
                     state[f"momentum.{i}"].copy_(step)
@@ -56,7 +58,7 @@ class Optimizer:
             else:  # is_first_step=False: the momentum starts at 0, so the first step sets it to the gradient too
                 momentum = [state[f"momentum.{i}"]] if f"momentum.{i}" in state else []
                 torch._fused_sgd_(
-                    [flat], [flat.grad], momentum, weight_decay=decay, momentum=settings.momentum, lr=rate,
+                    [flat], [gradient], momentum, weight_decay=decay, momentum=settings.momentum, lr=rate,
                     dampening=0.0, nesterov=False, maximize=False, is_first_step=False,
                 )  # fmt: skip
 

@@ -16,6 +16,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -56,8 +57,8 @@ class StackedRuns(Runs):
         if self._on_gpu:  # torch's condition for calling cuBLAS deterministic
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         shape, precision, K = self._settings.model, self._settings.precision, len(settings)
-        initial = [model.initialise(shape, one.init, one.seed) for one in settings]
-        initial = {name: torch.stack([run[name] for run in initial]) for name in initial[0]}  # (K, *shape)
+        drawn = [model.initialise(shape, one.init, one.seed) for one in settings]
+        initial = {name: torch.stack([run[name] for run in drawn]) for name in drawn[0]}  # (K, *shape)
         self._kept = _Stack(initial, DTYPES[precision], self._device)
         self._used = _Stack(initial, torch.bfloat16, self._device) if precision == "mixed" else self._kept
         for weight in self._used.weights.values():
@@ -82,8 +83,11 @@ class StackedRuns(Runs):
         self._rates, self._losses, self._norms = rows(), rows(K), rows(K)
         self._snapshots = rows(*snapshot, dtype=torch.bfloat16)
         self._row = torch.zeros(1, dtype=torch.int64, device=self._device)  # row of the next step in the buffers
-        self._half, self._copied, self._copying = 1, [None, None], None
-        self._captures, self._graph = graph and self._on_gpu, None
+        self._half = 1
+        self._copied: list[torch.cuda.Event | None] = [None, None]
+        self._copying: torch.cuda.Stream | None = None
+        self._captures = graph and self._on_gpu
+        self._graph: torch.cuda.CUDAGraph | None = None
 
     def weights(self, k: int) -> dict[str, Tensor]:
         return {name: weight.detach()[k] for name, weight in self._kept.weights.items()}
@@ -104,8 +108,8 @@ class StackedRuns(Runs):
         self._half = 1 - self._half
         start = self._half * self.block_steps
         rows = slice(start, start + n)
-        if self._copied[self._half]:
-            torch.cuda.current_stream().wait_event(self._copied[self._half])
+        if copied := self._copied[self._half]:
+            torch.cuda.current_stream().wait_event(copied)
         for into, values in ((self._starts, windows), (self._rates, torch.tensor(rates, dtype=torch.float32))):
             into[rows].copy_(values.pin_memory() if self._on_gpu else values, non_blocking=self._on_gpu)
         self._row.fill_(start)
@@ -115,18 +119,18 @@ class StackedRuns(Runs):
 
     def to_host(self, block: Block) -> Callable[[], Block]:
         if not self._on_gpu:
-            copies = tuple(values.to("cpu", copy=True) for values in block)
-            return lambda: copies
+            losses, norms, snapshots = (values.to("cpu", copy=True) for values in block)
+            return lambda: (losses, norms, snapshots)
         self._copying = self._copying or torch.cuda.Stream()
         self._copying.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self._copying):
-            copies = tuple(values.to("cpu", non_blocking=True) for values in block)  # into pinned memory
+            losses, norms, snapshots = (values.to("cpu", non_blocking=True) for values in block)  # into pinned memory
             done = self._copied[self._half] = torch.cuda.Event()
             done.record()
 
         def wait() -> Block:
             done.synchronize()
-            return copies
+            return losses, norms, snapshots
 
         return wait
 
@@ -149,6 +153,7 @@ class StackedRuns(Runs):
         norms = torch.linalg.vector_norm(norms, dim=0)  # (K,)
         factors = (self._settings.clip / (norms + 1e-6)).clamp(max=1.0).unsqueeze(1)
         for flat, copy in zip(kept.flats, used.flats, strict=True):
+            assert copy.grad is not None  # for mypy: set when these runs were made
             torch.mul(copy.grad, factors, out=flat.grad)
         self._optimizer.update(rate)
         embeddings = kept.weights[model.EMBEDDING].to(torch.bfloat16)
@@ -206,7 +211,8 @@ class _Stack:
 @contextmanager
 def _repeatable() -> Iterator[None]:
     """Only deterministic kernels, and no sum in less than float32."""
-    products, memory = torch.backends.cuda.matmul, torch.utils.deterministic
+    products = torch.backends.cuda.matmul
+    memory: Any = torch.utils.deterministic  # mypy does not see its attribute
     before = products.allow_tf32, products.allow_bf16_reduced_precision_reduction
     mode, fill = torch.get_deterministic_debug_mode(), memory.fill_uninitialized_memory
     products.allow_tf32 = products.allow_bf16_reduced_precision_reduction = False

@@ -20,7 +20,7 @@ def character(token_id: int) -> str:
 
 def tokenizer(vocabulary_size: int) -> str:
     """The contents of a Hugging Face `tokenizer.json` for a vocabulary of characters: other characters are dropped."""
-    model = {
+    model: dict[str, object] = {
         "type": "BPE",  # without merges, so every character is a token
         "dropout": None,
         "unk_token": None,
@@ -32,6 +32,12 @@ def tokenizer(vocabulary_size: int) -> str:
         "vocab": {chr(token_id): token_id for token_id in range(vocabulary_size)},
         "merges": [],
     }
-    parts = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": None}
+    parts: dict[str, object] = {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [],
+        "normalizer": None,
+    }
     parts |= {"pre_tokenizer": None, "post_processor": None, "decoder": {"type": "Fuse"}, "model": model}
     return json.dumps(parts, indent=2) + "\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -47,7 +48,7 @@ def draw(
     bars, borders = evened(histogram, edges)
     _panel(grid[0, 0], bars, borders, limits, statistics["zeros"], "pairs", statistics, _LINES)
     bars = np.histogram(np.log10(positive).clip(borders[0], borders[-1]), borders)[0]
-    _panel(grid[1, 0], bars, borders, limits, (nearest == 0).sum(), "tokens", statistics, ())
+    _panel(grid[1, 0], bars, borders, limits, (nearest == 0).sum(), "tokens", statistics, {})
     grid[0, 0].set_title("all pairs", fontweight="bold")
     grid[1, 0].set_title("each token and its nearest neighbour", fontweight="bold")
     entries = [
@@ -80,7 +81,7 @@ def _panel(
     zeros: float,
     things: str,
     statistics: Mapping[str, float],
-    lines: Sequence[str],
+    lines: Mapping[str, Any],
 ) -> None:
     width = limits[1] - limits[0]
     place = limits[0] - 0.05 * width

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -40,7 +41,7 @@ def draw(tensors: Mapping[str, np.ndarray], statistics: Mapping[str, float], che
     _components(grid[0, 0], tensors, int(statistics["isolated"]))
     _cluster(grid[0, 1], tensors)
     _extent(figure.add_subplot(grid[1, 0].get_gridspec()[1, :]), tensors)
-    dot = {"marker": "o", "linestyle": "", "markeredgewidth": 0}
+    dot: dict[str, Any] = {"marker": "o", "linestyle": "", "markeredgewidth": 0}
     entries = [
         (style.patch(style.COLOURS["cluster"]), "the cluster"),
         (style.patch(style.COLOURS["components"]), "other components"),

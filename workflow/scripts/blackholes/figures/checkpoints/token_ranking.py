@@ -50,7 +50,7 @@ def draw(tokens: pd.DataFrame, checkpoint: str | None = None) -> Figure:
     for column, axes in enumerate(grid[1]):
         _list(axes, rows[_LINES * column : _LINES * (column + 1)], len(rows) > _LINES * column)
     present = [name for name in style.CATEGORIES if (tokens["category"] == name).any()]
-    square = {"marker": "s", "linestyle": "", "markersize": 7}
+    square: dict[str, Any] = {"marker": "s", "linestyle": "", "markersize": 7}
     entries = [
         (Line2D([], [], color=style.CATEGORIES[name], **square), checkpoint_data.WORDS.get(name, name))
         for name in present
@@ -61,7 +61,7 @@ def draw(tokens: pd.DataFrame, checkpoint: str | None = None) -> Figure:
 
 def folded(tokens: pd.DataFrame, most: int) -> Iterator[Row]:
     """The first lines of the ranking; a hole is one line, since all its tokens have the same numbers."""
-    seen = set()
+    seen: set[tuple[str, int]] = set()
     members = tokens[tokens["hole"] >= 0].groupby("hole")
     for token in tokens.sort_values("rank").itertuples():
         if len(seen) == most:
@@ -81,7 +81,8 @@ def name(text: str, token_id: int, category: str) -> str:
     """A token as listed: spaces as ␣, and code points in place of characters that the font lacks."""
     if not text:
         return f"row {token_id}" if category == "padding" else f"token {token_id}"
-    known, shown, missing = _characters(), "", []
+    known, shown = _characters(), ""
+    missing: list[str] = []
     for character in text.replace(" ", "␣"):
         if ord(character) in known:
             shown += _code_points(missing) + character
@@ -153,7 +154,8 @@ def _indicators(axes: Axes, tokens: pd.DataFrame) -> None:
     axes.set_xscale("log")
     axes.set_xlim(least / 1.25, 1.4 * max(distance.max(), 1.1 * least))
     zero = [least] if (distance == 0).any() else []
-    ticks = [tick for tick in scales.log_ticks(*np.log10(axes.get_xlim()), most=6) if not zero or tick > 1.3 * least]
+    low, high = np.log10(axes.get_xlim())
+    ticks = [tick for tick in scales.log_ticks(low, high, most=6) if not zero or tick > 1.3 * least]
     axes.set_xticks(zero + ticks, ["0"] * len(zero) + [f"{tick:g}" for tick in ticks])
     axes.set_xticks([], minor=True)
     axes.set_xlabel("distance to the centroid (embedding\nunits, logarithmic)")

@@ -109,7 +109,13 @@ def _panels(figure: SubFigure, table: pd.DataFrame) -> None:
 
 def _points(axes: Axes, rows: pd.DataFrame, colour: str, label: str) -> None:
     mine = rows.dropna(subset=["ours"])
-    line = {"color": style.COLOURS[colour], "marker": "o", "markersize": 3.5, "linewidth": 1, "clip_on": False}
+    line: dict[str, Any] = {
+        "color": style.COLOURS[colour],
+        "marker": "o",
+        "markersize": 3.5,
+        "linewidth": 1,
+        "clip_on": False,
+    }
     if len(mine):  # matplotlib places an empty unclipped line at the figure's corner, which breaks the layout
         axes.errorbar(mine.step, mine.ours, mine.ours_std.fillna(0), elinewidth=1.1, capsize=2.5, **line)
     axes.plot(rows.step, rows.published, clip_on=False, zorder=3, **_PUBLISHED)
@@ -180,7 +186,7 @@ def _distance(axes: Axes, line: float, row) -> None:
 
 def _note(axes: Axes, line: float, text: str) -> None:
     """Why there is no verdict, written over the line at 0."""
-    grey = {"ha": "center", "va": "center", "fontsize": 6, "color": VERDICTS["not comparable"][1]}
+    grey: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 6, "color": VERDICTS["not comparable"][1]}
     note = axes.text(0, line, text, path_effects=[withStroke(linewidth=2, foreground="white")], **grey)
     note.set_in_layout(False)
 

@@ -184,7 +184,7 @@ def _find_edges(blocks, rows, n, limit, weight, parent, ends, largest):
         for p in range(begin, min(n, start + LANES)):
             if not _largest_differences(blocks[start // LANES], rows[p], limit, largest):
                 continue
-            hits, apart, own = 0, 0, parent[p]
+            hits, apart, own = np.int64(0), np.int64(0), parent[p]
             for lane in range(max(0, p + 1 - start), LANES):
                 hit = np.int64(largest[lane] <= limit)
                 hits += hit * weight[start + lane]
