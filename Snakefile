@@ -13,7 +13,7 @@ from blackholes.orchestration import early_cutoff, locks, terminal
 
 if workflow.is_main_process:
     locks.release_stale(workflow)
-    early_cutoff.install()
+    early_cutoff.install(workflow)
     terminal.show_work_only(workflow)
 
 

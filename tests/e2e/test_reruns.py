@@ -146,8 +146,9 @@ TABLE = [
     ),
     Row(
         "a figure's colour",
-        append("style.COLOURS = style.COLOURS | {'reference': '#aa0000'}", f"{PACKAGE}/figures/runs/centroid.py"),
-        {"experiment_figures": 3},
+        append("style.COLOURS['centroid_displacement'] = '#aa0000'", f"{PACKAGE}/figures/runs/centroid.py"),
+        {"experiment_figures": 3, "report": 1},
+        really=True,
     ),
 ]
 

@@ -1,5 +1,7 @@
 """From histories to Chebyshev matrices (row B)."""
 
+from blackholes.limits import LARGE
+
 # experiments whose vocabularies are small enough for distance matrices to be stored
 WITH_MATRICES = [name for name, it in CONFIG.experiments.items() if not it.is_large]
 
@@ -17,7 +19,7 @@ def history_for_matrices(wildcards):
     if settings.is_large:  # sys.exit, since Snakemake prints a traceback around a WorkflowError
         sys.exit(
             f"{run}/pairwise_distances.safetensors: {settings.steps + 1:,} matrices of {tokens:,} × {tokens:,} would take "
-            f"{matrices_mb(wildcards) / 1000:,.0f} GB, expected a vocabulary of at most {configuration.LARGE:,} tokens; "
+            f"{matrices_mb(wildcards) / 1000:,.0f} GB, expected a vocabulary of at most {LARGE:,} tokens; "
             "black_holes needs no matrices"
         )
     return f"{run}/embedding_evolution.safetensors"

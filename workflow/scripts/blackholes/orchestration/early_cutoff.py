@@ -12,8 +12,10 @@ from typing import Any
 from snakemake.logging import logger
 
 
-def install() -> None:
-    """Make every DAG of this process skip jobs that turned out to be up to date."""
+def install(workflow: Any) -> None:
+    """Make every DAG of this process skip jobs that turned out to be up to date; a dry run shows all that may run."""
+    if workflow.output_settings.dryrun:
+        return
     from snakemake.dag import DAG  # here, since outside a Snakemake that runs its modules import each other in a circle
 
     finish = DAG.finish
