@@ -437,7 +437,7 @@ def test_the_trainer_divides_by_all_labels():
     import reference
 
     settings = reference.settings(steps=1, batch_size=2, target_offset=2)
-    network = reference.empty_model(settings["model"])
+    network = reference.empty_model(settings.model)
     network.loss_type = None  # as the notebooks had it: our tests' own reference sets this right
     with torch.no_grad():
         network.get_parameter("transformer.wte.weight").copy_(torch.randn(64))
