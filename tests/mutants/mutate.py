@@ -84,14 +84,15 @@ def places(file):
 
 
 def mutate(file, line, name, occurrence):
-    """The mutant, or None where the operator cannot: it knows no exceptions with a dot in their name."""
+    """The mutant, or None: the operator knows no exceptions with a dot in their name, and makes `f(&x)` of `f(*x)`."""
     from cosmic_ray.mutating import mutate_code
     from cosmic_ray.plugins import get_operator
 
     source = (ROOT / PACKAGE / file).read_text()
     try:
         changed = mutate_code(source, get_operator(name)(), occurrence)
-    except AttributeError:
+        compile(changed, file, "exec")
+    except (AttributeError, SyntaxError):
         return None
     return None if changed == source else {"file": file, "operator": name, "line": line, "source": changed}
 
@@ -156,7 +157,7 @@ def identity(mutant):
 
 
 def tests_of(mutant):
-    return digest(*((ROOT / module).read_text() for module in modules_of(mutant["file"])))
+    return digest(*((TREE / module).read_text() for module in modules_of(mutant["file"])))
 
 
 def change(mutant):

@@ -305,6 +305,11 @@ def test_completions_hold_the_bytes():
     assert len(found.texts(b"\x81", 4)) == 4
 
 
+def test_no_character_holds_the_bytes():
+    part = b"\xbf\xbf\xbf"  # the end of U+3FFFF, U+7FFFF, …, which are no characters
+    assert characters.Completions([part]).texts(part, 5) == []
+
+
 def test_printable():
     assert token_texts.printable("a b\n\t\r\\\u200b\U000e0001é漢") == r"a b\n\t\r\\\u200B\U000E0001é漢"
 
