@@ -318,3 +318,8 @@ def test_a_failing_text_fails_alone(tmp_path):
     vocabulary = token_texts.Vocabulary(by_hand.characters(tmp_path))
     held = vocabulary.holding([97, 98, 99, 98], ["a", "é", "xcx", "a"])
     assert np.array_equal(held, [True, False, True, False])
+
+
+def test_the_letter_around_a_token_is_the_one_that_fewest_others_contain(tmp_path):
+    vocabulary = token_texts.Vocabulary(by_hand.characters(tmp_path))
+    assert vocabulary.neutral(["a", "b", "ax", "ay", "bx", "."]) == "b"
