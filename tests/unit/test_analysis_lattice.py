@@ -337,6 +337,13 @@ def test_both_formats_and_other_keys(tmp_path, history, dead):
     assert write(tmp_path / "k", tmp_path / "d", key="E") == usual
 
 
+def test_one_cell_at_the_last_step_is_motion_at_the_end(tmp_path):
+    write(write_history(tmp_path / "h", walks(2, 1)), tmp_path / "out")
+    [token], [medians] = (table(tmp_path / "out", kind) for kind in ("lifecycle", "medians"))
+    assert (token["midlife"], token["late"]) == ("1", "2")
+    assert medians["moving_at_the_end"] == "1"
+
+
 def test_without_a_dead_mask_tokens_form_one_group(tmp_path, history):
     write(write_history(tmp_path / "h", history), tmp_path / "out")
     assert not {"dead_mask", "dead_token_ids", "n_dead"} & set(tensors(tmp_path / "out"))

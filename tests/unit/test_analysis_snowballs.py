@@ -298,6 +298,8 @@ def test_a_distribution_against_scipy():
     assert found["counts"].sum().item() == 2000
     assert (found["edges"][0].item(), found["edges"][-1].item()) == (numbers.min(), numbers.max())
     assert (found["quantiles"][0].item(), found["quantiles"][-1].item()) == (numbers.min(), numbers.max())
+    assert (len(found["counts"]), len(found["edges"])) == (60, 61)
+    assert found["z"][0].item() == pytest.approx(stats.norm.ppf(0.5 / 2000))
     place = len(found["z"]) // 2
     assert found["z"][place].item() == pytest.approx(0, abs=1e-12)
     assert found["quantiles"][place].item() == pytest.approx(np.median(numbers), rel=0.01)

@@ -139,6 +139,16 @@ def test_bad_counts(tmp_path, tensors, message):
     assert refused(tmp_path) == f"{tmp_path}/run_002/counts: {message}"
 
 
+def test_each_run_has_its_counts(tmp_path):
+    make_run(tmp_path / "run_001", 0)
+    files = {name: [str(tmp_path / "run_001" / name)] for name in ("log.csv", "counts", "graphs")}
+    with pytest.raises(ValueError, match="longer than"):
+        summary.write(
+            files["log.csv"], [files["graphs"]], files["counts"] * 2, ["run_001"], STEPS, tmp_path / "s", tmp_path / "i"
+        )
+    assert names(tmp_path) == ["run_001"]
+
+
 def test_a_truncated_tensor_file_is_named(tmp_path):
     for run in ("run_001", "run_002"):
         make_run(tmp_path / run, 0)

@@ -72,6 +72,7 @@ def test_norms_and_text(tmp_path):
     assert [(row["hole"], row["token_ids"]) for row in rows] == [("0", "0 2"), ("1", "1 3")]
     # √5 is exact in no dtype; a norm in bfloat16 or float32 differs from the one in float64
     assert [float(row["norm"]) for row in rows] == [pytest.approx(math.sqrt(5), rel=1e-15), 0]
+    assert rows[0]["text"] == r'["a\"b", "é"]'
     assert [json.loads(row["text"]) for row in rows] == [['a"b', "é"], ["c d", ""]]
     found = read_holes(str(tmp_path / "holes.csv"))
     assert {hole: ids.tolist() for hole, ids in found.items()} == {0: [0, 2], 1: [1, 3]}

@@ -211,6 +211,15 @@ def test_start_up_does_not_count_in_the_rate(tmp_path, capsys, clock):
     assert last.startswith("train: step 1,050/10,000 · 10.0 steps/s · 14:55 left")
 
 
+def test_the_rate_of_less_than_a_second(tmp_path, capsys, clock):
+    with open_job(fake(tmp_path)) as job:
+        tick = job.progress("step")
+        tick(0, 2)
+        clock.seconds += 0.25
+        tick(2, 2)
+    assert capsys.readouterr().err == "train: step 2/2 · 8.0 steps/s · 0:00 left\n"
+
+
 def test_long_times_are_in_hours_and_a_single_piece_has_no_rate(tmp_path, capsys, clock):
     with open_job(fake(tmp_path)) as job:
         tick = job.progress("trial")

@@ -54,6 +54,12 @@ def test_another_file_is_not_resumed(tmp_path, changes):
     assert names(tmp_path) == ["history.safetensors"]
 
 
+def test_missing_folders_are_made(tmp_path):
+    with marked(tmp_path / "qwen" / "run_001" / "h") as writer:
+        writer.append("embedding_history", rows(0, 6))
+    assert names(tmp_path / "qwen" / "run_001") == ["h"]
+
+
 def test_two_writers_of_one_marked_file_end_with_it(tmp_path):
     path = tmp_path / "history.safetensors"
     with marked(path) as slow:

@@ -145,6 +145,13 @@ def test_a_box_with_room_for_all_tokens_holds_all():
     assert box["lon"] == (0.0, 40.0)
 
 
+def test_meridians_converge_towards_the_poles():
+    """At latitude 60° a difference of 38° in longitude is a chord of 0.33; one of 20° in latitude, of 0.35."""
+    latitude, longitude = np.array([60.0, 60, 60, 40]), np.array([0.0, 0, 38, 0])
+    box, _ = boxes.automatic_box(latitude, longitude, np.ones(4), [np.array([0, 1])], most=3)
+    assert (box["lat"], box["lon"]) == ((60.0, 60.0), (0.0, 38.0))
+
+
 @pytest.mark.parametrize("order", [1, -1])
 def test_of_two_largest_holes_the_one_with_the_smallest_token_is_the_centre(order):
     latitude, longitude, radius = np.zeros(6), np.array([50.0, 50, -50, -50, -50, 50]), np.ones(6)

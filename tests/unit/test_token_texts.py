@@ -305,6 +305,11 @@ def test_completions_hold_the_bytes():
     assert len(found.texts(b"\x81", 4)) == 4
 
 
+def test_no_character_holds_the_bytes():
+    part = b"\xbf\xbf\xbf"  # the end of U+3FFFF, U+7FFFF, …, which are no characters
+    assert characters.Completions([part]).texts(part, 5) == []
+
+
 def test_printable():
     assert token_texts.printable("a b\n\t\r\\\u200b\U000e0001é漢") == r"a b\n\t\r\\\u200B\U000E0001é漢"
 
@@ -313,3 +318,8 @@ def test_a_failing_text_fails_alone(tmp_path):
     vocabulary = token_texts.Vocabulary(by_hand.characters(tmp_path))
     held = vocabulary.holding([97, 98, 99, 98], ["a", "é", "xcx", "a"])
     assert np.array_equal(held, [True, False, True, False])
+
+
+def test_the_letter_around_a_token_is_the_one_that_fewest_others_contain(tmp_path):
+    vocabulary = token_texts.Vocabulary(by_hand.characters(tmp_path))
+    assert vocabulary.neutral(["a", "b", "ax", "ay", "bx", "."]) == "b"
