@@ -71,6 +71,10 @@ bench: setup  ## ours beside the notebooks' methods and the usual libraries, in 
 coverage: setup  ## branch coverage of the unit tests: a table, and htmlcov/
 	@$(BIN)/python -m pytest -q -m "not slow and not slurm" tests/unit --cov --cov-report=term --cov-report=html
 
+mutants: setup  ## how many small changes of the code the unit tests notice (an hour; tests/mutants/README.md)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check cosmic-ray==8.7.0
+	@$(BIN)/python tests/mutants/mutate.py
+
 lint: setup  ## ruff, snakefmt, snakemake --lint, who imports whom, types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@$(BIN)/snakefmt --check Snakefile workflow
