@@ -171,6 +171,7 @@ def test_bad_distances_are_named(backend, value):
     [
         (lambda: components.labels(torch.zeros(2, 3, 3)), "adjacency is torch.float32"),
         (lambda: components.labels(torch.zeros(2, 3, 4, dtype=torch.bool)), r"shape \(2, 3, 4\)"),
+        (lambda: components.labels(torch.zeros(2, 0, 0, dtype=torch.bool)), r"shape \(2, 0, 0\)"),
         (lambda: components.labels(torch.zeros(3, dtype=torch.bool)), r"where \(S, V, V\) is expected"),
         (lambda: components.graph_statistics(torch.zeros(2, 3, 3).double(), 1.0), "distances are torch.float64"),
         (lambda: components.graph_statistics(torch.zeros(3, 3), 1.0), r"where \(S, V, V\) is expected"),

@@ -139,6 +139,7 @@ def test_encoding_is_the_code_point_and_back(text):
 
 def test_token_ids_of_large_vocabularies_are_uint16():
     assert corpus.encode("aé", 256).dtype == np.uint8
+    assert corpus.encode("Ā", 257).tolist() == [256]
     ids = corpus.encode("aé€", 65536)
     assert ids.dtype == np.uint16
     assert corpus.decode(ids) == "aé€"

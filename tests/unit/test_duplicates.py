@@ -127,3 +127,13 @@ def test_non_finite_is_refused(backend, dtype, value):
 def test_bad_input(vectors, message, bad_input):
     with pytest.raises(UserError, match=message):
         duplicates.labels(vectors)
+
+
+def test_the_torch_formula_is_used_within_torch_only_alone(monkeypatch):
+    calls, formula = [], duplicates._formula
+    monkeypatch.setattr(duplicates, "_formula", lambda steps: calls.append(1) or formula(steps))
+    duplicates.labels(torch.ones(2, 3))
+    assert calls == []
+    with backends.torch_only():
+        duplicates.labels(torch.ones(2, 3))
+    assert calls == [1]
