@@ -49,7 +49,7 @@ def test_the_same_bytes_as_a_local_run(slurm, local, tmp_path):
     assert all(name.startswith("blackholes") for name, _, _ in jobs)
     assert {comment.split("_wildcards")[0].removeprefix("rule_") for *_, comment in jobs} >= {
         *("prepare_corpus", "train", "distances", "black_holes", "summarise"),
-        "figure_experiments",
+        "experiments_figure",
     }
     assert checkout.results("logs/", "benchmarks/") == local.results("logs/", "benchmarks/")
     assert checkout.digests() == local.digests()
@@ -61,12 +61,12 @@ def test_a_gpu_is_asked_for_where_the_device_is_one(slurm, local, tmp_path):
     checkout.path("overlay.yaml").write_text("training: {device: cuda}\nexperiments: {qwen: false}\n")
     for name in ("embedding_evolution.safetensors", "training_log.csv"):
         checkout.path(f"results/normal/run_001/{name}").unlink()
-    said = checkout.run(
-        *("train", *PROFILE, *QUICK, "--retries", "0", "--set-resources", "train:slurm_partition=gpu"),
+    ran = checkout.run(
+        *("histories", *PROFILE, *QUICK, "--retries", "0", "--set-resources", "train:slurm_partition=gpu"),
         overlay="overlay.yaml",
         status=1,
-    ).said
-    assert "gpu=1" in said
+    )
+    assert "gpu=1" in ran.log
     shown = subprocess.run(["scontrol", "show", "job", "--oneliner"], check=True, capture_output=True, text=True).stdout
     (job,) = [line for line in shown.splitlines() if "Partition=gpu" in line]
     assert "gres:gpu:1" in job or "gres/gpu:1" in job, job
