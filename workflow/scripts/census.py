@@ -8,4 +8,3 @@ with open_job(snakemake) as job:
     on = device.choose(job.config["distances"]["device"])
     tokenizer = job.input.get("tokenizer") or None
     job.log(census.write(job.input.W, job.output.holes, job.output.census, tokenizer, device=on))
-EDITED = 1
