@@ -64,7 +64,7 @@ def losses(
     logits = torch.bmm(norm(x, "transformer.ln_f"), wte.transpose(1, 2))  # (K, B·T, V)
     logits = logits.flatten(0, 1).to(torch.promote_types(logits.dtype, torch.float32))
     each = F.cross_entropy(logits, targets.flatten(), ignore_index=-1, reduction="none")  # 0 where there is no target
-    # a tensor either way: torch multiplies by the reciprocal of a Python number, which has other last bits
+    # a tensor either way: on a GPU torch multiplies by the reciprocal of a Python number, which has other last bits
     counts = (targets >= 0).sum((1, 2)) if divisor is None else targets.new_full((K,), divisor)
     return each.view(K, B * T).sum(1) / counts
 
