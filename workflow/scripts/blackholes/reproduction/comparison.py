@@ -25,6 +25,7 @@ COLUMNS = [
     *("runs", "difference", "low", "high", "margin", "at_step", "verdict", "reason"),
     *("published_conditions", "our_conditions", "source"),
 ]
+NORMAL = 1.645  # standard errors of an interval as verdicts.ALPHA has it, without the doubt about the spread
 JOINT = "all judged rows"  # the quantity of an experiment's last row, its joint verdict
 WORDS = ("agrees", "differs", "undecided", "by construction", "not comparable", "not run")
 
@@ -143,9 +144,15 @@ def _with_ours(row: dict, value: Value, ours: np.ndarray, differences: list[str]
 
 
 def _judged(row: dict, judged: verdicts.Row) -> dict:
-    return {"verdict": judged.verdict, "difference": judged.difference, "margin": judged.margin} | (
-        {} if math.isnan(judged.low) else {"low": judged.low, "high": judged.high}
-    )
+    """What `verdicts` adds to a row."""
+    found = {"verdict": judged.verdict, "difference": judged.difference, "margin": judged.margin}
+    if math.isnan(judged.low):
+        return found
+    why = ""
+    if judged.verdict == verdicts.UNDECIDED:
+        half, least = (judged.high - judged.low) / 2, NORMAL * judged.floor
+        why = f"interval ±{half:.2g}, ±{least:.2g} with any number of our runs; margin {judged.margin:.2g}"
+    return found | {"low": judged.low, "high": judged.high, "reason": _sentence(why, row["reason"])}
 
 
 def _joint(experiment: str, own: Sequence[_Compared], judged: Sequence[verdicts.Row]) -> dict:
@@ -225,8 +232,9 @@ def _differences(wanted: Mapping, settings: Mapping, prefix: str = "") -> list[s
 
 
 def _published(condition: Condition) -> str:
-    steps = f"{_number(condition.runs)} of {condition.steps:,} steps, batch {condition.settings['batch_size']}"
-    return f"{steps}, seeds {condition.seeds}, {condition.device.upper()}"
+    steps, batch = f"{_number(condition.runs)} of {condition.steps:,} steps", condition.settings["batch_size"]
+    told = f"batch {batch}, seeds {condition.seeds}" if batch else "batch and seed not published"
+    return f"{steps}, {told}, {condition.device.upper()}"
 
 
 def _ours(runs: Runs) -> str:
@@ -244,7 +252,7 @@ def _sentence(*parts: str | None) -> str:
 
 
 def _written(value):
-    """As in the table: floats to 8 significant digits, numbers of a curve separated by spaces."""
+    """As in the table: floats to 12 significant digits, numbers of a curve separated by spaces."""
     if isinstance(value, tuple):
         return " ".join(_written(each) for each in value)
-    return f"{value + 0.0:.8g}" if isinstance(value, float) else value  # + 0.0 turns −0 into 0
+    return f"{value + 0.0:.12g}" if isinstance(value, float) else value  # + 0.0 turns −0 into 0

@@ -22,12 +22,12 @@ HERO = 38  # "&", the dead token that they measure cosines from
 LOGGED = 100  # steps that a logged loss is the mean of, where no curve says it
 
 
-def _series(kind: str, key: str, factor: float = 1.0) -> Measure:
+def _series(kind: str, key: str) -> Measure:
     """A series of a file at a step, or at each step of a curve."""
 
     def measure(runs: Runs, value: Value) -> np.ndarray:
         points = [runs.series(kind, key, step, step)[:, 0] for step in value.points]
-        return factor * (np.stack(points, 1) if value.form == "curve" else points[0])
+        return np.stack(points, 1) if value.form == "curve" else points[0]
 
     return measure
 
@@ -69,8 +69,14 @@ def _duplicates(runs: Runs, value: Value) -> np.ndarray:
 
 def _first_with_50(runs: Runs, value: Value) -> np.ndarray:
     """The first step with 50 duplicates; NaN for a run that ends before."""
-    (steps,) = (runs.series("counts", "n_unique", 0, runs.steps) == len(runs.corpus.dead) - 50,)
+    steps = runs.series("counts", "n_unique", 0, runs.steps) == len(runs.corpus.dead) - 50
     return np.where(steps.any(1), steps.argmax(1), np.nan)
+
+
+def _spread_of_norms(runs: Runs, value: Value) -> np.ndarray:
+    """Theirs divides by V − 1, the stored series by V."""
+    V = len(runs.corpus.dead)
+    return np.sqrt(V / (V - 1)) * runs.series("geometry", "token_norm_std", value.last, value.last)[:, 0]
 
 
 def _second_cluster(runs: Runs, value: Value) -> np.ndarray:
@@ -166,7 +172,7 @@ MEASURES: dict[str, Measure] = {
     "smallest token norm": _series("geometry", "token_norm_min"),
     "largest token norm": _series("geometry", "token_norm_max"),
     "mean token norm": _series("geometry", "token_norm_mean"),
-    "spread of token norms": _series("geometry", "token_norm_std", np.sqrt(128 / 127)),  # theirs divides by V − 1
+    "spread of token norms": _spread_of_norms,
     "spread of distances from the centroid": _of_vectors(_spread_from_centroid),
     "mean norm of dead tokens": _of_vectors(
         lambda vectors, runs: vectors[torch.from_numpy(runs.corpus.dead)].norm(dim=1).mean()

@@ -42,6 +42,7 @@ class Row:
     error: float  # standard error of the difference; NaN without an interval
     freedom: float  # degrees of freedom of that error
     margin: float
+    floor: float  # standard error with any number of runs of ours: that of the published value; NaN without an interval
     p_agrees: float  # against: the difference is as large as the margin, or larger
     p_differs: float  # against: it is the margin or less
     limit: float = math.nan  # of the statistics of a curve, in standard errors at ALPHA; NaN for a single number
@@ -62,20 +63,21 @@ def compare(ours: Float[np.ndarray, "R K"], reference: Reference, margins: Float
     worst = int(np.argmax(np.abs(difference) / margins))
     at = (float(difference[worst]), worst)
     if error is None:
-        return Row(*at, math.nan, math.nan, float(margins[worst]), 1.0, 1.0)
+        return Row(*at, math.nan, math.nan, float(margins[worst]), math.nan, 1.0, 1.0)
     with np.errstate(divide="ignore", invalid="ignore"):
         inside = (margins - np.abs(difference)) / error  # standard errors to the margin; negative: beyond it
     inside[np.isnan(inside)] = 0.0  # exactly at the margin, without any spread
     p_agrees = float(stats.t.sf(inside, freedom).max())
+    theirs = _floor(ours, reference, error)
     if len(margins) == 1:
-        return Row(*at, float(error[0]), freedom, float(margins[0]), p_agrees, float(stats.t.cdf(inside[0], freedom)))
+        p_differs = float(stats.t.cdf(inside[0], freedom))
+        return Row(*at, float(error[0]), freedom, float(margins[0]), float(theirs[0]), p_agrees, p_differs)
     largest = _largest(ours)
     p_differs = float((1 + (largest >= (-inside).max()).sum()) / (1 + len(largest)))
     worst = int(np.argmin(inside))  # the step that decides
     limit = float(np.quantile(largest, 1 - ALPHA))
-    return Row(
-        float(difference[worst]), worst, float(error[worst]), freedom, float(margins[worst]), p_agrees, p_differs, limit
-    )
+    where = [float(of[worst]) for of in (difference, error, margins, theirs)]
+    return Row(where[0], worst, where[1], freedom, where[2], where[3], p_agrees, p_differs, limit)
 
 
 def judge(rows: Sequence[Row]) -> list[Row]:
@@ -126,6 +128,13 @@ def _errors(ours: np.ndarray, reference: Reference) -> tuple[np.ndarray | None, 
     if theirs is None or m == 1:
         return None, math.nan
     return np.array([math.sqrt(theirs * (1 + 1 / m))]), m - 1
+
+
+def _floor(ours: np.ndarray, reference: Reference, error: np.ndarray) -> np.ndarray:
+    """The part of the standard errors (K,) that the published runs make."""
+    if reference.variance is not None:
+        return np.full(len(error), math.sqrt(reference.variance / reference.runs))
+    return error / math.sqrt(1 + reference.runs / len(ours))
 
 
 def _largest(ours: np.ndarray) -> Float[np.ndarray, "DRAWS"]:
