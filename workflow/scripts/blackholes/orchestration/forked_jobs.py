@@ -17,12 +17,12 @@ import sys
 import tempfile
 import threading
 from contextlib import nullcontext
+from importlib.util import find_spec
 from multiprocessing import connection
 from pathlib import Path
 from typing import Any
 
-# snakemake.cli, since multiprocessing imports in every fork what the starting program's file imports
-IMPORTED = ["snakemake.cli", "snakemake.script", "torch", "numba", "jaxtyping", "pandas", "matplotlib.figure"]
+IMPORTED = ["snakemake.script", "torch", "numba", "jaxtyping"]
 THREADS = ["OMP_NUM", "GOTO_NUM", "OPENBLAS_NUM", "MKL_NUM", "VECLIB_MAXIMUM", "NUMEXPR_NUM"]
 _starting = threading.Lock()
 
@@ -44,6 +44,9 @@ def install(workflow: Any) -> None:
 
     if start_python.__module__ != __name__:
         multiprocessing.get_context("forkserver").set_forkserver_preload(IMPORTED)
+        # Under this name multiprocessing does not run the program's file in every fork, which would import all of
+        # Snakemake.
+        sys.modules["__main__"].__spec__ = find_spec("snakemake.__main__")
         PythonScript.execute_script = execute_script
 
 
