@@ -157,7 +157,7 @@ rule overdensity:
         "results/benchmarks/checkpoints/{checkpoint}_overdensity.tsv"
     conda:
         "../../envs/blackholes.yaml"
-    threads: 2  # enters the last bits of the eigenvectors
+    threads: checkpoint_threads
     resources:
         mem_mb=checkpoint_mb,
         runtime=lambda wildcards, attempt: 20 * attempt,
