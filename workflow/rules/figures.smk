@@ -22,7 +22,7 @@ def compared_rounded(*experiments):
     """An option of figures, if the vectors that these experiments train have more digits than their histories."""
     rounded = [name for name in experiments if CONFIG.experiments[name].precision != "bf16"]
     which = f"{', '.join(rounded)}: " if len(experiments) > 1 else ""
-    return {"note": f"{which}equal after rounding to bfloat16"} if rounded else {}
+    return {"note": f"{which}vectors equal after rounding to bfloat16"} if rounded else {}
 
 
 def figure_options(wildcards):

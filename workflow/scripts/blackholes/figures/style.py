@@ -141,7 +141,7 @@ def qualify(figure: Figure, note: str) -> None:
 
 
 def _title(figure: Figure, text: str) -> None:
-    figure.suptitle(text, x=0.008, ha="left", fontweight="bold")
+    figure.suptitle(text, x=0.008, ha="left", fontweight="bold", fontsize=10, color=INK)
 
 
 def experiment_colour(index: int) -> str:
