@@ -1,5 +1,6 @@
-"""Rivals timed in turn in one process (A B A B) after a warm-up; medians as a Markdown table."""
+"""Rivals timed in turn in one process (A B A B) after a warm-up; medians and peak memory as a Markdown table."""
 
+import ctypes
 import platform
 import sys
 import time
@@ -14,7 +15,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "workflow" / "sc
 
 @dataclass
 class Rival:
-    """`run(n)` does the work on the first n items; a `share` below 1 of them is timed and the time scaled up."""
+    """`run(n)` does the work on the first n items; a `share` below 1 of them is timed and the time scaled up.
+
+    A share is for work that is the same for every item and would take hours; the table says which rows have one.
+    """
 
     name: str
     run: Callable[[int], object]
@@ -22,27 +26,46 @@ class Rival:
 
 
 def compare(title: str, rivals: list[Rival], n: int, rounds: int = 3, warm_up: int = 64) -> dict[str, float]:
-    """Print the median times of `rivals` on `n` items, with ratios to the last rival; return the medians."""
+    """Print the median times of `rivals` on `n` items, with ratios to the last rival; return the medians.
+
+    The peak memory is what a rival's process takes beyond what it held before, the largest of the rounds.
+    """
+    memory = {rival.name: 0.0 for rival in rivals}
     times: dict[str, list[float]] = {rival.name: [] for rival in rivals}
     items = {rival.name: max(1, round(n * rival.share)) for rival in rivals}
     for rival in rivals:
         rival.run(min(warm_up, items[rival.name]))
     for _ in range(rounds):
         for rival in rivals:
+            held = _forget_peak()
             start = time.perf_counter()
             result = rival.run(items[rival.name])
             times[rival.name].append((time.perf_counter() - start) * n / items[rival.name])
+            memory[rival.name] = max(memory[rival.name], _memory("VmHWM") - held)
             del result  # so that the next rival has the same free memory
     medians = {name: median(values) for name, values in times.items()}
     ours = medians[rivals[-1].name]
     print(f"\n{title}: medians of {rounds}\n\n{machine()}\n")
-    print("| method | seconds | ratio | spread |\n|---|---:|---:|---|")
+    print("| method | seconds | ratio | spread | peak memory (MB) |\n|---|---:|---:|---|---:|")
     for rival in rivals:
         values, taken = times[rival.name], items[rival.name]
         note = f" (on {taken:,} of {n:,}, scaled)" if taken < n else ""
         spread = f"{min(values):.3g} to {max(values):.3g}"
-        print(f"| {rival.name}{note} | {medians[rival.name]:.3g} | {medians[rival.name] / ours:.1f} | {spread} |")
+        ratio, peak = medians[rival.name] / ours, memory[rival.name]
+        print(f"| {rival.name}{note} | {medians[rival.name]:.3g} | {ratio:.1f} | {spread} | {peak:,.0f} |")
     return medians
+
+
+def _forget_peak() -> float:
+    """Give freed memory back to the system and start the peak anew; what this process holds, in MB."""
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")
+    return _memory("VmRSS")
+
+
+def _memory(kind: str) -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith(kind))
 
 
 def walking_tokens(steps: int, V: int = 128, D: int = 64, seed: int = 0):

@@ -64,11 +64,11 @@ def main() -> None:
     compare(
         f"Chebyshev, {' × '.join(map(str, history.shape))} bfloat16 → float32",
         [
-            Rival("notebook: broadcast and max, a step at a time", lambda n: notebook(history[:n])),
-            Rival("the same with amax", lambda n: notebook_amax(history[:n])),
-            Rival("torch.cdist(p=inf), all steps at once", lambda n: cdist(history[:n])),
-            Rival("SciPy pdist + squareform", lambda n: scipy(history[:n])),
-            Rival("ours, plain torch formula", lambda n: formula(history[:n]), share=0.1),
+            Rival("notebook: broadcast and max, a step at a time, float32", lambda n: notebook(history[:n])),
+            Rival("the same with amax, float32", lambda n: notebook_amax(history[:n])),
+            Rival("torch.cdist(p=inf), all steps at once, float32", lambda n: cdist(history[:n])),
+            Rival("SciPy pdist + squareform, float64, one thread", lambda n: scipy(history[:n])),
+            Rival("ours, plain torch formula", lambda n: formula(history[:n])),
             Rival("ours, in cells", lambda n: distances.cell_matrices(history[:n])),
             Rival("ours, streamed in chunks of 256", lambda n: in_chunks(history[:n])),
             Rival("ours", lambda n: distances.chebyshev_matrices(history[:n])),

@@ -118,7 +118,11 @@ def main() -> None:
         moving = int(snowball.movable(centroid, sigma).sum())
         compare(
             f"50 trials at σ = {sigma:g}, where {moving} of {DIMENSIONS:,} dimensions can move",
-            [Rival("notebook", notebook(sigma), share=share), Rival("ours", ours(sigma))],
+            [
+                Rival("notebook: torch.unique, two torch.cdist(p=inf)", notebook(sigma), share=share),
+                Rival("the same with SciPy's pdist, once", notebook(sigma, with_pdist), share=max(share, 0.1)),
+                Rival("ours", ours(sigma)),
+            ],
             n=50,
             rounds=arguments.rounds,
             warm_up=1,

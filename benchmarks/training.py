@@ -52,15 +52,16 @@ def trainer(token_ids, settings, threads):
     return history
 
 
-def plain_loop(token_ids, settings, threads):
-    """A straightforward loop: GPT2LMHeadModel in float32, fused AdamW, windows gathered one batch at a time."""
+def plain_loop(token_ids, settings, threads, dtype="float32"):
+    """A straightforward loop: GPT2LMHeadModel, fused AdamW, windows gathered one batch at a time."""
     import numpy as np
     import reference
     import torch
     from blackholes.training import model
 
     torch.set_num_threads(threads)
-    network = reference.load_model(settings.model, model.initialise(settings.model, settings.init, 1))
+    start = model.initialise(settings.model, settings.init, 1)
+    network = reference.load_model(settings.model, start, getattr(torch, dtype))
     decayed = [weight for name, weight in network.named_parameters() if model.decays(name)]
     rest = [weight for name, weight in network.named_parameters() if not model.decays(name)]
     groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": rest, "weight_decay": 0.0}]
@@ -95,6 +96,7 @@ def ours(token_ids, settings, threads, precision="bf16"):
 METHODS = {
     "transformers.Trainer, bf16": trainer,
     "plain PyTorch loop, float32": plain_loop,
+    "plain PyTorch loop, bfloat16": partial(plain_loop, dtype="bfloat16"),
     "ours, fp32": partial(ours, precision="fp32"),
     "ours, bf16": ours,
 }

@@ -21,8 +21,6 @@ def empty_model(model: Model, dtype: torch.dtype = torch.float32) -> GPT2LMHeadM
         bos_token_id=None, eos_token_id=None, use_cache=False,
     )  # fmt: skip
     network = GPT2LMHeadModel(config).to(dtype)
-    # Without it the Trainer (5.23) does not know that this model shifts its labels: it divides T − 1 losses by T.
-    network.loss_type = "ForCausalLM"
     return network
 
 
@@ -76,7 +74,12 @@ def train(
 def make_trainer(
     model: GPT2LMHeadModel, windows: list, settings: RunSettings, folder: str, callbacks: list, **more
 ) -> Trainer:
-    """A Trainer on `windows`, in their order by default; `more` are TrainingArguments."""
+    """A Trainer on `windows`, in their order by default; `more` are TrainingArguments.
+
+    A model that does not say which loss it has is not known to shift its labels, and the Trainer (5.23) divides the
+    losses of T − 1 targets by T: `loss_divisor: tokens`.
+    """
+    model.loss_type = "ForCausalLM" if settings.loss_divisor == "targets" else None
     logging.getLogger("transformers").setLevel(logging.ERROR)
     arguments = {
         "output_dir": folder, "max_steps": settings.steps, "per_device_train_batch_size": settings.batch_size,

@@ -94,7 +94,8 @@ def transformers_run(settings, starts, rates, device="cpu"):
                 used[name].copy_(kept[name])
         network.zero_grad()
         chunk = corpus[row[:, None] + reach].to(device)
-        loss = network(**reference.labels(chunk, settings.target_offset)).loss
+        divisor = {"num_items_in_batch": chunk[:, 1:].numel()} if settings.loss_divisor == "tokens" else {}
+        loss = network(**reference.labels(chunk, settings.target_offset), **divisor).loss
         loss.backward()
         for name in kept:
             kept[name].grad = used[name].grad.to(kept[name].dtype)

@@ -96,6 +96,11 @@ TABLE = [
         {"train": 1, "distances": 1, "black_holes": 1, "summarise": 1, "hole_members": 1, **FIGURES},
     ),
     Row(
+        "divisor of `normal`'s loss",
+        overlay("experiments: {normal: {loss_divisor: tokens}}"),
+        {"train": 1, "distances": 1, "black_holes": 1, "summarise": 1, "hole_members": 1, **FIGURES},
+    ),
+    Row(
         "one more run of `normal`",
         overlay("experiments: {normal: {runs: 2}}"),
         {"train": 1, "distances": 1, "black_holes": 1, "summarise": 1, **FIGURES},

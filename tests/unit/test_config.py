@@ -307,6 +307,10 @@ def test_every_key_has_a_meaning(model):
         ({"experiments": {"qwen": {"target_offset": True}}}, "target_offset: true is not allowed; expected 1 or 2"),
         ({"experiments": {"qwen": {"target_offset": 3}}}, "target_offset: 3 is not allowed; expected 1 or 2"),
         (
+            {"experiments": {"qwen": {"loss_divisor": "token"}}},
+            "loss_divisor: 'token' is not allowed; expected targets or tokens",
+        ),
+        (
             {"experiments": {"qwen": {"precision": "fp16"}}},
             "precision: 'fp16' is not allowed; expected bf16, mixed or fp32",
         ),

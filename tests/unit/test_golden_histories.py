@@ -29,6 +29,7 @@ SETTINGS = {
     "batch_size": 4,
     "batch_split": 1,
     "target_offset": 1,
+    "loss_divisor": "targets",
     "precision": "bf16",
     "init": Init(mode="normal", unit_norm=False, sigma=None, drawn_in=None),
     "optimizer": "adamw",
@@ -51,6 +52,7 @@ CASES = {
     for name, optimizer in {"adamw": {}, "sgd": SGD}.items()
 } | {
     "target_offset 2": {"target_offset": 2},
+    "loss_divisor tokens": {"target_offset": 2, "loss_divisor": "tokens"},
     "noise": {"init": NOISE},
     "two threads": {"batch_split": 2},
     "three threads": {"batch_split": 3},  # a sum of two has but one order

@@ -60,32 +60,33 @@ def theirs(shape, weights, dtype, **inputs):
     return loss.item(), {name: weight.grad for name, weight in network.named_parameters()}
 
 
-def formula(shape, weights, dtype, tokens, targets):
+def formula(shape, weights, dtype, tokens, targets, divisor=None):
     leaves = {name: weight.detach().to(dtype).requires_grad_() for name, weight in weights.items()}
-    loss = gpt2.loss(leaves, tokens, targets, shape.heads)
+    loss = gpt2.loss(leaves, tokens, targets, shape.heads, divisor)
     loss.backward()
     return loss.item(), {name: leaf.grad for name, leaf in leaves.items()}
 
 
-def together(shape, models, dtype, pairs):
+def together(shape, models, dtype, pairs, divisor=None):
     """[(loss, gradients)] of several models, by the formula for all of them at once."""
     leaves = {name: torch.stack([weights[name].to(dtype) for weights in models]).requires_grad_() for name in models[0]}
     tokens, targets = (torch.stack(each) for each in zip(*pairs, strict=True))
-    losses = gpt2.losses(leaves, tokens, targets, shape.heads)
+    losses = gpt2.losses(leaves, tokens, targets, shape.heads, divisor)
     losses.sum().backward()
     return [(loss.item(), {name: leaf.grad[k] for name, leaf in leaves.items()}) for k, loss in enumerate(losses)]
 
 
-def by_stack(shape, weights, dtype, tokens, targets):
+def by_stack(shape, weights, dtype, tokens, targets, divisor=None):
     """The last of three models, the others of which are different."""
     models = [{name: weight.roll(1 + k).mul(1.5) for name, weight in weights.items()} for k in range(2)]
-    return together(shape, [*models, weights], dtype, [(tokens.flip(0), targets.roll(1))] * 2 + [(tokens, targets)])[2]
+    pairs = [(tokens.flip(0), targets.roll(1))] * 2 + [(tokens, targets)]
+    return together(shape, [*models, weights], dtype, pairs, divisor)[2]
 
 
-def by_hand(shape, weights, dtype, tokens, targets, pieces=1, threads=1):
+def by_hand(shape, weights, dtype, tokens, targets, pieces=1, threads=1, divisor=None):
     weights = {name: weight.to(dtype) for name, weight in weights.items()}
     gradients = {name: torch.full_like(weight, torch.nan) for name, weight in weights.items()}
-    step = cpu_step.CpuStep(weights, gradients, *tokens.shape, shape.heads, pieces, threads)
+    step = cpu_step.CpuStep(weights, gradients, *tokens.shape, shape.heads, pieces, threads, divisor)
     return step(tokens, targets), gradients
 
 
@@ -122,6 +123,18 @@ def test_loss_and_every_gradient_in_float32(shape, batch, spread, offset):
         ours = method(shape, weights, torch.float32, *pair)
         assert_close(ours, single, 1e-5)
         assert_close(ours, exact, 1e-5)
+
+
+@pytest.mark.parametrize("pieces", [1, 2])
+def test_the_divisor_of_the_loss(pieces):
+    """Every token of the batch counts, also the last of a window, which has no target."""
+    weights, chunk = make_weights(SMALL), make_chunk(SMALL, 3)
+    pair, divisor = split_targets(chunk, 2), 3 * 12
+    expected = theirs(SMALL, weights, torch.float32, **reference.labels(chunk, 2), num_items_in_batch=divisor)
+    mean, _ = theirs(SMALL, weights, torch.float32, **reference.labels(chunk, 2))
+    assert expected[0] == pytest.approx(11 / 12 * mean)
+    for method, more in ((formula, {}), (by_stack, {}), (by_hand, {"pieces": pieces})):
+        assert_close(method(SMALL, weights, torch.float32, *pair, divisor=divisor, **more), expected, 1e-5)
 
 
 @pytest.mark.parametrize(("shape", "batch", "spread"), CASES[:-1])

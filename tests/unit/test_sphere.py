@@ -40,6 +40,20 @@ def test_axes_are_those_of_numpy(V, dtype):
     assert torch.allclose(vectors.T @ vectors, torch.eye(W.shape[1], dtype=torch.float64), atol=1e-12)
 
 
+@pytest.mark.parametrize(("V", "D"), [(500, 64), (5000, 300)])
+def test_threads_do_not_change_a_bit(V, D):
+    W = torch.randn(V, D, generator=torch.Generator().manual_seed(3)).bfloat16()
+    before, results = torch.get_num_threads(), []
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        results.append(sphere.principal_axes(W))
+        assert torch.get_num_threads() == threads
+    torch.set_num_threads(before)
+    for vectors, values in results[1:]:
+        assert vectors.equal(results[0][0])
+        assert values.equal(results[0][1])
+
+
 def test_the_largest_component_of_an_axis_is_positive():
     for seed in range(5):
         W = cloud(seed=seed)

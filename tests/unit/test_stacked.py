@@ -42,12 +42,12 @@ def _one_thread():
 # Against transformers, and the run of the CPU
 
 
-@pytest.mark.parametrize("offset", [1, 2])
+@pytest.mark.parametrize(("offset", "divisor"), [(1, "targets"), (2, "targets"), (2, "tokens")])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_every_run_is_as_transformers_trains_it(precision, optimizer, offset):
+def test_every_run_is_as_transformers_trains_it(precision, optimizer, offset, divisor):
     n, seeds = 8, (1, 2, 3)
-    changes = {"precision": precision, "target_offset": offset, "clip": 0.7} | optimizer
+    changes = {"precision": precision, "target_offset": offset, "loss_divisor": divisor, "clip": 0.7} | optimizer
     runs, starts = start(seeds, **changes), windows(n)
     at = [optimizer["learning_rate"] * (1 - i / (2 * n)) for i in range(n)]
     before = runs.embeddings()

@@ -58,6 +58,11 @@ def checkpoint_mb(wildcards, attempt):
     return int(1000 * (budget + 1) * attempt)
 
 
+def checkpoint_threads(wildcards):
+    """Two for a published model; one for a run of this workflow, so that it is not kept waiting for a second core."""
+    return 1 if CONFIG.checkpoints[wildcards.checkpoint].run else 2
+
+
 rule checkpoints:
     input:
         expand(
@@ -128,7 +133,7 @@ rule census:
         "results/benchmarks/checkpoints/{checkpoint}_census.tsv"
     conda:
         "../../envs/blackholes.yaml"
-    threads: 2
+    threads: checkpoint_threads
     resources:
         mem_mb=checkpoint_mb,
         gpu=gpus(CONFIG.distances.device),
@@ -152,7 +157,7 @@ rule overdensity:
         "results/benchmarks/checkpoints/{checkpoint}_overdensity.tsv"
     conda:
         "../../envs/blackholes.yaml"
-    threads: 2
+    threads: checkpoint_threads
     resources:
         mem_mb=checkpoint_mb,
         runtime=lambda wildcards, attempt: 20 * attempt,
@@ -186,7 +191,7 @@ rule overdensity_distances:
         "results/benchmarks/checkpoints/{checkpoint}_distances.tsv"
     conda:
         "../../envs/blackholes.yaml"
-    threads: 2
+    threads: checkpoint_threads
     resources:
         mem_mb=checkpoint_mb,
         disk_mb=lambda wildcards: int(1000 * CONFIG.checkpoints[wildcards.checkpoint].disk_budget_gb),
@@ -215,7 +220,7 @@ rule token_table:
         "results/benchmarks/checkpoints/{checkpoint}_tokens.tsv"
     conda:
         "../../envs/blackholes.yaml"
-    threads: 2
+    threads: checkpoint_threads
     resources:
         mem_mb=checkpoint_mb,
         runtime=lambda wildcards, attempt: 20 * attempt,

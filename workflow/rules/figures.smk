@@ -18,6 +18,13 @@ EXPERIMENT_FIGURES = {name: title for titles in FIGURES.values() for name, title
 SIDE_BY_SIDE = [name for name, it in CONFIG.experiments.items() if it.corpus.name == next(iter(CONFIG.corpora()))]
 
 
+def compared_rounded(*experiments):
+    """An option of figures, if the vectors that these experiments train have more digits than their histories."""
+    rounded = [name for name in experiments if CONFIG.experiments[name].precision != "bf16"]
+    which = f"{', '.join(rounded)}: " if len(experiments) > 1 else ""
+    return {"note": f"{which}vectors equal after rounding to bfloat16"} if rounded else {}
+
+
 def figure_options(wildcards):
     """What a figure of one experiment, or of one run of it, is to show."""
     steps = CONFIG.experiments[wildcards.experiment].steps
@@ -25,6 +32,7 @@ def figure_options(wildcards):
         "experiment": wildcards.experiment,
         "key_steps": configuration.steps_at(CONFIG.figures.key_steps, steps),
         "dpi": CONFIG.figures.dpi,
+        **compared_rounded(wildcards.experiment),
     }
 
 
@@ -107,6 +115,7 @@ rule experiments_figure:
             {
                 "experiments": [name for name in SIDE_BY_SIDE for _ in run_numbers(name)],
                 "dpi": CONFIG.figures.dpi,
+                **compared_rounded(*SIDE_BY_SIDE),
             },
         ),
     script:

@@ -105,6 +105,12 @@ class Experiment(Section):
     target_offset: Annotated[Literal[1, 2], BeforeValidator(no_bool), BeforeValidator(_number)] = setting(
         1, "1: predict the next token; 2: the token after it, as the notebooks did by shifting twice"
     )
+    loss_divisor: Literal["targets", "tokens"] = setting(
+        "targets",
+        "what the summed loss of a step is divided by. `targets`: the targets there are; `tokens`: batch_size × "
+        "context, as the Trainer of the notebooks did. They differ with target_offset 2, where the last token of a "
+        "window has no target, and are the same number with 1",
+    )
     precision: Literal["bf16", "mixed", "fp32"] = setting(
         "bf16",
         "number format of parameters, gradients and the optimizer's state. `bf16`: all in bfloat16, the regime "

@@ -33,6 +33,17 @@ def compiled(tensor: Tensor) -> bool:
     return tensor.device.type == "cpu" and not _torch_only
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Within this context torch uses one thread: for operators whose last bits depend on the number of threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def in_threads(work: Callable[[int, int], Result], n: int, least: int = 1) -> list[Result]:
     """Call `work(start, stop)` on ranges that cover 0 … n, in up to torch.get_num_threads() threads.
 

@@ -14,15 +14,24 @@ from torch import Tensor
 Weights = Mapping[str, Tensor]
 
 
-def loss(weights: Weights, tokens: Int[Tensor, "B T"], targets: Int[Tensor, "B T"], heads: int) -> Float[Tensor, ""]:
+def loss(
+    weights: Weights, tokens: Int[Tensor, "B T"], targets: Int[Tensor, "B T"], heads: int, divisor: int | None = None
+) -> Float[Tensor, ""]:
     """`losses` of one model, whose weights have no leading K."""
-    return losses({name: weight[None] for name, weight in weights.items()}, tokens[None], targets[None], heads)[0]
+    weights = {name: weight[None] for name, weight in weights.items()}
+    return losses(weights, tokens[None], targets[None], heads, divisor)[0]
 
 
 def losses(
-    weights: Weights, tokens: Int[Tensor, "K B T"], targets: Int[Tensor, "K B T"], heads: int
+    weights: Weights,
+    tokens: Int[Tensor, "K B T"],
+    targets: Int[Tensor, "K B T"],
+    heads: int,
+    divisor: int | None = None,
 ) -> Float[Tensor, "K"]:
-    """Each model's mean cross-entropy in nats over its positions whose target is not negative. Differentiable.
+    """Each model's cross-entropy in nats, summed over its positions whose target is not negative. Differentiable.
+
+    The sum is divided by `divisor`; None: by the number of these positions, which gives their mean.
 
     Losses are float32, or float64 for float64 weights. Every weight is (K, *shape). Model k sees only `tokens[k]`, so
     the gradient of the sum of the losses is each model's own gradient.
@@ -55,7 +64,9 @@ def losses(
     logits = torch.bmm(norm(x, "transformer.ln_f"), wte.transpose(1, 2))  # (K, B·T, V)
     logits = logits.flatten(0, 1).to(torch.promote_types(logits.dtype, torch.float32))
     each = F.cross_entropy(logits, targets.flatten(), ignore_index=-1, reduction="none")  # 0 where there is no target
-    return each.view(K, B * T).sum(1) / (targets >= 0).sum((1, 2))
+    # a tensor either way: on a GPU torch multiplies by the reciprocal of a Python number, which has other last bits
+    counts = (targets >= 0).sum((1, 2)) if divisor is None else targets.new_full((K,), divisor)
+    return each.view(K, B * T).sum(1) / counts
 
 
 class _Lookup(torch.autograd.Function):

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
+from blackholes.kernels import backends
 from blackholes.kernels.checks import refuse_non_finite, require
 
 FLOATS = (torch.bfloat16, torch.float16, torch.float32)
@@ -36,7 +37,8 @@ def principal_axes(W: Float[Tensor, "V D"]) -> tuple[Float64[Tensor, "D D"], Flo
         for left, right in pairwise(cuts):
             covariance[left:right, left:] += rows[:, left:right].T @ rows[:, left:]
     covariance = covariance.triu() + covariance.triu(1).T
-    values, vectors = torch.linalg.eigh(covariance / V)
+    with backends.one_thread():
+        values, vectors = torch.linalg.eigh(covariance / V)
     values, vectors = values.flip(0), vectors.flip(1)
     largest = vectors.abs().argmax(0, keepdim=True)  # the first of equals
     vectors *= torch.where(vectors.gather(0, largest) < 0, -1.0, 1.0)

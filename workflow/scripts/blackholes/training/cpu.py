@@ -62,7 +62,14 @@ class CpuRun(Runs):
         self._forward = Parameters(initial, torch.bfloat16) if precision == "mixed" else self._parameters
         step = self._forward
         self._gradients = cpu_step.CpuStep(
-            step.weights, step.gradients, own.batch_size, shape.context, shape.heads, own.batch_split, threads
+            step.weights,
+            step.gradients,
+            own.batch_size,
+            shape.context,
+            shape.heads,
+            own.batch_split,
+            threads,
+            own.divisor,
         )
         decays = (own.weight_decay, 0.0)
         self._optimizer = Optimizer(own, self._parameters.flat, decays)

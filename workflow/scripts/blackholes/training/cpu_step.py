@@ -29,6 +29,7 @@ class CpuStep:
         pieces: the batch is split into so many, at most B, each with gradients of its own that are added in order.
             This enters the result, since it changes the order of sums.
         threads: most pieces that are computed at once; this does not enter the result.
+        divisor: of the summed loss; None: the number of targets of the call (see `kernels.gpt2.losses`).
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class CpuStep:
         heads: int,
         pieces: int = 1,
         threads: int = 1,
+        divisor: int | None = None,
     ):
         pieces = min(pieces, batch)
         sizes = [batch // pieces + (i < batch % pieces) for i in range(pieces)]
@@ -48,12 +50,12 @@ class CpuStep:
             own = gradients if i == 0 else {name: torch.empty_like(g) for name, g in gradients.items()}
             self._parts.append(_Part(weights, own, size, context, heads))
             self._sums.append(own)
-        self._sizes = sizes
+        self._sizes, self._divisor = sizes, divisor
         self._pool = ThreadPoolExecutor(min(threads, pieces), initializer=torch.set_num_threads, initargs=(1,))
 
     def __call__(self, tokens: Int[Tensor, "B T"], targets: Int[Tensor, "B T"]) -> float:
         """The loss (see `kernels.gpt2.loss`); the gradients are written to the tensors given at construction."""
-        scale = 1.0 / int((targets >= 0).sum())
+        scale = 1.0 / (self._divisor or int((targets >= 0).sum()))
         if len(self._parts) == 1:
             return self._parts[0](tokens, targets, scale) * scale
         pieces = zip(self._parts, tokens.split(self._sizes), targets.split(self._sizes), strict=True)

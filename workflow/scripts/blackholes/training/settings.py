@@ -34,6 +34,7 @@ class RunSettings:
     batch_size: int
     batch_split: int  # pieces that the compiled engine splits the batch into, a thread each
     target_offset: int
+    loss_divisor: str  # targets or tokens
     precision: str
     init: Init
     optimizer: str
@@ -47,6 +48,14 @@ class RunSettings:
     schedule_steps: int | None
     model: Model
     engine: str  # auto, compiled or torch: the configuration's `training.engine`
+
+    @property
+    def divisor(self) -> int | None:
+        """What a step's summed loss is divided by: the number of its tokens, or None for that of its targets.
+
+        With `target_offset: 1` every token has a target, and both are the same number.
+        """
+        return self.batch_size * self.model.context if self.loss_divisor == "tokens" else None
 
 
 def run_settings(shared: Mapping, run: int) -> RunSettings:

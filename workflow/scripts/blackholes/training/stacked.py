@@ -146,7 +146,7 @@ class StackedRuns(Runs):
                 copy.copy_(flat)
         repeatable = nullcontext() if self._device.type == "cpu" else _repeatable()  # its switches are the process's
         with repeatable, torch.enable_grad():
-            losses = gpt2.losses(used.weights, tokens, targets, self._settings.model.heads)
+            losses = gpt2.losses(used.weights, tokens, targets, self._settings.model.heads, self._settings.divisor)
             gradients = torch.autograd.grad(losses.sum(), list(used.weights.values()))
         used.gather(gradients)
         norms = torch.stack([torch.linalg.vector_norm(flat.grad, dim=1, dtype=torch.float32) for flat in used.flats])
