@@ -50,13 +50,18 @@ def table(folder, kind):
 
 @pytest.fixture(name="history")
 def moving_history():
-    """Tokens that slow down until they stand still, the third ones (dead) sooner; some cross 0, some never move."""
+    """Tokens that slow down until they stand still, the third ones (dead) sooner; some cross 0, one never moves.
+
+    Token 4 rests from step 21 on but for a tiny coordinate.
+    """
     random = torch.Generator().manual_seed(0)
     pace = torch.linspace(1, 0, S)[:, None, None] ** torch.where(torch.arange(V) % 3 == 0, 6, 2)[:, None]
     steps = 3e-3 * pace * torch.randn(S, V, D, generator=random)
     steps[20:, 4], steps[:, 5] = 0, 0
     steps[0] = 0.02 * torch.randn(V, D, generator=random)
-    return steps.cumsum(0).bfloat16()
+    places = steps.cumsum(0)
+    places[21:, 4, 0] = 2.0**-14 * (1 + torch.arange(21, S) % 2 / 2)
+    return places.bfloat16()
 
 
 @pytest.fixture(name="dead")
