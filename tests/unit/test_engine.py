@@ -457,7 +457,7 @@ def test_a_state_of_other_seeds_is_refused(tmp_path):
         write(tmp_path / "run", seed=43, steps=40, checkpoint_seconds=1e-9, progress=kill)
     said = []
     write(tmp_path / "run", seed=44, steps=40, log=said.append)
-    (line,) = said
+    (line,) = [line for line in said if "checkpoint" in line]
     assert line.startswith(f"checkpoint not used: {tmp_path / 'run' / resume.NAME}: seeds differ from this job's")
     write(tmp_path / "undisturbed", seed=44, steps=40)
     assert files(tmp_path / "run") == files(tmp_path / "undisturbed")
@@ -652,5 +652,5 @@ def test_a_large_history_says_what_it_takes_and_is_refused_where_it_does_not_fit
         engine.write_runs(
             str(tmp_path / "tokens.safetensors"), [run_files(tmp_path / "run_001")], [settings], log=said.append
         )
-    assert said == ["the history takes 0.00 GB on the disk, which has 0.00 GB left"]
+    assert said[2:] == ["the history takes 0.00 GB on the disk, which has 0.00 GB left"]
     assert all(path.name.startswith(".") and not path.stat().st_size for path in (tmp_path / "run_001").iterdir())

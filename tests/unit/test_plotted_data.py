@@ -392,7 +392,7 @@ DEAD = C["dead"]
 
 def write_raster(folder, moves, token=3):
     path = str(folder / "raster.safetensors")
-    save_file({"displacement": np.asarray(moves, np.float32)}, path, {"raster_token": str(token)})
+    save_file({"delta_ordinal": np.asarray(moves, np.int32)}, path, {"raster_token": str(token)})
     return path
 
 
@@ -430,7 +430,8 @@ def test_lattice_motion(tmp_path):
     rested = {"dead": [0, 0, 0, 25, 50, 75], "live": [0, 0, 100, 100, 100, 100]}
     assert [titles(axes)[0] for axes in figure.axes] == [
         "have moved by this step",
-        *["have moved for the last time"] * 2,
+        "have moved for the last time",
+        "the same, on a linear axis",
     ]
     for axes, expected in zip(figure.axes, (moved, rested, rested), strict=True):
         for group, shares in expected.items():
@@ -484,7 +485,7 @@ def test_lattice_crossings(tmp_path):
 
 
 def test_lattice_raster(tmp_path):
-    moves = np.array([[5, -1, 0], [-3, 0, 2], [0, 0, -8], [1, 0, 0], [0, 0, 0]], np.float32)
+    moves = np.array([[5, -1, 0], [-3, 0, 2], [0, 0, -8], [1, 0, 0], [0, 0, 0]])
     files = write_lives(tmp_path) | {"raster": write_raster(tmp_path, moves, token=0)}
     axes, bar = drawn(lattice_raster, files).axes
     (image,) = [found for found in axes.collections if hasattr(found, "get_coordinates")]
