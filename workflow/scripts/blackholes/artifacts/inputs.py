@@ -2,7 +2,6 @@
 
 import os
 import stat
-from pathlib import Path
 from typing import BinaryIO
 
 from blackholes.errors import UserError
@@ -37,8 +36,3 @@ def open_regular(path: str | os.PathLike, largest: int | None = None) -> BinaryI
     except BaseException:
         os.close(handle)
         raise
-
-
-def is_irregular(path: str | os.PathLike) -> bool:
-    """Whether there is something under this name that is neither a file nor a folder, such as a FIFO or a device."""
-    return Path(path).exists() and not Path(path).is_file() and not Path(path).is_dir()
