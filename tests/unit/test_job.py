@@ -283,3 +283,28 @@ def test_a_script_refuses_a_text_file_as_history(tmp_path):
     assert said.count("\n") == 1
     assert log_of(tmp_path) == said
     assert not (tmp_path / "out").exists()
+
+
+# --- text from anywhere
+
+
+def test_nothing_that_a_job_says_is_a_command_to_the_terminal(tmp_path, capfd):
+    hostile = "a\x1b[2J\x07\x9b1A\r\nforged: line\u2028\u202e\ud800\t−σ"
+    shown = "a\\x1b[2J\\x07\\x9b1A\\r\\nforged: line\\u2028\\u202e\\ud800\\t−σ"
+
+    def work():
+        with open_job(fake(tmp_path)) as job:
+            job.log(hostile)
+            raise UserError(f"{hostile}: no")
+
+    with pytest.raises(SystemExit):
+        work()
+    said = capfd.readouterr().err
+    assert said == f"train: {shown}\ntrain: error: {shown}: no\n"
+    assert log_of(tmp_path) == said
+
+
+def test_a_message_has_no_end_of_its_own():
+    said = str(UserError("x" * 16_000_000, "second"))
+    assert len(said) < 5000
+    assert said.endswith("\nsecond")

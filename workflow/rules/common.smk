@@ -63,6 +63,14 @@ def own_corpus_file(name):
     return lambda wildcards: corpus_file(name, wildcards.experiment)
 
 
+def users_digest(path, largest=None):
+    """Digest of a file that a user names; None if it is missing, no regular file, or larger, which the job reports."""
+    path = path and Path(path).expanduser()
+    if not path or not path.is_file() or (largest and path.stat().st_size > largest):
+        return None
+    return file_digest(path)
+
+
 def history_mb(experiment):
     """Size of a run's history in MB."""
     settings = CONFIG.experiments[experiment]

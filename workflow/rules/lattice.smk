@@ -15,12 +15,14 @@ def lattice_history(wildcards):
     if entry.run:
         return f"results/{entry.run}/embedding_evolution.safetensors"
     path = Path(entry.path).expanduser()
-    return str(path) if path.exists() else []
+    return str(path) if path.is_file() else []  # Snakemake would read a FIFO to its end
 
 
 def lattice_dead_mask(wildcards):
     """The file that says which tokens of a history are dead: for a run, its corpus."""
     entry = CONFIG.lattice[wildcards.lattice]
+    if entry.dead_mask and Path(entry.dead_mask).exists() and not Path(entry.dead_mask).is_file():
+        sys.exit(f"lattice.{wildcards.lattice}.dead_mask: {entry.dead_mask}: is no regular file")
     return corpus_file("tokens.safetensors", entry.run.partition("/")[0]) if entry.run else entry.dead_mask or []
 
 

@@ -17,7 +17,7 @@ from typing import Any, TextIO
 
 from blackholes.artifacts import provenance
 from blackholes.artifacts.files import write_text
-from blackholes.errors import UserError
+from blackholes.errors import UserError, printable
 
 
 @dataclass
@@ -62,8 +62,8 @@ class Job:
         }
 
     def log(self, text: str) -> None:
-        """One line for the terminal and the log."""
-        line = f"{self.name}: {text}"
+        """One line for the terminal and the log. Whatever the text comes from, it is no command to the terminal."""
+        line = printable(f"{self.name}: {text}")
         print(line, file=sys.stderr, flush=True)
         if self.log_file:
             print(line, file=self.log_file, flush=True)
@@ -122,7 +122,9 @@ def open_job(snakemake) -> Iterator[Job]:
         job.log_file = open(snakemake.log[0], "w", encoding="utf-8")  # noqa: SIM115 - closed below
     began, show = time.monotonic(), warnings.showwarning
     if job.log_file:
-        warnings.showwarning = lambda message, category, *_: job.log(f"{category.__name__}: {message}")
+        warnings.showwarning = lambda message, category, *_: job.log(
+            f"{category.__name__}: {' '.join(str(message).split())}"
+        )
     try:
         yield job
         if job.log_file:

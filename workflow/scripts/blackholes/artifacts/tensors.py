@@ -17,6 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from blackholes.artifacts.inputs import open_regular
 from blackholes.artifacts.rows import DIGEST_LENGTH, RowWriter
 from blackholes.artifacts.safetensors_header import PAYLOAD
 from blackholes.errors import UserError
@@ -156,6 +157,7 @@ def open_tensors(path: str | os.PathLike) -> Iterator[TensorReader]:
     """
     path = Path(path)
     try:
+        open_regular(path).close()  # the library would wait for a FIFO
         file = safe_open(path, framework="pt")
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file") from error
