@@ -183,6 +183,21 @@ def test_both_divisors_give_the_same_bytes_where_every_token_has_a_target(name, 
     assert not targets[-1][1][model.EMBEDDING].equal(tokens[-1][1][model.EMBEDDING])
 
 
+@pytest.mark.parametrize("name", ["compiled", "torch"])
+def test_only_a_power_of_two_divides_exactly(name):
+    """From one point (qwen) the exact gradient of all parameters but the embedding is 0: see docs/loss_divisor.md.
+
+    The gradients of a position's 128 equal logits are 127 times 1/128 and once −127/128, over the divisor.
+    """
+    shape = {"vocabulary_size": 128, "context": 16, "width": 16}
+    for divisor, moves in {"tokens": False, "targets": True}.items():  # 64 and 60
+        changes = {"steps": 1, "batch_size": 4, "target_offset": 2, "weight_decay": 0.0, "model": shape}
+        (_, before), (_, after) = states(NOISE, small(engine=name, loss_divisor=divisor, **changes))
+        assert not after[model.EMBEDDING].equal(before[model.EMBEDDING])
+        others = [parameter for parameter in before if parameter != model.EMBEDDING]
+        assert any(not after[parameter].equal(before[parameter]) for parameter in others) is moves
+
+
 # Windows
 
 

@@ -29,6 +29,7 @@ MODULES = [
     "hole_members",
     "centroid",
     "experiments",
+    "distinct_vectors",
 ]
 FIGURES = Path(style.__file__).parent
 
@@ -161,7 +162,7 @@ def labels_of(figure) -> list[str]:
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("module", MODULES)
 def test_draws(module, case, made):
-    runs = made[case] if module == "experiments" else first_experiment(made[case])
+    runs = made[case] if module in ("experiments", "distinct_vectors") else first_experiment(made[case])
     figure = draw(module, runs)
     assert figure.axes
     if case != "short":

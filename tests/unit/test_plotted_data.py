@@ -26,6 +26,7 @@ from blackholes.figures.runs import (
     centroid,
     cluster_dynamics,
     component_sizes,
+    distinct_vectors,
     experiments,
     hole_members,
     loss_curves,
@@ -383,6 +384,27 @@ def test_experiments(tmp_path):
             assert far[0] == 0 or reaches(axes, colour, place, mean[0] - far[0], mean[0] + far[0])
     names = [text.get_text() for text in figure.legends[0].texts]
     assert names == [f"{name}: mean of 2 runs ± one standard deviation" for name in steps]
+
+
+def test_distinct_vectors(tmp_path):
+    """Two runs of one experiment, and a longer one of another."""
+    rng = np.random.default_rng(0)
+    given = {
+        name: {key: rng.integers(0, 50, (runs, steps)) for key in ("n_unique", "counts")}
+        for name, runs, steps in (("by targets", 2, 4), ("by tokens", 1, 6))
+    }
+    files = [path for name, series in given.items() for path in write_runs(tmp_path / name, "counts", **series)]
+    figure = drawn(distinct_vectors, {"counts": files}, experiments=["by targets", "by targets", "by tokens"])
+    for key, words in {"n_unique": "distinct vectors (number)", "counts": "black holes (number)"}.items():
+        axes = panel(figure, words)
+        for index, series in enumerate(given.values()):
+            mean = series[key].mean(0)
+            assert np.allclose(shown(axes, style.EXPERIMENTS[index], np.arange(len(mean))), mean, rtol=1e-12)
+        low, high = np.sort(given["by targets"][key][:, 0])
+        mean, far = (low + high) / 2, (high - low) / np.sqrt(2)
+        assert far == 0 or reaches(axes, style.EXPERIMENTS[0], 0.5, mean - far, mean + far)
+    names = [text.get_text() for text in figure.legends[0].texts]
+    assert names == ["by targets: mean of 2 runs ± one standard deviation", "by tokens: 1 run"]
 
 
 # Of a history's motion
