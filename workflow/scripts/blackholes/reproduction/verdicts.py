@@ -140,15 +140,17 @@ def _floor(ours: np.ndarray, reference: Reference, error: np.ndarray) -> np.ndar
 def _largest(ours: np.ndarray) -> Float[np.ndarray, "DRAWS"]:
     """Draws of the largest of K statistics of R runs, with the correlation of our runs between the steps.
 
-    Normal draws weight our runs' own deviations, so they have their correlation. A few runs make steps look more alike
-    than they are, so a share of 2 / R of the variance is independent. Each step is divided by its own spread, as ours.
+    Normal draws weight our runs' own deviations, so they have their correlation; each step is divided by its own
+    spread, as ours.
     """
-    runs, steps = ours.shape
+    runs = len(ours)
     centred = ours - ours.mean(0)
     scale = np.sqrt((centred**2).sum(0))
-    unit = np.divide(centred, scale, out=np.zeros_like(centred), where=scale > 0)
-    share = min(1.0, 2 / runs)
+    varied = scale > 0
+    if not varied.any():
+        return np.zeros(DRAWS)
     random = np.random.default_rng(0)  # the same draws for every curve: the verdict is a function of the numbers
-    common = random.standard_normal((DRAWS, runs, runs)) @ unit  # (DRAWS, R, K), of variance 1: `unit` has columns of 1
-    drawn = math.sqrt(1 - share) * common + math.sqrt(share) * random.standard_normal((DRAWS, runs, steps))
+    drawn = random.standard_normal((DRAWS, runs, runs)) @ (
+        centred[:, varied] / scale[varied]
+    )  # (DRAWS, R, K), variance 1
     return np.abs(drawn.mean(1) / (drawn.std(1, ddof=1) / math.sqrt(runs))).max(1)

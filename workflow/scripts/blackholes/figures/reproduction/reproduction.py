@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.collections import Collection
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 
 from blackholes.errors import UserError
@@ -60,9 +62,10 @@ def draw(table: pd.DataFrame) -> Figure:
     judged = table[table.verdict.isin(VERDICTS) & (table.quantity != JOINT)]
     curves = [(name, rows.iloc[0]) for name, rows in _curves(table).groupby("experiment", sort=False)]
     holes = [(name, _series(table, name)) for name in _HOLES if len(_series(table, name))]
-    lines = len(judged) + 3.2 * table.experiment.nunique()
+    some, every = judged.experiment.nunique(), table.experiment.nunique()
+    lines = len(judged) + 3.2 * some + 1.4 * (every - some)
     count = max(1, len(curves) + len(holes))
-    figure = Figure(figsize=(11.5, max(1.5 + 0.16 * lines, 1.2 + 1.25 * count)), layout="constrained")
+    figure = Figure(figsize=(12.5, max(1.5 + 0.16 * lines, 1.2 + 1.25 * count)), layout="constrained")
     figure.suptitle("published values, and ours", x=0.008, ha="left", fontweight="bold")
     left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=[1, 2.1], wspace=0.03)[0]
     _panels(left, curves, holes)
@@ -71,6 +74,8 @@ def draw(table: pd.DataFrame) -> Figure:
     entries = [(Line2D([], [], **_PUBLISHED), "published"), (mine, "ours: mean ± σ of the runs")]
     entries += [(_marker(verdict), f"{verdict} ({(judged.verdict == verdict).sum()})") for verdict in VERDICTS]
     style.legend(figure, [*entries, (style.patch(VERDICTS["agrees"][1], 0.12), "within the margin")])
+    for artist in figure.findobj(lambda each: isinstance(each, (Line2D, Patch, Collection))):
+        artist.set_clip_on(False)  # a clip's name in an SVG has the last bits of the layout, which vary
     return figure
 
 
@@ -92,17 +97,18 @@ def _panels(figure: SubFigure, curves: list, holes: list) -> None:
         all_axes[0].set_axis_off()
     for axes, (name, row) in zip(all_axes, curves, strict=False):
         _curve(axes, name, row)
+        axes.set_xlabel("training step" if name == curves[-1][0] else "")
     for axes, (quantity, rows) in zip(all_axes[len(curves) :], holes, strict=False):
         colour, label = _HOLES[quantity]
         last = int(rows.step.astype(int).max())
         steps, values = rows.step.astype(int), rows.published.astype(float)
         mine = rows[rows.ours != ""]
         scales.step_axis(axes, last, label=quantity == holes[-1][0])
-        axes.plot(steps, values, clip_on=False, zorder=3, **_PUBLISHED)
+        axes.plot(steps, values, zorder=3, **_PUBLISHED)
         spread = pd.to_numeric(mine.ours_std).fillna(0)
         _ours(axes, mine.step.astype(int), mine.ours.astype(float), spread, colour)
         axes.set_title(f"sixteen: {label}", fontsize=7.5)
-        scales.count_axis(axes, top=float(max(values.max(), mine.ours.astype(float).max())))
+        scales.count_axis(axes, top=float(max(values.max(), (mine.ours.astype(float) + spread).max())))
 
 
 def _curve(axes: Axes, name: str, row: pd.Series) -> None:
@@ -116,7 +122,6 @@ def _curve(axes: Axes, name: str, row: pd.Series) -> None:
     first = f"; step {steps[0]:,}: {published[0]:.4f}, ours {ours[0]:.4f}" if skip else ""
     axes.set_title(f"{name}: loss{first}", fontsize=7.5)
     scales.linear_step_axis(axes, steps[-1])
-    axes.set_xlabel("")
 
 
 def _ours(axes: Axes, steps, means, spread, colour: str) -> None:
@@ -126,8 +131,8 @@ def _ours(axes: Axes, steps, means, spread, colour: str) -> None:
 
 def _all_values(figure: SubFigure, table: pd.DataFrame) -> None:
     """One line per judged value, under a heading for each experiment; what was not judged is counted."""
-    words, axes = figure.subplots(1, 2, width_ratios=[2.1, 1])
-    columns = {"": 0.0, "step": 0.55, "published": 0.71, "ours ± σ": 0.91, "margin": 1.03}
+    words, axes = figure.subplots(1, 2, width_ratios=[2.5, 1])
+    columns = {"": 0.0, "step": 0.54, "published": 0.72, "ours ± σ": 0.91, "margin": 1.03}
     for name, x in columns.items():
         words.text(x, -0.9, name, ha="right", va="center", fontsize=7, fontweight="bold")
     line = 0.0
@@ -165,12 +170,12 @@ def _heading(words: Axes, axes: Axes, experiment: str, rows: pd.DataFrame, line:
     words.text(0, line + 0.4, f"{experiment}{verdict}", fontweight="bold", va="center")
     words.text(1.03, line + 0.4, aside, ha="right", **grey)
     row = rows[rows.published_conditions != ""]
-    if len(row):
+    if len(row) and rows.verdict.isin(VERDICTS).any():
         ours = next(iter(rows.our_conditions[rows.our_conditions != ""]), "none")
         told = f"published: {row.iloc[0].published_conditions}\nours: {ours}"
         words.text(0, line + 1.5, told, **grey).set_in_layout(False)
         return line + 2.7
-    return line + 1.5
+    return line + 0.9
 
 
 def _cells(row) -> list[str]:
@@ -180,7 +185,7 @@ def _cells(row) -> list[str]:
     at = _points(row.step, len(published)).index(int(row.at_step)) if curve else 0
     digits = 4 if not row.margin > 0 else max(4, 2 - int(np.floor(np.log10(row.margin / abs(published[at])))))
     own = _number(ours[at], spread[at] if len(spread) else np.nan, digits)
-    step = f"{int(row.at_step):,} (of {len(ours)})" if curve else row.step
+    step = f"{int(row.at_step):,} (of {len(ours)})" if curve else _steps(row.step)
     return [step, _number(published[at], row.published_std, digits), own, _number(row.margin)]
 
 
@@ -211,6 +216,10 @@ def _points(step: str, count: int) -> list[int]:
     return [last * (i + 1) // count for i in range(count)]
 
 
+def _steps(text: str) -> str:
+    return "–".join(f"{int(step):,}" for step in text.split("-")) if text else ""
+
+
 def _numbers(text: str) -> np.ndarray:
     return np.array(text.split(), float)
 
@@ -224,4 +233,6 @@ def _number(value: float, spread: float = np.nan, significant: int = 4) -> str:
     if np.isnan(value):
         return ""
     digits = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.{significant}g}"
-    return digits + (f" ± {spread:.2g}" if not np.isnan(spread) else "")
+    if np.isnan(spread):
+        return digits
+    return f"{digits} ± {spread:,.0f}" if spread >= 100 else f"{digits} ± {spread:.2g}"
