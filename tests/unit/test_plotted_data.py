@@ -487,12 +487,28 @@ def test_lattice_percentiles(tmp_path):
     figure = drawn(lattice_percentiles, write_displacements(tmp_path))
     (legend,) = figure.legends
     shade = {text.get_text(): h.get_color() for text, h in zip(legend.texts, legend.legend_handles, strict=True)}
+    assert [titles(axes)[0] for axes in figure.axes] == [
+        "percentiles over 4 dead tokens",
+        "percentiles over 5 live tokens",
+    ]
     given = {"4 dead tokens": ([2, 0, 3], [9, 1, 5]), "5 live tokens": ([7, 6, 1], [8, 6, 2])}
     for words, (medians, highest) in given.items():
         axes = panel(figure, words)
         assert np.array_equal(shown(axes, shade["50 % (median)"], [1, 2, 3]), medians)
         assert np.array_equal(shown(axes, shade["99 %"], [1, 2, 3]), highest)
         assert levels(axes, C["reference"]) == [np.sqrt(2)]
+
+
+def test_lattice_percentiles_that_coincide(tmp_path):
+    """As where all tokens are in one hole: one line is seen, and the title says why."""
+    files = write_displacements(tmp_path)
+    table = pd.read_csv(files["steps"])
+    table.loc[table["tokens"] == "dead", "percentile_99"] = table["percentile_50"]
+    table.to_csv(files["steps"], index=False)
+    assert [titles(axes)[0] for axes in drawn(lattice_percentiles, files).axes] == [
+        "percentiles over 4 dead tokens, all alike",
+        "percentiles over 5 live tokens",
+    ]
 
 
 def test_lattice_crossings(tmp_path):

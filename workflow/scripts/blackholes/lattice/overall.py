@@ -60,10 +60,11 @@ def rows(norms: str, groups: Mapping[str, Bool[Tensor, "V"]]) -> Iterator[tuple]
             def pieces(norm=norm, S=S, length=length):
                 return (file.rows(norm, start, start + length) for start in range(0, S, length))
 
-            sums = [
-                [float(row[mask].double().sum()) for piece in pieces() for row in piece] for mask in groups.values()
-            ]
-            sums.append([one for each in sums for one in each])
+            sums: list[list[float]] = [[] for _ in groups]  # a sum a step, so that pieces change nothing
+            for piece in pieces():
+                for mask, own in zip(groups.values(), sums, strict=True):
+                    own += piece[:, mask].numpy().astype(np.float64).sum(1).tolist()
+            sums.append([one for own in sums for one in own])
             for name, own, values in zip(names, sums, order_statistics(pieces, classes, _ranks), strict=False):
                 n = S * (V if name == "all" else int(groups[name].sum()))
                 yield norm, unit(norm), name, n, *_statistics(values, math.fsum(own) / n, n)

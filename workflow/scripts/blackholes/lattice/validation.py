@@ -134,9 +134,10 @@ class Validation:
         """
         nowhere = ("",) * len(PLACE)
         yield "transitions", self.transitions, "", *nowhere
-        yield "exact_integer", self.transitions - self.counts["non_integer"], "", *nowhere
         for kind, row in ROWS.items():
             yield row, self.counts[kind], "", *self.samples.get(kind, nowhere)
+            if kind == "moved":
+                yield "exact_integer", self.transitions - self.counts["non_integer"], "", *nowhere
             if kind == "crossings":
                 yield "without_exponent_crossing", self.transitions - self.counts[kind], "", *nowhere
         number, words = (0, "") if checked else ("", "not both stored")
