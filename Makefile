@@ -35,6 +35,7 @@ $(READY): requirements.lock
 	@echo "== set up"
 
 run: setup  ## the quick configuration, from the corpus to the report (CONFIG=… for another overlay)
+	@$(BIN)/python -m blackholes.config --check $(CONFIG)
 	@echo "== running snakemake --cores all --configfile $(CONFIG)"
 	@$(BIN)/snakemake --cores all --configfile $(CONFIG)
 	@$(BIN)/python -m blackholes.show results

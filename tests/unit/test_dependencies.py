@@ -24,7 +24,11 @@ CONDA = {
 }  # what conda calls them
 # Around the scripts, not in them: the workflow system itself, its report, and the Trainer we compare with.
 OUTSIDE = {"snakemake", "snakemake-executor-plugin-slurm", "pygments", "accelerate"}
-COMES_WITH = {"pydantic_core": "pydantic", "llvmlite": "numba"}  # imported module → the dependency that brings it
+COMES_WITH = {
+    "pydantic_core": "pydantic",
+    "llvmlite": "numba",
+    "yaml": "snakemake",
+}  # imported module → the dependency that brings it
 
 
 def lock_lines():

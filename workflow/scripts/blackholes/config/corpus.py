@@ -26,8 +26,9 @@ class Corpus(Section):
         None,
         "folder of the tokens under `results/corpus/`; null: `builtin` or the file's name without its extension, "
         "followed by the vocabulary if it is not `ascii`: `builtin-bpe2000`",
-        "lower-case letters, digits, _ and -",
+        "lower-case letters, digits, _ and -, 100 at most",
         pattern=r"^[a-z0-9][a-z0-9_-]*$",
+        max_length=100,
     )
     source: Literal["builtin", "file", "url"] = setting(
         "builtin",
@@ -97,7 +98,7 @@ class Corpus(Section):
         if self.vocabulary == "bpe" and self.vocabulary_size is None:
             refuse("vocabulary_size", None, "integer from 256 up to 65536, since vocabulary is bpe")
         place = self.path or (self.url and urlsplit(self.url).path) or "builtin"
-        stem = re.sub(r"[^a-z0-9_-]+", "-", PurePath(place).stem.lower()).strip("-_")
+        stem = re.sub(r"[^a-z0-9_-]+", "-", PurePath(place).stem.lower())[:80].strip("-_")
         kind = f"-bpe{self.vocabulary_size}" if self.vocabulary == "bpe" else ""
         self.name = self.name or (stem or self.source) + kind
         return self
