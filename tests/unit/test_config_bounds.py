@@ -148,6 +148,50 @@ def test_a_text_file_with_a_long_name_gives_a_corpus_of_a_shorter_one():
     assert config.load({"corpus": {"source": "file", "path": 200 * "a" + ".txt"}}).corpus.name == 80 * "a"
 
 
+# --- paths
+
+PATHS = {  # key → (a configuration with a path there, whether Snakemake looks at that file itself)
+    "corpus.path": (lambda path: {"corpus": {"source": "file", "path": path}}, False),
+    "corpus.tokenizer_text": (
+        lambda path: {"corpus": {"vocabulary": "bpe", "vocabulary_size": 300, "tokenizer_text": path}},
+        False,
+    ),
+    "checkpoints.trained.path": (lambda path: {"checkpoints": {"trained": {"path": path}}}, True),
+    "checkpoints.trained.tokenizer": (lambda path: {"checkpoints": {"trained": {"tokenizer": path}}}, True),
+    "lattice.qwen.path": (lambda path: {"lattice": {"qwen": {"path": path}}}, True),
+    "lattice.qwen.dead_mask": (lambda path: {"lattice": {"qwen": {"path": "a", "dead_mask": path}}}, True),
+    "snowballs.trained.centroid": (
+        lambda path: {"snowballs": {"trained": {"centroid": path, "n_tokens": 3, "sigma": 1, "epsilon": 1}}},
+        False,
+    ),
+}
+
+
+@pytest.mark.parametrize("key", PATHS)
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("a/" + 300 * "b" + ".safetensors", "a path whose parts have at most 255 bytes each"),
+        ("a/" + 128 * "é" + ".safetensors", "a path whose parts have at most 255 bytes each"),
+        ("a\0.safetensors", "a path without control characters"),
+        ("a\x1b[2J.safetensors", "a path without control characters"),
+        ("a{b}.safetensors", "a path without braces, which Snakemake takes for wildcards"),
+    ],
+    ids=["long", "long in UTF-8", "zero", "escape", "braces"],
+)
+def test_paths_that_no_file_has(key, path, expected):
+    make, snakemakes = PATHS[key]
+    if "braces" in expected and not snakemakes:
+        assert config.load(make(path))
+        return
+    with pytest.raises(UserError) as caught:
+        config.load(make(path))
+    assert str(caught.value).startswith(f"{key}: '")
+    assert str(caught.value).endswith(f" is not allowed; expected {expected}")
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 250
+
+
 # --- files that Snakemake has not read yet
 
 FILES = {

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import field_validator, model_validator
 
-from blackholes.config.fields import Integer, Number, Section, inherit, refuse, setting
+from blackholes.config.fields import FilePath, Integer, Number, Section, inherit, refuse, setting
 from blackholes.training.vocabulary import VOCABULARIES
 
 
@@ -35,7 +35,7 @@ class Corpus(Section):
         "`builtin`: the language reference that every Python ships (`pydoc_data.topics`; the text depends on "
         "the Python version, which is recorded); `file`: needs `path`; `url`: needs `url`",
     )
-    path: str | None = setting(
+    path: FilePath | None = setting(
         None, "text file, relative to the folder Snakemake runs in", "a path, with source: file", min_length=1
     )
     url: str | None = setting(
@@ -60,7 +60,7 @@ class Corpus(Section):
         ge=256,
         le=65536,
     )
-    tokenizer_text: str | None = setting(
+    tokenizer_text: FilePath | None = setting(
         None,
         "text file that the tokens of `bpe` are learnt from, in the same encoding; null: the whole text of this "
         "corpus, even if models train on a part of it",

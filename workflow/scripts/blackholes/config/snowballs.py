@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError, create_model, model_validator
 
-from blackholes.config.fields import Integer, Number, Section, no_bool, refuse, setting
+from blackholes.config.fields import Integer, Number, Section, file_path, no_bool, refuse, setting
 
 LARGEST = 1000  # σ
 MOST = 10_000  # σ of a sweep, a job each
@@ -44,7 +44,7 @@ def _centroid(value: Any) -> Any:
         return _checked(Point, value)
     if not (isinstance(value, str) and value):
         raise ValueError
-    return value
+    return file_path(value)
 
 
 def _sigma(value: Any) -> Any:
