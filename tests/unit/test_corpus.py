@@ -171,7 +171,9 @@ def test_every_token_has_a_printable_name_of_its_own():
 def test_written_files(tmp_path, outputs):
     chosen = from_file(tmp_path / "My Text.txt", BODY.encode())
     said = corpus.write(chosen, *outputs, {"config_digest": "abc"})
-    assert f"My Text.txt: {len(KEPT)} tokens, {len(set(KEPT))} live, {128 - len(set(KEPT))} dead; 3 characters" in said
+    live = len(set(KEPT))
+    dead = f"{128 - live} dead ({100 * (128 - live) / 128:.1f}%)"
+    assert f"My Text.txt: {len(KEPT)} tokens, {live} live, {dead}; 3 characters" in said
 
     with open_tensors(outputs[0]) as file:
         assert set(file.keys()) == {"token_ids", "token_counts", "dead_mask"}

@@ -78,8 +78,8 @@ def history_mb(experiment):
 
 
 def gpus(device):
-    """GPUs that a job asks its cluster for. `auto` takes what is there and asks for none."""
-    return int(device in ("cuda", "mps"))
+    """GPUs that a job asks for. `auto` takes what is there and asks for none, but where `--resources gpu` limits them."""
+    return int(device in ("cuda", "mps") or (device == "auto" and "gpu" in workflow.global_resources))
 
 
 def figure_outputs(folder, category, titles, **labels):

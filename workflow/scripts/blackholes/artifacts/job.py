@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TextIO
 
-from blackholes.artifacts import provenance
+from blackholes.artifacts import gpu_leases, provenance
 from blackholes.artifacts.files import write_text
 from blackholes.errors import UserError, printable
 
@@ -126,6 +126,7 @@ def open_job(snakemake) -> Iterator[Job]:
             f"{category.__name__}: {' '.join(str(message).split())}"
         )
     try:
+        gpu_leases.take(snakemake.resources.get("gpu", 0), job.log)
         yield job
         if job.log_file:
             write_text(Path(job.log_file.name).with_suffix(".json"), json.dumps(job.record(), indent=2) + "\n")

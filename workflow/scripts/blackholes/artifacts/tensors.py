@@ -77,6 +77,16 @@ class TensorWriter(RowWriter):
         digest_at = head.index(b'"%s":"' % PAYLOAD.encode()) + len(PAYLOAD) + 4
         super().__init__(path, layout, starts, head, digest_at, mark)
 
+    @contextmanager
+    def written(self) -> Iterator["TensorReader"]:
+        """Read back what was appended, once all rows are there: from the disk, before the file gets its final name.
+
+        The digest in the file's head is not there yet.
+        """
+        self.flush()
+        with open_tensors(self._temporary) as file:
+            yield file
+
 
 def write_tensors(
     path: str | os.PathLike,

@@ -99,11 +99,10 @@ def write(settings: Mapping, tokens: str, table: str, tokenizer: str, metadata: 
     write_tensors(tokens, {"token_ids": ids, "token_counts": counts, "dead_mask": dead}, {**(metadata or {}), **facts})
     write_table(table, list(columns), zip(*columns.values(), strict=True))
     write_text(tokenizer, vocabulary)
-    share = f" ({dead.mean():.1%})" if learnt else ""
     of_text = f" in {len(part):,} of {len(cleaned.text):,} characters" if len(part) < len(cleaned.text) else ""
     return (
-        f"{source.origin}: {len(ids):,} tokens{of_text}, {size - dead.sum()} live, {dead.sum()} dead{share}; "
-        f"{n_dropped:,} characters dropped, {cleaned.cut:,} cut"
+        f"{source.origin}: {len(ids):,} tokens{of_text}, {size - dead.sum()} live, "
+        f"{dead.sum()} dead ({dead.mean():.1%}); {n_dropped:,} characters dropped, {cleaned.cut:,} cut"
     )
 
 
