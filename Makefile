@@ -14,9 +14,11 @@ SERVES = import os, shutil, sys, sysconfig; v = sys.version_info[:2]; \
   sys.exit(not ((3, 11) <= v <= (3, 13) or (v == (3, 14) and bool(compiler))))
 FIND_PYTHON = for python in $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python3.14); do \
     if command -v "$$python" >/dev/null && "$$python" -c '$(SERVES)'; then echo "$$python"; exit; fi; done
+# HASHES=1: only files of PyPI whose SHA-256 is known
+LOCKED = $(if $(HASHES),--require-hashes --index-url https://pypi.org/simple -r requirements-hashes.lock,-r requirements.lock)
 export PYTHONPATH := workflow/scripts
 
-.PHONY: run test test-slow test-kill coverage mutants lint bench setup show clean help
+.PHONY: run test test-slow test-kill coverage mutants lint audit bench setup show clean help
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -24,17 +26,18 @@ help:  ## this list
 
 setup: $(READY)  ## a virtual environment in .venv with every pinned dependency
 
-$(READY): requirements.lock
+$(READY): requirements.lock requirements-hashes.lock
 	@python=$$($(FIND_PYTHON)); test -n "$$python" || { \
 	  echo "Python 3.11, 3.12 or 3.13 is needed, or 3.14 with a C compiler and its headers; none was found." \
 	    "Name one: make PYTHON=python3.13" >&2; exit 1; }; \
 	  echo "== setting up $(VENV) with $$($$python --version): some 100 packages, a few minutes the first time"; \
 	  test -x $(BIN)/python || $$python -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(LOCKED)
 	@touch $(READY)
 	@echo "== set up"
 
 run: setup  ## the quick configuration, from the corpus to the report (CONFIG=… for another overlay)
+	@$(BIN)/python -m blackholes.config --check $(CONFIG)
 	@echo "== running snakemake --cores all --configfile $(CONFIG)"
 	@$(BIN)/snakemake --cores all --configfile $(CONFIG)
 	@$(BIN)/python -m blackholes.show results
@@ -81,6 +84,10 @@ lint: setup  ## ruff, snakefmt, snakemake --lint, who imports whom, types
 	@$(BIN)/python tests/lint_rules.py
 	@$(BIN)/lint-imports
 	@$(BIN)/mypy
+
+audit: setup  ## known vulnerabilities of the pinned dependencies (asks PyPI)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-audit==2.10.1
+	@$(BIN)/pip-audit --disable-pip --require-hashes -r requirements-hashes.lock
 
 clean:  ## remove what was made: results, logs, caches (the environment stays)
 	rm -rf results .snakemake .pytest_cache .ruff_cache .hypothesis .mypy_cache .import_linter_cache htmlcov .coverage* build

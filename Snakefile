@@ -9,9 +9,10 @@ from snakemake.utils import min_version
 min_version("9.27")
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 
-from blackholes.orchestration import early_cutoff, forked_jobs, gpu_node, locks, slurm, terminal
+from blackholes.orchestration import early_cutoff, folders, forked_jobs, gpu_node, locks, slurm, terminal
 
 if workflow.is_main_process:
+    folders.refuse(workflow)
     locks.release_stale(workflow)
     early_cutoff.install(workflow)
     forked_jobs.install(workflow)

@@ -86,7 +86,7 @@ def test_a_sigma_that_is_refused(sigma):
     assert line.startswith("snowballs.mine.sigma: ")
     assert line.endswith(
         "is not allowed; expected a number from 0 up to 1000, `within`, `global`, "
-        "{from, to, num, scale: log or linear} (above 0 where log), or a list of these"
+        "{from, to, num, scale: log or linear} (above 0 where log), or a list of these, at most 10,000 σ in all"
     )
 
 

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import os
+import queue
 import re
 import string
 import threading
@@ -498,23 +499,31 @@ def test_download_errors(outputs, patience, answer, tries, words):
     assert len(attempts) == tries
 
 
-def redirect(place, body=b""):
+def redirect(place, sent=None):
+    """An answer that redirects; into `sent` it puts up to 200 MiB after the header, and True where it could not."""
+
     def answer(handler, attempt):
         if handler.path != "/book.txt":
             return respond(handler, BODY.encode())
         handler.send_response(302)
         handler.send_header("Location", place)
         handler.end_headers()
-        with suppress(OSError):  # nobody reads it
-            for _ in range(200 if body else 0):
-                handler.wfile.write(body)
+        if sent is not None:
+            try:
+                for _ in range(200):
+                    handler.wfile.write(bytes(2**20))
+                sent.put(False)
+            except OSError:
+                sent.put(True)
 
     return answer
 
 
 def test_a_redirect_is_followed_and_what_comes_with_it_is_not_read():
-    with server(redirect("/other.txt", body=bytes(2**20))) as (url, attempts):
+    stopped = queue.Queue()
+    with server(redirect("/other.txt", stopped)) as (url, attempts):
         assert corpus.download(url) == BODY.encode()
+        assert stopped.get(timeout=60)
     assert attempts == ["/book.txt", "/other.txt"]
 
 

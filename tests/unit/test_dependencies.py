@@ -24,7 +24,11 @@ CONDA = {
 }  # what conda calls them
 # Around the scripts, not in them: the workflow system itself, its report, and the Trainer we compare with.
 OUTSIDE = {"snakemake", "snakemake-executor-plugin-slurm", "pygments", "accelerate"}
-COMES_WITH = {"pydantic_core": "pydantic", "llvmlite": "numba"}  # imported module → the dependency that brings it
+COMES_WITH = {
+    "pydantic_core": "pydantic",
+    "llvmlite": "numba",
+    "yaml": "snakemake",
+}  # imported module → the dependency that brings it
 
 
 def lock_lines():
@@ -60,6 +64,32 @@ def test_the_lock_names_each_package_once():
 @pytest.mark.parametrize("requirement", RUN + DEV, ids=str)
 def test_every_direct_dependency_is_locked_within_its_range(requirement):
     assert LOCK[canonicalize_name(requirement.name)] in requirement.specifier
+
+
+def hashed():
+    """Package → (version, its hashes), of requirements-hashes.lock."""
+    text = (ROOT / "requirements-hashes.lock").read_text(encoding="utf-8")
+    found = {}
+    for block in re.split(r"\n(?=[A-Za-z])", text)[1:]:
+        name, version = re.match(r"([\w.-]+)==(\S+)(?: ; .*)? \\\n", block).groups()
+        hashes = re.findall(r"^    --hash=sha256:([0-9a-f]{64})(?: \\)?$", block, re.MULTILINE)
+        assert len(hashes) == len(block.strip().splitlines()) - 1
+        found[canonicalize_name(name)] = version, hashes
+    return found
+
+
+def test_the_lock_with_hashes_has_the_same_versions():
+    files = hashed()
+    assert {name: version for name, (version, _) in files.items() if name in LOCK} == LOCK
+    # what torch of PyPI needs on Linux, setuptools (which pip does not list), and what other systems need
+    beside = r"nvidia-.*|cuda-.*|triton|setuptools|colorama|pyreadline3|httpx2-jsfetch"
+    assert [name for name in files if name not in LOCK and not re.fullmatch(beside, name)] == []
+
+
+def test_every_package_has_hashes_of_its_own():
+    every = [one for _, hashes in hashed().values() for one in hashes]
+    assert len(set(every)) == len(every) > 2500
+    assert all(hashes for _, hashes in hashed().values())
 
 
 def test_torch_is_exact():

@@ -1,5 +1,6 @@
 """HDF5 histories: copies of safetensors ones, bit for bit, always with the same bytes; reading; what is refused."""
 
+import os
 import resource
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from blackholes.artifacts import histories
+from blackholes.artifacts import hdf5, histories
 from blackholes.artifacts.histories import open_history, write_hdf5
 from blackholes.artifacts.provenance import file_digest
 from blackholes.artifacts.tensors import write_tensors
@@ -237,6 +238,136 @@ def test_refused_input(tmp_path, history):
     write_tensors(tmp_path / "d.safetensors", {"embedding_history": history.float()})
     with pytest.raises(UserError, match=r"is F32 \(7, 5, 4\), expected BF16"), open_history(tmp_path / "d.safetensors"):
         pass
+
+
+def refusal(path, key=None):
+    with pytest.raises(UserError) as error, open_history(path, key) as found:
+        found.rows(0, found.steps)
+    assert "\n" not in str(error.value)
+    assert str(error.value).startswith(f"{path}: ")
+    return str(error.value).removeprefix(f"{path}: ")
+
+
+def secret(path):
+    """A file of another's that a history must not let us read, and its bytes as a history's."""
+    path.write_bytes(b"secret!!" * S * V * D)
+    return path
+
+
+ITSELF = "expected data in the file itself"
+
+
+def test_data_in_other_files(tmp_path, history):
+    bits = history.view(torch.uint16).numpy()
+    other = secret(tmp_path / "secret")
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("W", (S, V, D), np.uint16, external=[(str(other), 0, 2 * S * V * D)])
+    assert refusal(tmp_path / "a.h5") == f"dataset 'W' is stored in other files; {ITSELF}"
+    with h5py.File(tmp_path / "source.h5", "w") as file:
+        file.create_dataset("data", data=bits)
+    layout = h5py.VirtualLayout((S, V, D), np.uint16)
+    layout[:] = h5py.VirtualSource(str(tmp_path / "missing.h5"), "data", (S, V, D))
+    with h5py.File(tmp_path / "b.h5", "w") as file:
+        file.create_virtual_dataset("W", layout)
+    assert refusal(tmp_path / "b.h5") == f"dataset 'W' is a view of other datasets; {ITSELF}"
+    with h5py.File(tmp_path / "c.h5", "w") as file:
+        file["W"] = h5py.ExternalLink(str(tmp_path / "source.h5"), "data")
+        file["inner/data"] = bits
+        file["soft"] = h5py.SoftLink("/inner/data")
+        file["group"] = h5py.ExternalLink(str(tmp_path / "source.h5"), "/")
+    for key in ("W", "soft", "group/data"):
+        assert refusal(tmp_path / "c.h5", key) == f"'{key}' is a link; expected a dataset in the file itself"
+    with open_history(tmp_path / "c.h5", "/inner/data") as found:
+        assert same_bits(found.rows(0, S), history)
+
+
+def test_a_mask_in_another_file(tmp_path, history):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["W"] = history.view(torch.uint16).numpy()
+        file.create_dataset("dead_mask", (V,), np.uint8, external=[(str(secret(tmp_path / "secret")), 0, V)])
+    assert refusal(tmp_path / "a.h5") == f"dataset 'dead_mask' is stored in other files; {ITSELF}"
+
+
+def test_data_that_was_never_written(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("W", (S, V, D), np.uint16)
+    assert refusal(tmp_path / "a.h5") == "dataset 'W' is incomplete: it was never written"
+
+
+def test_filters(tmp_path, history):
+    bits = history.view(torch.uint16).numpy()
+    for name, options in {
+        "gzip": {"compression": "gzip", "shuffle": True, "fletcher32": True},
+        "lzf": {"compression": "lzf"},
+    }.items():
+        with h5py.File(tmp_path / name, "w") as file:
+            file.create_dataset("W", data=bits, chunks=(2, V, D), **options)
+        (tmp_path / name).rename(tmp_path / f"{name}.h5")
+        with open_history(tmp_path / f"{name}.h5") as found:
+            assert same_bits(found.rows(0, S), history)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("W", data=bits, scaleoffset=0)
+    words = "dataset 'W' went through filter 6; expected gzip, shuffle, fletcher32, lzf or none"
+    assert refusal(tmp_path / "a.h5") == words
+
+
+def test_data_in_the_header(tmp_path, history):
+    made = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    made.set_layout(h5py.h5d.COMPACT)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        space = h5py.h5s.create_simple((S, V, D))
+        h5py.h5d.create(file.id, b"W", h5py.h5t.STD_U16LE, space, made)
+    assert refusal(tmp_path / "a.h5") == f"dataset 'W' is not contiguous or chunked; {ITSELF}"
+
+
+def test_a_damaged_index_of_chunks(tmp_path, history):
+    """Two chunks in one place; a chunk beyond the end of the file."""
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        data = file.create_dataset("W", data=history.view(torch.uint16).numpy(), chunks=(1, V, D))
+        first, second = (data.id.get_chunk_info(k).byte_offset.to_bytes(8, "little") for k in (0, 1))
+    good = path.read_bytes()
+    assert good.count(second) == 1
+    for place in (first, (2**40).to_bytes(8, "little")):
+        path.write_bytes(good.replace(second, place))
+        assert refusal(path) == "dataset 'W' is damaged: its pieces overlap, or lie outside of the file"
+
+
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [
+        ("import time; time.sleep(600)", "libhdf5 did not answer for 0.5 s"),
+        ("import os; os.kill(os.getpid(), 11)", "libhdf5 crashed with signal 11"),
+        ("import sys; sys.exit(3)", "the process that reads it ended"),
+    ],
+)
+def test_what_a_file_may_do_to_libhdf5(tmp_path, history, monkeypatch, program, words):
+    write(tmp_path / "a.h5", history)
+    monkeypatch.setattr(hdf5, "COMMAND", [sys.executable, "-c", program])
+    monkeypatch.setattr(hdf5, "PATIENCE", 0.5 if "sleep" in program else 600.0)
+    assert refusal(tmp_path / "a.h5") == f"dataset 'W' cannot be read: {words}"
+
+
+def test_a_step_that_cannot_be_read(tmp_path, history):
+    """A chunk whose compressed bytes are damaged: the steps before it are read."""
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        bits = history.view(torch.uint16).numpy()
+        data = file.create_dataset("W", data=bits, chunks=(1, V, D), compression="gzip")
+        place = data.id.get_chunk_info(3)
+    damaged = bytearray(path.read_bytes())
+    damaged[place.byte_offset : place.byte_offset + place.size] = bytes(place.size)
+    path.write_bytes(damaged)
+    with open_history(path) as found:
+        assert same_bits(found.rows(0, 3), history[:3])
+        with pytest.raises(UserError, match=r"a\.h5: dataset 'W' cannot be read at step 3: "):
+            found.rows(3, 4)
+        assert same_bits(found.rows(4, S), history[4:])
+
+
+def test_a_fifo(tmp_path):
+    os.mkfifo(tmp_path / "a.h5")
+    assert refusal(tmp_path / "a.h5") == "is no regular file but a FIFO"
 
 
 def test_digest_of_a_history(tmp_path, history):

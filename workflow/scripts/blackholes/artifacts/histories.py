@@ -1,6 +1,7 @@
 """Histories on disk: safetensors files are written and read, HDF5 files read and, for the notebooks, made as copies.
 
-Both are read in pieces within a memory budget. h5py is imported where an HDF5 file is opened: most jobs need none.
+Both are read in pieces within a memory budget. h5py is imported where an HDF5 file is written, and by the process that
+reads one (see `artifacts.hdf5`): most jobs need none.
 """
 
 import io
@@ -17,6 +18,8 @@ from jaxtyping import BFloat16, Bool
 from torch import Tensor
 
 from blackholes.artifacts.files import atomic
+from blackholes.artifacts.hdf5 import open_reader
+from blackholes.artifacts.inputs import open_regular
 from blackholes.artifacts.tensors import TensorWriter, open_tensors
 from blackholes.errors import UserError
 
@@ -120,10 +123,11 @@ def open_history(path: str, key: str | None = None) -> Iterator[History]:
 
     Raises:
         UserError: missing, truncated, incomplete, or without such a tensor (S, V, D): bfloat16 in a safetensors file,
-            uint16, the bits of bfloat16, in an HDF5 file.
+            uint16, the bits of bfloat16, in an HDF5 file, stored whole in the file itself: contiguous or in chunks,
+            plain or through gzip, shuffle, fletcher32 or lzf.
     """
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             begins = file.read(len(_HDF5_SIGNATURE))
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file") from error
@@ -143,41 +147,15 @@ def open_history(path: str, key: str | None = None) -> Iterator[History]:
 
 @contextmanager
 def _open_hdf5(path: str, key: str) -> Iterator[History]:
-    import h5py
-
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise UserError(f"{path}: not a complete HDF5 file: {error}") from error
-    with file:
-        dataset, wanted = file.get(key), "uint16 (S, V, D), the bits of bfloat16"
-        if not isinstance(dataset, h5py.Dataset):
-            raise UserError(f"{path}: no dataset '{key}' ({wanted}); the file has {', '.join(file) or 'none'}")
-        if dataset.dtype.kind != "u" or dataset.dtype.itemsize != 2 or dataset.ndim != 3 or 0 in dataset.shape:
-            raise UserError(f"{path}: dataset '{key}' is {dataset.dtype} {dataset.shape}, expected {wanted}")
-        if dataset.chunks:  # HDF5 reads what was never written as zeros
-            pieces = [-(-size // chunk) for size, chunk in zip(dataset.shape, dataset.chunks, strict=True)]
-            if dataset.id.get_num_chunks() < np.prod(pieces):
-                raise UserError(f"{path}: dataset '{key}' is incomplete: chunks were never written")
+    with open_reader(path, key) as reader:
+        facts = reader.facts()
+        S, V, D = facts["shape"]
 
         def rows(start: int, stop: int) -> Tensor:
-            bits = np.empty((max(0, stop - start), *dataset.shape[1:]), np.uint16)
-            try:
-                dataset.read_direct(bits, np.s_[start:stop])
-            except OSError as error:
-                raise UserError(f"{path}: dataset '{key}' cannot be read at step {start}: {error}") from error
-            return torch.from_numpy(bits).view(torch.bfloat16)
+            return torch.from_numpy(reader.rows(start, stop, (V, D))).view(torch.bfloat16)
 
-        metadata = {name: str(value) for name, value in file.attrs.items()}
-        S, V, D = dataset.shape
-        yield History(path, S, V, D, rows, metadata, _dead_mask(file, V))
-
-
-def _dead_mask(file, tokens: int) -> Bool[Tensor, "V"] | None:
-    mask = file.get("dead_mask")
-    if getattr(mask, "shape", None) != (tokens,) or mask.dtype.kind not in "bui":  # missing, a group, or another array
-        return None
-    return torch.from_numpy(mask[:].astype(bool))
+        mask = facts["dead_mask"]
+        yield History(path, S, V, D, rows, facts["metadata"], None if mask is None else torch.tensor(mask).bool())
 
 
 def chunk_length(bytes_a_step: int, budget_gb: float, buffers: int = 1) -> int:

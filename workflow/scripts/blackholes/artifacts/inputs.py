@@ -30,9 +30,12 @@ def open_regular(path: str | os.PathLike, largest: int | None = None) -> BinaryI
         if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
             raise UserError(f"{path}: is no regular file but {_KINDS.get(stat.S_IFMT(status.st_mode), 'another kind')}")
         if largest is not None and status.st_size > largest:
-            size = f"{status.st_size / 2**20:,.0f} MiB; expected at most {largest / 2**20:,.0f} MiB"
-            raise UserError(f"{path}: is {size}")
+            raise UserError(f"{path}: is {_mebibytes(status.st_size)}; expected at most {_mebibytes(largest)}")
         return os.fdopen(handle, "rb")  # IsADirectoryError of a folder
     except BaseException:
         os.close(handle)
         raise
+
+
+def _mebibytes(size: int) -> str:
+    return f"{size / 2**20:,.0f} MiB" if size > 10 * 2**20 else f"{size / 2**20:.1f} MiB"

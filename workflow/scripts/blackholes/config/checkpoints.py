@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import AfterValidator, model_validator
 
 from blackholes.config.experiments import Experiment
-from blackholes.config.fields import Integer, Number, Section, refuse, setting
+from blackholes.config.fields import InputPath, Integer, Number, Section, refuse, setting
 
 
 def _limits(pair):
@@ -68,7 +68,7 @@ class Checkpoint(Section):
     run: str | None = setting(
         None, "a run of this workflow", "`<experiment>/run_<NNN>`", pattern=r"^[a-z][a-z0-9_-]*/run_\d{3}$"
     )
-    path: str | None = setting(
+    path: InputPath | None = setting(
         None,
         "a folder, a safetensors file or a sharded index (`model.safetensors.index.json`), relative to the folder "
         "Snakemake runs in",
@@ -93,7 +93,7 @@ class Checkpoint(Section):
         "`auto`, or a tensor's name",
         min_length=1,
     )
-    tokenizer: str | None = setting(
+    tokenizer: InputPath | None = setting(
         "auto",
         "`auto`: the checkpoint's own tokenizer.json, if it has one; null: none, tokens have no text",
         "`auto`, null, or the path of a tokenizer.json or of its folder",

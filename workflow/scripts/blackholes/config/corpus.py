@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import field_validator, model_validator
 
-from blackholes.config.fields import Integer, Number, Section, inherit, refuse, setting
+from blackholes.config.fields import FilePath, Integer, Number, Section, inherit, refuse, setting
 from blackholes.training.vocabulary import VOCABULARIES
 
 
@@ -26,15 +26,16 @@ class Corpus(Section):
         None,
         "folder of the tokens under `results/corpus/`; null: `builtin` or the file's name without its extension, "
         "followed by the vocabulary if it is not `ascii`: `builtin-bpe2000`",
-        "lower-case letters, digits, _ and -",
+        "lower-case letters, digits, _ and -, 100 at most",
         pattern=r"^[a-z0-9][a-z0-9_-]*$",
+        max_length=100,
     )
     source: Literal["builtin", "file", "url"] = setting(
         "builtin",
         "`builtin`: the language reference that every Python ships (`pydoc_data.topics`; the text depends on "
         "the Python version, which is recorded); `file`: needs `path`; `url`: needs `url`",
     )
-    path: str | None = setting(
+    path: FilePath | None = setting(
         None, "text file, relative to the folder Snakemake runs in", "a path, with source: file", min_length=1
     )
     url: str | None = setting(
@@ -59,7 +60,7 @@ class Corpus(Section):
         ge=256,
         le=65536,
     )
-    tokenizer_text: str | None = setting(
+    tokenizer_text: FilePath | None = setting(
         None,
         "text file that the tokens of `bpe` are learnt from, in the same encoding; null: the whole text of this "
         "corpus, even if models train on a part of it",
@@ -97,7 +98,7 @@ class Corpus(Section):
         if self.vocabulary == "bpe" and self.vocabulary_size is None:
             refuse("vocabulary_size", None, "integer from 256 up to 65536, since vocabulary is bpe")
         place = self.path or (self.url and urlsplit(self.url).path) or "builtin"
-        stem = re.sub(r"[^a-z0-9_-]+", "-", PurePath(place).stem.lower()).strip("-_")
+        stem = re.sub(r"[^a-z0-9_-]+", "-", PurePath(place).stem.lower())[:80].strip("-_")
         kind = f"-bpe{self.vocabulary_size}" if self.vocabulary == "bpe" else ""
         self.name = self.name or (stem or self.source) + kind
         return self

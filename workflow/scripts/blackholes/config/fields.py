@@ -2,13 +2,16 @@
 
 import difflib
 import json
+import os
 from collections.abc import Mapping
 from types import UnionType
 from typing import Annotated, Any, ClassVar, Literal, NoReturn, Union, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticCustomError
+
+from blackholes.errors import printable
 
 
 def no_bool(value: Any) -> Any:
@@ -23,6 +26,25 @@ Number = Annotated[float, BeforeValidator(no_bool), Field(allow_inf_nan=False)]
 Step = Annotated[int, BeforeValidator(no_bool), Field(ge=0)] | Literal["last"]
 
 
+def file_path(path: str) -> str:
+    """Refuse, in a validator of a key, a path that no file can have."""
+    if any(len(os.fsencode(part)) > 255 for part in path.split("/")):
+        refuse("", path, "a path whose parts have at most 255 bytes each")
+    if printable(path) != path:
+        refuse("", path, "a path without control characters")
+    return path
+
+
+def _input_path(path: str) -> str:
+    if "{" in path or "}" in path:
+        refuse("", path, "a path without braces, which Snakemake takes for wildcards")
+    return path
+
+
+FilePath = Annotated[str, AfterValidator(file_path)]
+InputPath = Annotated[FilePath, AfterValidator(_input_path)]  # of a file that Snakemake itself looks at
+
+
 def setting(default: Any, meaning: str, allowed: str | None = None, **limits) -> Any:
     """A key of a section; `allowed` describes in words what type and range do not say."""
     extra: dict[str, Any] | None = {"allowed": allowed} if allowed else None
@@ -30,7 +52,7 @@ def setting(default: Any, meaning: str, allowed: str | None = None, **limits) ->
 
 
 def refuse(key: str, value: Any, allowed: str) -> NoReturn:
-    """Raise an error about one key, from a validator of its whole section."""
+    """Raise an error about one key, from a validator of its whole section; with "" from a validator of the key."""
     raise PydanticCustomError("impossible", "impossible", {"key": key, "value": value, "allowed": allowed})
 
 
@@ -89,7 +111,7 @@ def problem_line(problem: ErrorDetails, model: type[BaseModel]) -> str:
     """One validation error of pydantic as a line: dotted key, value, what is allowed."""
     loc, kind, context, value = problem["loc"], problem["type"], problem.get("ctx", {}), problem["input"]
     if kind == "impossible":
-        loc, value = (*loc, *context["key"].split(".")), context["value"]
+        loc, value = (*loc, *filter(None, context["key"].split("."))), context["value"]
     is_name = loc[-1:] == ("[key]",)
     key, field, section = _field(loc[:-1] if is_name else loc, model)
     if kind == "extra_forbidden":

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, model_validator
 
 from blackholes.config.checkpoints import refuse_missing_run
 from blackholes.config.experiments import Experiment
-from blackholes.config.fields import Integer, Number, Section, refuse, setting
+from blackholes.config.fields import InputPath, Integer, Number, Section, refuse, setting
 
 Large = Literal["delta_ordinal", "delta_W_prime", "U", "exponent_crossings"]
 
@@ -27,7 +27,7 @@ class Lattice(Section):
     run: str | None = setting(
         None, "a run of this workflow", "`<experiment>/run_<NNN>`", pattern=r"^[a-z][a-z0-9_-]*/run_\d{3}$"
     )
-    path: str | None = setting(
+    path: InputPath | None = setting(
         None,
         "a history of your own, relative to the folder Snakemake runs in: bfloat16 (S, V, D) in a safetensors file, "
         "or its bits as uint16 in an HDF5 file",
@@ -40,7 +40,7 @@ class Lattice(Section):
         "a name, with path",
         min_length=1,
     )
-    dead_mask: str | None = setting(
+    dead_mask: InputPath | None = setting(
         None,
         "safetensors file with `dead_mask` (V,), such as a corpus' `tokens.safetensors`; null: `dead_mask` of the "
         "history's own file; if it has none, dead and live tokens are not distinguished",

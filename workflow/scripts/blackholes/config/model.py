@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
+from blackholes.config.bounds import refuse_unbounded
 from blackholes.config.checkpoints import CHECKPOINTS, Checkpoint, checkpoint_name, drop_disabled
 from blackholes.config.checkpoints import resolve_runs as resolve_checkpoint_runs
 from blackholes.config.corpus import Corpus, merge
@@ -20,6 +21,7 @@ from blackholes.config.snowballs import SNOWBALLS, Snowball, refuse_unknown_cent
 from blackholes.errors import UserError
 
 RESERVED = ("benchmarks", "checkpoints", "corpus", "figures", "lattice", "logs", "report", "snowballs")
+SHOWN = 30  # problems of a configuration that are told at once
 REMOVABLE = ("experiments", "checkpoints", "snowballs", "lattice")  # `<name>: false` removes an entry
 
 
@@ -218,12 +220,14 @@ def load(config: Mapping) -> Config:
     """Validate a configuration and fill in defaults.
 
     Values may be strings, as Snakemake passes them from `--config`. Raises UserError with one line per problem: the
-    dotted key, the value given, and what is allowed.
+    dotted key, the value given, and what is allowed. Of many problems the first ones are named.
     """
+    refuse_unbounded(config)
     try:
         return Config.model_validate(_nulls(config))
     except ValidationError as error:
-        lines = dict.fromkeys(problem_line(problem, Config) for problem in error.errors(include_url=False))
+        problems = error.errors(include_url=False)
+        lines = dict.fromkeys(problem_line(problem, Config) for problem in problems[:1000])
     # an error in corpus or experiment_defaults is reported there only, not for each experiment that inherits it
     corpus = {f".{line.partition(':')[0]}" for line in lines if line.startswith("corpus")}
     defaults = {line.removeprefix("experiment_defaults") for line in lines if line.startswith("experiment_defaults")}
@@ -235,7 +239,9 @@ def load(config: Mapping) -> Config:
         own = experiment.sub("", line, count=1)
         return own in defaults or own.partition(":")[0] in corpus
 
-    raise UserError(*(line for line in lines if not inherited(line)))
+    told = [line for line in lines if not inherited(line)]
+    more = [f"and {len(told) - SHOWN:,} problems more"] if len(told) > SHOWN else []
+    raise UserError(*told[:SHOWN], *more)
 
 
 def _nulls(config: Any) -> Any:

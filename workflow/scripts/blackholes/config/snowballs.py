@@ -7,9 +7,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError, create_model, model_validator
 
-from blackholes.config.fields import Integer, Number, Section, no_bool, refuse, setting
+from blackholes.config.fields import Integer, Number, Section, file_path, no_bool, refuse, setting
 
 LARGEST = 1000  # σ
+MOST = 10_000  # σ of a sweep, a job each
 WORDS = ("within", "global")
 
 
@@ -43,7 +44,7 @@ def _centroid(value: Any) -> Any:
         return _checked(Point, value)
     if not (isinstance(value, str) and value):
         raise ValueError
-    return value
+    return file_path(value)
 
 
 def _sigma(value: Any) -> Any:
@@ -51,7 +52,10 @@ def _sigma(value: Any) -> Any:
     if isinstance(value, list):
         if not value or any(isinstance(item, list) for item in value):
             raise ValueError
-        return [_sigma(item) for item in value]
+        sigmas = [_sigma(item) for item in value]
+        if sum(sigma["num"] if isinstance(sigma, dict) else 1 for sigma in sigmas) > MOST:
+            raise ValueError
+        return sigmas
     if value in WORDS:
         return value
     if isinstance(value, Mapping):
@@ -84,7 +88,7 @@ class Snowball(Section):
         "standard deviation of the noise in every dimension, one job per σ. `within`: the spread of the checkpoint's "
         "hole members about their centroid; `global`: that of all their elements about one mean (as the notebook)",
         f"a number from 0 up to {LARGEST}, `within`, `global`, "
-        "{from, to, num, scale: log or linear} (above 0 where log), or a list of these",
+        f"{{from, to, num, scale: log or linear}} (above 0 where log), or a list of these, at most {MOST:,} σ in all",
     )
     n_trials: Integer = setting(100, "trials for every σ", ge=1, le=10_000_000)
     n_tokens: Auto | Annotated[Integer, Field(ge=1, le=16384)] = setting(

@@ -1,0 +1,83 @@
+"""Folders that Snakemake cannot work in: refused in one line; those that it can are not."""
+
+import shlex
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from blackholes.orchestration import folders
+
+SPACE = "/home/me/my work/.venv/bin/python"
+
+
+def workflow(folder="/home/me/work", cores=2, nodes=None, dryrun=False):
+    return SimpleNamespace(
+        basedir=folder,
+        resource_settings=SimpleNamespace(cores=cores, nodes=nodes),
+        output_settings=SimpleNamespace(dryrun=dryrun),
+    )
+
+
+def refusal(made):
+    with pytest.raises(SystemExit) as caught:
+        folders.refuse(made)
+    assert "\n" not in caught.value.code
+    return caught.value.code
+
+
+@pytest.fixture
+def system(monkeypatch):
+    def set_to(platform, executable):
+        monkeypatch.setattr(folders.sys, "platform", platform)
+        monkeypatch.setattr(folders.sys, "executable", executable)
+
+    return set_to
+
+
+def test_braces(tmp_path, monkeypatch):
+    line = "braces in the path, which Snakemake takes for wildcards; move it where there are none"
+    assert refusal(workflow("/home/{me}/x")) == f"/home/{{me}}/x: {line}"
+    (tmp_path / "a}").mkdir()
+    monkeypatch.chdir(tmp_path / "a}")
+    assert refusal(workflow()) == f"{tmp_path}/a}}: {line}"
+
+
+def test_a_space_where_jobs_are_not_forks(system):
+    system("linux", SPACE)
+    said = refusal(workflow(cores=None, nodes=100))
+    assert said.startswith(f"{SPACE}: Snakemake does not quote this path when it starts jobs on a cluster; use")
+    system("darwin", SPACE)
+    assert "when it starts jobs on this system; use" in refusal(workflow())
+
+
+@pytest.mark.parametrize(
+    ("platform", "executable", "made"),
+    [
+        ("linux", SPACE, workflow("/home/me/my work")),
+        ("linux", SPACE, workflow(cores=2, nodes=3)),
+        ("darwin", "/usr/bin/python3", workflow("/home/me/my work")),
+        ("linux", "/usr/bin/python3", workflow(cores=None, nodes=100)),
+        ("darwin", SPACE, workflow(dryrun=True)),
+    ],
+)
+def test_what_works(system, platform, executable, made):
+    system(platform, executable)
+    folders.refuse(made)
+
+
+def test_the_reports_command_is_quoted():
+    """The one shell command of the workflow holds the interpreter's path, the Snakefile's, and those of overlays."""
+    text = (Path(__file__).parents[2] / "workflow/rules/report.smk").read_text(encoding="utf-8")
+    start = text.index("REPORT_COMMAND = ")
+    stop = text.index("\n\n\n", start)
+    names = {
+        "shlex": shlex,
+        "sys": SimpleNamespace(executable=SPACE),
+        "workflow": SimpleNamespace(main_snakefile="/home/me/my work/Snakefile"),
+        "CONFIG_FILES": ["/home/me/it's mine.yaml"],
+        "CONFIG_VALUES": ["a=$(b)"],
+    }
+    exec(text[start:stop], names)
+    words = shlex.split(names["REPORT_COMMAND"])
+    assert words[:3] == [SPACE, "-m", "snakemake"]
+    assert {"/home/me/my work/Snakefile", "/home/me/it's mine.yaml", "a=$(b)"} <= set(words)
