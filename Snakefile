@@ -35,6 +35,7 @@ include: "workflow/rules/snowballs.smk"
 include: "workflow/rules/lattice.smk"
 include: "workflow/rules/reproduction.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/verify.smk"
 
 
 # Targets to ask for by name. Jobs, whose threads and resources are set by name, are in the rules' files.
@@ -51,6 +52,7 @@ localrules:
     reproduction,
     contents,
     report,
+    verify,
 
 
 rule all:
