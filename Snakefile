@@ -9,7 +9,7 @@ from snakemake.utils import min_version
 min_version("9.27")
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 
-from blackholes.orchestration import early_cutoff, forked_jobs, locks, terminal
+from blackholes.orchestration import early_cutoff, forked_jobs, gpu_node, locks, slurm, terminal
 
 if workflow.is_main_process:
     locks.release_stale(workflow)
@@ -68,3 +68,11 @@ rule all:
         rules.lattice.input,
         REPRODUCTION,
         rules.report.output,
+
+
+onstart:  # of a call that runs jobs; the executor is known by now
+    gpu_node.start(workflow)
+    slurm.start(workflow)
+
+
+slurm.refuse_gpus(workflow)

@@ -1,5 +1,7 @@
 """Motion on the lattice: the notebook's expressions and ours in memory; ours from file to file, compared with `dd`.
 
+Ours also computes, and stores in the file, the displacement in cells, which the notebook has not.
+
 python benchmarks/lattice.py [--slice 120] [--rounds 3] [--steps 6001 --tokens 10000] [--history FILE] [--folder DIR]
 
 By default the file has a tenth of the steps of the full thimble history; `--steps 6001` is all of it, with 7.7 GB to
@@ -63,18 +65,20 @@ def notebook(W: torch.Tensor):
 def in_memory(snapshots: int, V: int, rounds: int) -> None:
     W = torch.cat(list(motion(snapshots, V)))
     displacements = torch.empty((snapshots - 1, V, D), dtype=torch.int32)
+    cells = torch.empty(displacements.shape, dtype=torch.int16)
     crossings = torch.empty(displacements.shape, dtype=torch.bool)
 
     def ours(n: int):
-        return lattice.transitions(W[: n + 1], displacements[:n], crossings[:n])
+        return lattice.transitions(W[: n + 1], displacements[:n], crossings[:n], ordinals=cells[:n])
 
     transitions, (delta, crossed, norms, counts, limits) = ours(snapshots - 1), notebook(W)
     assert torch.equal(delta, displacements)
     assert torch.equal(crossed, crossings)
-    for mine, theirs in zip(transitions.norms, norms, strict=True):
-        torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=0)
-    assert counts[5] == transitions.counts[:, 0].sum()
-    assert counts[2] == transitions.counts[:, 4].sum()
+    named = ("L1_delta_W_prime", "L2_delta_W_prime", "Linf_delta_W_prime", "L2_delta_W")
+    for name, theirs in zip(named, norms, strict=True):
+        torch.testing.assert_close(transitions.norms[lattice.NORMS.index(name)], theirs, rtol=1e-5, atol=0)
+    totals = dict(zip(lattice.COUNTS, transitions.counts.sum(0).tolist(), strict=True))
+    assert (counts[5], counts[2]) == (totals["crossings"], totals["half"])
     assert [limits[0], limits[1]] == [transitions.extremes[:, 0].min(), transitions.extremes[:, 1].max()]
     del delta, crossed, norms
     compare(

@@ -53,6 +53,8 @@ def train(
 ) -> list[dict]:
     """Train with `transformers.Trainer`: `settings` and otherwise its defaults; calls `after(step, model)` every step.
 
+    With `schedule_steps` it stops early, after `steps`.
+
     Args:
         chunks: windows (steps · B, T + 1) in the order of training.
         settings: the engine's settings of a run.
@@ -64,6 +66,7 @@ def train(
     class After(TrainerCallback):
         def on_step_end(self, args, state, control, **kwargs):
             after(state.global_step, model)
+            control.should_training_stop |= state.global_step == settings.steps
 
     with tempfile.TemporaryDirectory() as folder:
         trainer = make_trainer(model, windows, settings, folder, [After()], logging_steps=1)
@@ -82,7 +85,8 @@ def make_trainer(
     model.loss_type = "ForCausalLM" if settings.loss_divisor == "targets" else None
     logging.getLogger("transformers").setLevel(logging.ERROR)
     arguments = {
-        "output_dir": folder, "max_steps": settings.steps, "per_device_train_batch_size": settings.batch_size,
+        "output_dir": folder, "max_steps": settings.schedule_steps or settings.steps,
+        "per_device_train_batch_size": settings.batch_size,
         "learning_rate": settings.learning_rate, "weight_decay": settings.weight_decay,
         "adam_beta1": settings.betas[0], "adam_beta2": settings.betas[1], "adam_epsilon": settings.epsilon,
         "max_grad_norm": settings.clip, "train_sampling_strategy": "sequential", "remove_unused_columns": False,

@@ -11,7 +11,10 @@ from e2e.checkout import metadata
 from safetensors import safe_open
 
 FIGURES = ["percentiles", "phases", "motion", "raster", "crossings"]
-TABLES = ["displacement_per_step.csv", "lifecycle.csv", "lifecycle_medians.csv", "validation.csv"]
+TABLES = [
+    *("displacement_overall.csv", "displacement_per_step.csv", "integer_types.csv", "lifecycle.csv"),
+    *("lifecycle_medians.csv", "odd_samples.csv", "validation.csv"),
+]
 TENSORS = ["displacement_norms.safetensors", "lattice_displacements.safetensors", "raster.safetensors"]
 HISTORIES = {  # name → its history, the corpus that says what is dead
     "qwen": ("qwen/run_001/embedding_evolution.safetensors", "corpus/builtin/tokens.safetensors"),
@@ -46,6 +49,8 @@ def test_displacements_of_two_runs(finished):
         found, dead = tensors(file), tensors(finished.path(f"results/{corpus}"))["dead_mask"]
         delta = lattice.displacement(snapshots[:-1], snapshots[1:])
         assert torch.equal(found["delta_W_prime"].double(), delta.double().round())
+        cells = lattice.delta_ordinal(snapshots[:-1], snapshots[1:])
+        assert torch.equal(found["delta_ordinal"].int(), cells)
         assert torch.equal(found["exponent_crossings"], lattice.exponent_crossings(snapshots[:-1], snapshots[1:]))
         assert torch.equal(found["dead_mask"], dead)
         assert found["n_dead"] == dead.sum() == len(found["dead_token_ids"])
@@ -53,6 +58,8 @@ def test_displacements_of_two_runs(finished):
         table = validation(finished, name)
         assert int(table["transitions"]["count"]) == delta.numel()
         assert int(table["with_exponent_crossing"]["count"]) == found["exponent_crossings"].sum()
+        assert int(table["moved"]["count"]) == (cells != 0).sum()
+        assert table["stored_crossing_with_stored_delta_ordinal_0"]["count"] == "0"
         assert set(json.loads(metadata(file)["input_digests"])) == {"history", "dead_mask"}
 
 
@@ -76,7 +83,7 @@ def test_a_file_of_ones_own(fresh):
     fresh.path("overlay.yaml").write_text("lattice: {mine: {path: mine.h5, key: E, keep: [], token: 6}}\n")
     ran = fresh.run("results/lattice/mine/figures/lattice_phases.png", overlay="overlay.yaml")
     assert set(ran.jobs) == {"lattice_displacements", "lattice_figures"}
-    assert "lattice_displacements mine: 224 displacements as int8" in ran.said
+    assert "lattice_displacements mine: 224 transitions (no displacements stored); " in ran.said
     assert "dead tokens unknown" in ran.said
     found = tensors(fresh.path("results/lattice/mine/lattice_displacements.safetensors"))
     assert set(found) == {"n_steps", "n_tokens", "n_dims"}

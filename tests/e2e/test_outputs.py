@@ -61,7 +61,7 @@ def expected_files():
         yield from (f"{run}/{name}.safetensors" for name in TENSORS if name not in absent)
         yield from (f"{run}/{name}" for name in (*COLUMNS, "model/config.json", "model/model.safetensors"))
     for kind in ("png", "svg"):
-        yield f"figures/experiments.{kind}"
+        yield from (f"figures/{name}.{kind}" for name in ("experiments", "distinct_vectors"))
         for experiment in EXPERIMENTS:
             yield from (f"{experiment}/figures/{name}.{kind}" for name in FIGURES)
             yield f"{experiment}/run_001/figures/hole_members.{kind}"
@@ -228,6 +228,6 @@ def test_the_report_has_captions_and_categories(finished):
     page = finished.path("results/report.html").read_text(encoding="utf-8")
     for category in ("Corpus", "Training", "Black holes", "Graphs", "Geometry", "Tables", "Comparison", "Snowballs"):
         assert f'"{category}"' in page, category
-    for name in [*FIGURES, *SNOWBALL_FIGURES, "hole_members", "experiments"]:
+    for name in [*FIGURES, *SNOWBALL_FIGURES, "hole_members", "experiments", "distinct_vectors"]:
         assert f"{name}.png" in page, name
     assert "captions" in page or "caption" in page

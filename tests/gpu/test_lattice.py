@@ -17,13 +17,15 @@ def snapshots(request):
 
 def outputs(snapshots, dtype):
     shape = (len(snapshots) - 1, *snapshots.shape[1:])
-    return [torch.empty(shape, dtype=t, device=snapshots.device) for t in (dtype, torch.bool, torch.bfloat16)]
+    return [torch.empty(shape, dtype=t, device=snapshots.device) for t in (dtype, torch.bool, torch.bfloat16, dtype)]
 
 
 def test_displacement(snapshots):
     wanted = lattice.displacement(snapshots[:-1], snapshots[1:])
     found = lattice.displacement(snapshots[:-1].cuda(), snapshots[1:].cuda()).cpu()
     assert torch.equal(found.view(torch.int32), wanted.view(torch.int32))
+    wanted = lattice.delta_ordinal(snapshots[:-1], snapshots[1:])
+    assert torch.equal(lattice.delta_ordinal(snapshots[:-1].cuda(), snapshots[1:].cuda()).cpu(), wanted)
 
 
 @pytest.mark.parametrize("dtype", [torch.int8, torch.int16, torch.int32, torch.int64])
@@ -31,7 +33,7 @@ def test_transitions(snapshots, dtype):
     there = snapshots.cuda()
     filled, filled_there = outputs(snapshots, dtype), outputs(there, dtype)
     wanted, found = lattice.transitions(snapshots, *filled), lattice.transitions(there, *filled_there)
-    for name in ("norms", "crossed", "counts", "extremes"):
+    for name in ("norms", "crossed", "moved", "counts", "extremes"):
         assert torch.equal(getattr(found, name).cpu(), getattr(wanted, name)), name
-    for name, a, b in zip(("displacements", "crossings", "ulps"), filled_there, filled, strict=True):
+    for name, a, b in zip(("displacements", "crossings", "ulps", "ordinals"), filled_there, filled, strict=True):
         assert torch.equal(a.cpu().view(torch.uint8), b.view(torch.uint8)), name

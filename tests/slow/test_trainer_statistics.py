@@ -17,29 +17,23 @@ import numpy as np
 import pytest
 import reference
 import torch
-from blackholes.training import corpus, engine, model, tokens
+from blackholes.training import engine, model
+from slow.trainer_runs import SERIES, builtin_corpus, statistics
 
 RUNS, STEPS = 16, 200
 AT = (1, 2, 5, 10, 20, 50, 100, 200)
-SERIES = ("count", "population", "largest", "unique")
 
 pytestmark = pytest.mark.slow
 
 
-def statistics(embedding) -> list[int]:
-    _, sizes = torch.unique(embedding.float(), dim=0, return_counts=True)
-    holes = sizes[sizes >= 2]
-    return [len(holes), int(holes.sum()), int(holes.max()) if len(holes) else 0, len(sizes)]
-
-
-def ours(path: str, seed: int, **changes) -> np.ndarray:
+def ours(token_ids: np.ndarray, seed: int, **changes) -> np.ndarray:
     """(steps of AT, series)."""
     settings = reference.settings(seed=seed, steps=STEPS, **changes)
-    steps = engine.train(tokens.load(path).token_ids.numpy(), settings)
+    steps = engine.train(token_ids, settings)
     return np.array([statistics(step.embedding) for step in steps if step.step in AT])
 
 
-def theirs(path: str, seed: int) -> np.ndarray:
+def theirs(token_ids: np.ndarray, seed: int) -> np.ndarray:
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     settings = reference.settings(steps=STEPS)
@@ -48,7 +42,7 @@ def theirs(path: str, seed: int) -> np.ndarray:
     with torch.no_grad():
         embedding[:] = torch.randn(embedding.shape[1])
     network.to(torch.bfloat16)
-    windows = reference.draw_windows(tokens.load(path).token_ids.numpy(), 128, STEPS * settings.batch_size, seed)
+    windows = reference.draw_windows(token_ids, 128, STEPS * settings.batch_size, seed)
     found = []
 
     def after(step, network):
@@ -78,13 +72,12 @@ def compare(title: str, ours: np.ndarray, theirs: np.ndarray) -> list[str]:
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """Series of all runs, made by as many processes as there are cores."""
-    path = str(tmp_path_factory.mktemp("corpus") / "tokens.safetensors")
-    corpus.write({"source": "builtin", "vocabulary": "ascii"}, path, path + ".csv")
+    token_ids = builtin_corpus(tmp_path_factory.mktemp("corpus"))
     with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
         jobs = {
-            "theirs": [pool.submit(theirs, path, 1000 + run) for run in range(RUNS)],
-            "ours": [pool.submit(ours, path, 43 + run) for run in range(RUNS)],
-            "fp32": [pool.submit(ours, path, 43 + run, precision="fp32") for run in range(RUNS)],
+            "theirs": [pool.submit(theirs, token_ids, 1000 + run) for run in range(RUNS)],
+            "ours": [pool.submit(ours, token_ids, 43 + run) for run in range(RUNS)],
+            "fp32": [pool.submit(ours, token_ids, 43 + run, precision="fp32") for run in range(RUNS)],
         }
         return {name: np.stack([job.result() for job in submitted]) for name, submitted in jobs.items()}
 

@@ -1,5 +1,7 @@
 """Chebyshev matrices of a run, streamed: the kernel's own bytes, whatever the budget."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from blackholes.artifacts.histories import chunk_length, open_history
@@ -16,7 +18,9 @@ BUDGETS = [1.0, 1e-12, *(4 * 2 * STEP * length / 1e9 for length in (2, 3, 20, 41
 
 def write(history, out, **options):
     progress = []
-    distances.write_chebyshev(history, out, {"made": "here"}, progress=lambda *call: progress.append(call), **options)
+    record = lambda *call: progress.append(call)  # noqa: E731
+    size = distances.write_chebyshev(history, out, {"made": "here"}, progress=record, **options)
+    assert size == Path(out).stat().st_size
     assert reported(progress)
     return len(progress)
 
@@ -53,6 +57,11 @@ def test_bad_histories(tmp_path, wrong, budget):
     refuses_bad_histories(
         tmp_path, wrong, lambda history, out: distances.write_chebyshev(history, out / "d", budget_gb=budget)
     )
+
+
+def test_what_is_said_of_the_storage():
+    line = "distances take 655.4 MB; those of all 16 runs of qwen 10.49 GB"
+    assert distances.storage(655_425_856, 16, "qwen") == line
 
 
 @pytest.mark.parametrize("length", [1, 3, 10, 99])

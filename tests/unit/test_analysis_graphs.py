@@ -41,7 +41,7 @@ def by_networkx(snapshot, measure, operator, threshold):
         "n_isolated": nx.number_of_isolates(graph),
         "n_edges": graph.number_of_edges(),
         "global_density": nx.density(graph),
-        "largest_component_density": nx.density(largest),
+        "largest_component_density": nx.density(largest) if len(largest) > 1 else 1,
     }
 
 

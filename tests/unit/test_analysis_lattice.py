@@ -1,6 +1,5 @@
 """Motion of a history: every file against slow definitions; pieces, formats and kills change no byte; refusals."""
 
-import csv
 import os
 import signal
 import subprocess
@@ -17,66 +16,25 @@ from blackholes.errors import UserError
 from blackholes.kernels import backends
 from blackholes.kernels import lattice as kernel
 from blackholes.lattice import displacements, output
+from blackholes.lattice.integers import INTEGERS
 from helpers import BAD_HISTORIES, KEY, names, put, random_history, refuses_bad_histories, reported, write_history
-
-FILES = {
-    "displacements": "lattice_displacements.safetensors",
-    "norms": "displacement_norms.safetensors",
-    "raster": "raster.safetensors",
-    "steps": "displacement_per_step.csv",
-    "validation": "validation.csv",
-    "lifecycle": "lifecycle.csv",
-    "medians": "lifecycle_medians.csv",
-}
-S, V, D = 40, 11, 6
-STEP = 2.0**-7  # the ULP from 1 to 2
-
-
-def outputs(folder):
-    return displacements.Outputs(**{kind: str(folder / name) for kind, name in FILES.items()})
-
-
-def write(history, folder, **options):
-    """The bytes of every file."""
-    folder.mkdir(exist_ok=True)
-    displacements.write(str(history), outputs(folder), metadata={"made": "here"}, **options)
-    assert names(folder) == sorted(FILES.values())
-    return {name: (folder / name).read_bytes() for name in FILES.values()}
-
-
-def tensors(folder, kind="displacements"):
-    with open_tensors(folder / FILES[kind]) as file:
-        assert file.metadata["made"] == "here"
-        return {key: file.rows(key) for key in file.keys()}  # noqa: SIM118 - a reader, not a dict
-
-
-def table(folder, kind):
-    with open(folder / FILES[kind], newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-@pytest.fixture
-def history():
-    """Tokens that slow down until they stand still, the third ones (dead) sooner; some cross 0, some never move."""
-    random = torch.Generator().manual_seed(0)
-    pace = torch.linspace(1, 0, S)[:, None, None] ** torch.where(torch.arange(V) % 3 == 0, 6, 2)[:, None]
-    steps = 3e-3 * pace * torch.randn(S, V, D, generator=random)
-    steps[20:, 4], steps[:, 5] = 0, 0
-    steps[0] = 0.02 * torch.randn(V, D, generator=random)
-    return steps.cumsum(0).bfloat16()
-
-
-@pytest.fixture
-def dead(tmp_path):
-    mask = torch.arange(V) % 3 == 0
-    write_tensors(tmp_path / "tokens", {"dead_mask": mask})
-    return str(tmp_path / "tokens"), mask
-
-
-def walks(*cells):
-    """One token of one dimension, at 1 first, that then moves by these numbers of cells of [1, 2)."""
-    return (1 + STEP * torch.tensor([0, *cells], dtype=torch.float64).cumsum(0)).bfloat16()[:, None, None]
-
+from motion import (  # noqa: F401 - fixtures too
+    FILES,
+    PLACE,
+    STEP,
+    D,
+    S,
+    V,
+    dead_tokens,
+    moving_history,
+    ordinals,
+    outputs,
+    refused,
+    table,
+    tensors,
+    walks,
+    write,
+)
 
 # --- against the definitions
 
@@ -97,9 +55,11 @@ def test_every_file(tmp_path, history, dead):
     assert torch.equal(delta, delta.float().double())
     bits = history.view(torch.int16).int() >> 7 & 0xFF
 
+    cells = ordinals(history).diff(dim=0)
     found = tensors(tmp_path / "out")
+    assert found.pop("delta_ordinal").equal(cells.to(torch.int16))
     assert found.pop("delta_W_prime").equal(delta.round().to(torch.int16))
-    assert found.pop("U").equal(ulp[:-1].bfloat16())
+    assert found.pop("U").equal(ulp.bfloat16())
     assert found.pop("exponent_crossings").equal(bits[1:] != bits[:-1])
     assert found.pop("dead_mask").equal(dead[1])
     assert found.pop("dead_token_ids").tolist() == [0, 3, 6, 9]
@@ -111,17 +71,26 @@ def test_every_file(tmp_path, history, dead):
     }
 
     norms = tensors(tmp_path / "out", "norms")
+    size = history.double().abs()
+    tiny = torch.minimum(size[:-1], size[1:]) < size[:-1].amax(2, keepdim=True) / 256
+    assert 0 < tiny.sum() < tiny.numel() / 4
+    large = cells.masked_fill(tiny, 0)
     wanted = {
-        "L1": delta.abs().sum(2),
-        "L2": delta.norm(dim=2),
-        "Linf": delta.abs().amax(2),
+        "L1": cells.abs().sum(2),
+        "L2": cells.double().norm(dim=2),
+        "Linf": cells.abs().amax(2),
+        "L2_without_tiny": large.double().norm(dim=2),
+        "Linf_without_tiny": large.abs().amax(2),
+        "L1_delta_W_prime": delta.abs().sum(2),
+        "L2_delta_W_prime": delta.norm(dim=2),
+        "Linf_delta_W_prime": delta.abs().amax(2),
         "L2_delta_W": history.double().diff(dim=0).norm(dim=2),
     }
     assert sorted(norms) == sorted(wanted)
     for name, values in wanted.items():
         assert norms[name].dtype == torch.float32
-        torch.testing.assert_close(norms[name].double(), values, rtol=1.2e-7, atol=0)
-    assert tensors(tmp_path / "out", "raster")["displacement"].equal(delta[:, 0].float())
+        torch.testing.assert_close(norms[name].double(), values.double(), rtol=1.2e-7, atol=0)
+    assert tensors(tmp_path / "out", "raster")["delta_ordinal"].equal(cells[:, 0].int())
 
     for row in table(tmp_path / "out", "steps"):
         mask = dead[1] if row["tokens"] == "dead" else ~dead[1]
@@ -130,17 +99,22 @@ def test_every_file(tmp_path, history, dead):
         for p in ("50", "90", "95", "99", "99.9"):
             below = [x for x in ascending if sum(y <= x for y in ascending) >= len(ascending) * Fraction(p) / 100]
             assert float(row[f"percentile_{p}"]) == below[0]
+        assert (float(row["min"]), float(row["max"])) == (ascending[0], ascending[-1])
+        assert float(row["mean"]) == pytest.approx(sum(ascending) / len(ascending), rel=1e-14)
         crossed = (bits[1:] != bits[:-1])[int(row["step"]) - 1, mask].sum()
         assert int(row["exponent_crossings"]) == crossed
+        assert int(row["coordinates_moved"]) == (history[1:] != history[:-1])[int(row["step"]) - 1, mask].sum()
     assert [row["step"] for row in table(tmp_path / "out", "steps")] == [str(t) for t in range(1, S) for _ in "ab"]
 
     rows = table(tmp_path / "out", "lifecycle")
     for token, row in enumerate(rows):
-        active = {
-            "early": delta[:, token].square().sum(1) > D,  # exact
-            "midlife": norms["Linf"][:, token] > 1,
-            "late": norms["L1"][:, token] > 0,
-        }
+        active = {}
+        for end, moves in (("", cells[:, token]), ("_without_tiny", large[:, token])):
+            active |= {
+                f"early{end}": moves.square().sum(1) > D,
+                f"midlife{end}": moves.abs().amax(1) > 1,
+                f"late{end}": (moves != 0).any(1),
+            }
         last = {phase: max([t + 1 for t in range(S - 1) if on[t]], default=0) for phase, on in active.items()}
         first = min([t + 1 for t in range(S - 1) if active["late"][t]], default=0)
         assert row == {
@@ -150,54 +124,93 @@ def test_every_file(tmp_path, history, dead):
             **{phase: str(step) for phase, step in last.items()},
         }
         assert last["early"] <= last["midlife"] <= last["late"]
+        assert all(last[phase + "_without_tiny"] <= last[phase] for phase in ("early", "midlife", "late"))
+    assert (rows[4]["early_without_tiny"], rows[4]["early"]) == ("19", "39")
     assert (rows[5]["first_motion"], rows[5]["late"]) == ("0", "0")
-    for row in table(tmp_path / "out", "medians"):
-        group = [other for other in rows if other["status"] == row["tokens"]]
+    begins = {"all": cells, "without tiny": large}
+    found = table(tmp_path / "out", "medians")
+    assert [(row["tokens"], row["coordinates"]) for row in found] == [
+        (name, kind) for name in ("dead", "live") for kind in begins
+    ]
+    for row in found:
+        group = [int(other["token_id"]) for other in rows if other["status"] == row["tokens"]]
+        moving = (begins[row["coordinates"]] != 0).any(2)  # (steps, tokens)
+        first = [min([t + 1 for t in range(S - 1) if moving[t, token]], default=0) for token in group]
+        end = "" if row["coordinates"] == "all" else "_without_tiny"
         assert int(row["number"]) == len(group)
-        assert int(row["never_moved"]) == sum(other["first_motion"] == "0" for other in group)
-        assert int(row["moving_at_the_end"]) == sum(other["late"] == str(S - 1) for other in group)
-        for phase in ("first_motion", "early", "midlife", "late"):
-            assert int(row[phase]) == sorted(int(other[phase]) for other in group)[(len(group) - 1) // 2]
+        assert int(row["never_moved"]) == first.count(0)
+        assert int(row["moving_at_the_end"]) == sum(rows[token]["late" + end] == str(S - 1) for token in group)
+        ends = {phase: [int(rows[token][phase + end]) for token in group] for phase in ("early", "midlife", "late")}
+        for phase, steps in {"first_motion": first, **ends}.items():
+            assert int(row[phase]) == sorted(steps)[(len(group) - 1) // 2]
 
     found = {row["kind"]: row for row in table(tmp_path / "out", "validation")}
     fraction = (delta - delta.round()).abs()
     counts = {
         "transitions": delta.numel(),
+        "moved": (history[1:] != history[:-1]).sum(),
         "exact_integer": (fraction == 0).sum(),
         "almost_integer": 0,
         "half": (fraction == 0.5).sum(),
         "other_non_integer": ((fraction > 0) & (fraction != 0.5)).sum(),
+        "moved_but_stored_as_0_in_delta_W_prime": ((delta.round() == 0) & (delta != 0)).sum(),
         "beyond_2**24": 0,
         "beyond_int64": 0,
         "zeros_in_W": 0,
+        "with_sign_change": (history[1:].double() * history[:-1].double() < 0).sum(),
         "with_exponent_crossing": (bits[1:] != bits[:-1]).sum(),
         "without_exponent_crossing": (bits[1:] == bits[:-1]).sum(),
         "crossing_without_displacement": 0,
         "change_without_displacement": 0,
         "displacement_with_equal_bits": 0,
+        "stored_crossing_with_stored_delta_ordinal_0": 0,
     }
+    assert counts["moved_but_stored_as_0_in_delta_W_prime"] > 0
+    assert counts["with_sign_change"] > 0
     assert {kind: int(row["count"]) for kind, row in found.items() if row["count"]} == {
         kind: int(count) for kind, count in counts.items()
     }
     values = {
-        "minimum": delta.min(),
-        "maximum": delta.max(),
+        "minimum_delta_W_prime": delta.min(),
+        "maximum_delta_W_prime": delta.max(),
+        "minimum_delta_ordinal": cells.min(),
+        "maximum_delta_ordinal": cells.max(),
         "min_ulp": ulp[:-1].min(),
         "max_ulp": ulp[:-1].max(),
     }
     assert {kind: float(found[kind]["value"]) for kind in values} == {k: float(v) for k, v in values.items()}
-    assert found["stored_as"]["value"] == "int16"
-    for kind, where in {
+    assert found["delta_W_prime_stored_as"]["value"] == found["delta_ordinal_stored_as"]["value"] == "int16"
+    kinds = {
         "half": fraction == 0.5,
         "other_non_integer": (fraction > 0) & (fraction != 0.5),
+        "moved_but_stored_as_0_in_delta_W_prime": (delta.round() == 0) & (delta != 0),
+        "with_sign_change": history[1:].double() * history[:-1].double() < 0,
         "with_exponent_crossing": bits[1:] != bits[:-1],
-        "minimum": delta == delta.min(),
-        "maximum": delta == delta.max(),
-    }.items():
+    }
+    limits = {
+        "minimum_delta_W_prime": delta == delta.min(),
+        "maximum_delta_W_prime": delta == delta.max(),
+        "minimum_delta_ordinal": cells == cells.min(),
+        "maximum_delta_ordinal": cells == cells.max(),
+    }
+    places = [history[:-1].double(), history[1:].double(), cells.double(), delta]
+    for kind, where in (kinds | limits).items():
         t, v, d = where.nonzero()[0].tolist()
-        place = (t + 1, v, d, history[t, v, d].item(), history[t + 1, v, d].item(), delta[t, v, d].item())
-        columns = ("step", "token", "dimension", "before", "after", "delta_W_prime")
-        assert tuple(float(found[kind][column]) for column in columns) == place
+        place = (t + 1, v, d, *(each[t, v, d].item() for each in places))
+        assert tuple(float(found[kind][column]) for column in PLACE) == place
+
+    samples = table(tmp_path / "out", "samples")
+    assert {row["kind"] for row in samples} == set(kinds)
+    for kind, where in kinds.items():
+        drawn = [row for row in samples if row["kind"] == kind]
+        assert len(drawn) == min(20, int(where.sum()))
+        assert {row["of"] for row in drawn} == {str(int(where.sum()))}
+        where_ = [tuple(int(row[column]) for column in PLACE[:3]) for row in drawn]
+        assert where_ == sorted(set(where_))
+        for row, (step, v, d) in zip(drawn, where_, strict=True):
+            assert where[step - 1, v, d]
+            assert [float(row[c]) for c in PLACE[3:]] == [each[step - 1, v, d].item() for each in places]
+            assert float(row["ulp"]) == ulp[step - 1, v, d].item()
 
 
 def test_samples_of_rare_kinds(tmp_path):
@@ -220,13 +233,6 @@ def test_samples_of_rare_kinds(tmp_path):
     )
 
 
-def test_percentiles_are_order_statistics():
-    assert [displacements.rank(p, 1) for p in displacements.PERCENTILES] == [0] * 5
-    assert [displacements.rank(p, 10) for p in displacements.PERCENTILES] == [4, 8, 9, 9, 9]
-    assert [displacements.rank(p, 1000) for p in displacements.PERCENTILES] == [499, 899, 949, 989, 998]
-    assert [displacements.rank("50", n) for n in range(1, 9)] == [(n - 1) // 2 for n in range(1, 9)]
-
-
 # --- the integer type
 
 
@@ -243,7 +249,7 @@ def test_percentiles_are_order_statistics():
 def test_the_smallest_type(tmp_path, cells, stored):
     write(write_history(tmp_path / "h", walks(*cells)), tmp_path / "out")
     found = tensors(tmp_path / "out")["delta_W_prime"]
-    assert found.dtype == output.INTEGERS[stored]
+    assert found.dtype == INTEGERS[stored]
     assert found.flatten().tolist()[0] == cells[0]
 
 
@@ -264,7 +270,7 @@ def test_the_smallest_type_by_value(tmp_path, after, stored):
     for number, budget in enumerate((2.0, 1e-9)):  # in one piece, and in one a step
         write(write_history(tmp_path / "h", history), tmp_path / f"out{number}", budget_gb=budget)
         found = tensors(tmp_path / f"out{number}")["delta_W_prime"]
-        assert found.dtype == output.INTEGERS[stored]
+        assert found.dtype == INTEGERS[stored]
         assert found.flatten().tolist() == [0] * 19 + [round(torch.tensor(after - 1).item() / STEP)]
 
 
@@ -274,7 +280,7 @@ def test_the_mark_is_never_a_displacement(tmp_path, other, stored, budget):
     steps = torch.tensor([[1.0, 0.0], [1 + other * STEP, 0.0], [1 + other * STEP, 0.5]], dtype=torch.bfloat16)
     write(write_history(tmp_path / "h", steps[:, :, None]), tmp_path / "out", budget_gb=budget)
     found = tensors(tmp_path / "out")["delta_W_prime"]
-    assert found.dtype == output.INTEGERS[stored]
+    assert found.dtype == INTEGERS[stored]
     assert found.flatten().tolist() == [other, 0, 0, torch.iinfo(found.dtype).min]
     assert {row["kind"]: row["count"] for row in table(tmp_path / "out", "validation")}["beyond_int64"] == "1"
 
@@ -315,7 +321,7 @@ def test_pieces_change_no_byte(tmp_path, history, dead):
     options = {"dead_mask": dead[0], "keep": output.KEPT}
     whole = write(path, tmp_path / "whole", **options)
     for length in (1, 2, 7, 38):
-        budget = 4 * (4 + 2 * 11) * V * D * (length + 0.5) / 1e9
+        budget = 4 * (4 + 2 * 15) * V * D * (length + 0.5) / 1e9
         assert write(path, tmp_path / f"of_{length}", budget_gb=budget, **options) == whole
     with backends.torch_only():
         assert write(path, tmp_path / "formula", **options) == whole
@@ -339,9 +345,9 @@ def test_both_formats_and_other_keys(tmp_path, history, dead):
 
 def test_one_cell_at_the_last_step_is_motion_at_the_end(tmp_path):
     write(write_history(tmp_path / "h", walks(2, 1)), tmp_path / "out")
-    [token], [medians] = (table(tmp_path / "out", kind) for kind in ("lifecycle", "medians"))
+    [token] = table(tmp_path / "out", "lifecycle")
     assert (token["midlife"], token["late"]) == ("1", "2")
-    assert medians["moving_at_the_end"] == "1"
+    assert [row["moving_at_the_end"] for row in table(tmp_path / "out", "medians")] == ["1", "1"]
 
 
 def test_without_a_dead_mask_tokens_form_one_group(tmp_path, history):
@@ -350,26 +356,40 @@ def test_without_a_dead_mask_tokens_form_one_group(tmp_path, history):
     with open_tensors(tmp_path / "out" / FILES["displacements"]) as file:
         assert file.metadata["dead_mask"].startswith("unknown")
     assert {row["status"] for row in table(tmp_path / "out", "lifecycle")} == {"unknown"}
-    assert [row["tokens"] for row in table(tmp_path / "out", "medians")] == ["all"]
+    assert [row["tokens"] for row in table(tmp_path / "out", "medians")] == ["all"] * 2
     assert {row["tokens"] for row in table(tmp_path / "out", "steps")} == {"all"}
 
 
-@pytest.mark.parametrize("keep", [[], ["U"], ["exponent_crossings", "delta_W_prime"]])
+@pytest.mark.parametrize(
+    "keep", [[], ["U"], ["exponent_crossings", "delta_ordinal"], ["delta_W_prime"], ["exponent_crossings"]]
+)
 def test_kept_tensors(tmp_path, history, keep):
     whole = write(write_history(tmp_path / "h", history), tmp_path / "all", keep=output.KEPT)
     some = write(write_history(tmp_path / "h", history), tmp_path / "some", keep=keep)
     found, everything = tensors(tmp_path / "some"), tensors(tmp_path / "all")
     assert set(found) & set(output.KEPT) == set(keep)
     assert all(torch.equal(value, everything[key]) for key, value in found.items())
-    assert all(some[name] == whole[name] for name in FILES.values() if name != FILES["displacements"])
+    same = set(FILES.values()) - {FILES[kind] for kind in ("displacements", "validation", "integers")}
+    assert all(some[name] == whole[name] for name in same)
+    rows = {row["kind"]: row for row in table(tmp_path / "some", "validation")}
+    check = rows["stored_crossing_with_stored_delta_ordinal_0"]
+    both = {"exponent_crossings", "delta_ordinal"} <= set(keep)
+    assert (check["count"], check["value"]) == (("0", "") if both else ("", "not both stored"))
+    for name in ("delta_ordinal", "delta_W_prime"):
+        assert (f"{name}_stored_as" in rows) == (name in keep)
+
+
+def test_a_type_that_is_not_stored_refuses_nothing(tmp_path):
+    write(write_history(tmp_path / "h", walks(300)), tmp_path / "out", dtype="int8", keep=["delta_ordinal"])
+    assert tensors(tmp_path / "out")["delta_ordinal"].item() == 128 + 86  # to 2, and on in cells twice as wide
 
 
 @pytest.mark.parametrize(("token", "shown"), [(None, 3), (7, 7)])
 def test_the_raster_is_of_the_first_dead_token_or_of_the_one_named(tmp_path, history, token, shown):
     write_tensors(tmp_path / "tokens", {"dead_mask": torch.arange(V) % 4 == 3})
     write(write_history(tmp_path / "h", history), tmp_path / "out", dead_mask=str(tmp_path / "tokens"), token=token)
-    wanted = kernel.displacement(history[:-1, shown], history[1:, shown])
-    assert torch.equal(tensors(tmp_path / "out", "raster")["displacement"], wanted)
+    wanted = ordinals(history[:, shown]).diff(dim=0).int()
+    assert torch.equal(tensors(tmp_path / "out", "raster")["delta_ordinal"], wanted)
     with open_tensors(tmp_path / "out" / FILES["raster"]) as file:
         assert file.metadata["raster_token"] == str(shown)
 
@@ -382,14 +402,6 @@ def test_bad_histories(tmp_path, wrong):
     refuses_bad_histories(
         tmp_path, wrong, lambda history, out: displacements.write(history, outputs(out), budget_gb=1e-12)
     )
-
-
-def refused(tmp_path, path, words, **options):
-    with pytest.raises(UserError) as caught:
-        displacements.write(str(path), outputs(tmp_path / "out"), **options)
-    assert words in str(caught.value)
-    assert "\n" not in str(caught.value)
-    assert names(tmp_path / "out") == []
 
 
 def test_other_refusals(tmp_path, history):

@@ -453,3 +453,9 @@ def test_a_table_has_a_header_quotes_and_plain_line_ends(tmp_path):
 def test_a_text_is_utf_8_whatever_the_locale(tmp_path):
     write_text(tmp_path / "a.txt", "σ\n")
     assert (tmp_path / "a.txt").read_bytes() == b"\xcf\x83\n"
+
+
+def test_a_fifo_is_no_tensor_file(tmp_path):
+    os.mkfifo(tmp_path / "a.safetensors")
+    with pytest.raises(UserError, match="is no regular file but a FIFO"), open_tensors(tmp_path / "a.safetensors"):
+        pass

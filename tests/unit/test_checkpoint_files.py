@@ -182,6 +182,52 @@ def test_files_that_are_not_indexes(tmp_path, text):
     assert refusal(tmp_path) == f"{tmp_path / files.INDEX}: {words}"
 
 
+OUTSIDE = ["../secret.safetensors", "a/../../secret.safetensors", "/etc/passwd", "", "a\0b"]
+
+
+@pytest.mark.parametrize("file", OUTSIDE)
+def test_shards_stay_in_the_folder_of_their_index(tmp_path, file):
+    folder = tmp_path / "model"
+    write(tmp_path / "secret.safetensors", **{"wte.weight": E})
+    folder.mkdir()
+    (folder / "a").mkdir()
+    (folder / files.INDEX).write_text(json.dumps({"weight_map": {"wte.weight": file}}))
+    words = f"shard {file!r}; expected the name of a file in this folder"
+    assert refusal(folder) == f"{folder / files.INDEX}: {words}"
+
+
+def test_a_shard_may_lie_in_a_folder_inside_and_be_a_link(tmp_path):
+    """As in the cache of the Hugging Face hub, where every file is a link to one with a digest for a name."""
+    folder = tmp_path / "snapshots" / "main"
+    (folder / "inner").mkdir(parents=True)
+    write(tmp_path / "blob", **{"wte.weight": E})
+    (folder / "inner" / "model.safetensors").symlink_to(tmp_path / "blob")
+    (folder / files.INDEX).write_text(json.dumps({"weight_map": {"wte.weight": "inner/model.safetensors"}}))
+    assert torch.equal(read(files.locate(folder)), E)
+
+
+def test_a_shard_with_a_long_name(tmp_path):
+    (tmp_path / files.INDEX).write_text(json.dumps({"weight_map": {"wte.weight": 300 * "a"}}))
+    words = f"shard '{40 * 'a'}'…: a name of 300 characters; expected at most 255"
+    assert refusal(tmp_path) == f"{tmp_path / files.INDEX}: {words}"
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"weight_map": ' + '{"a":' * 100_000, "9" * 100_000, "\ufeff{}"])
+def test_indexes_that_a_parser_stumbles_over(tmp_path, text):
+    (tmp_path / files.INDEX).write_text(text)
+    assert refusal(tmp_path).endswith("not a sharded index; expected JSON with a weight_map from tensors to files")
+
+
+def test_an_index_is_a_regular_file_of_some_size(tmp_path):
+    os.mkfifo(tmp_path / "a.json")
+    with pytest.raises(UserError, match=r"a\.json: is no regular file but a FIFO"):
+        files.shards(tmp_path / "a.json")
+    with open(tmp_path / "b.json", "wb") as large:  # takes no room on the disk
+        large.truncate(3 * 2**30)
+    with pytest.raises(UserError, match=r"b\.json: is 3,072 MiB; expected at most 64 MiB"):
+        files.shards(tmp_path / "b.json")
+
+
 def test_missing_path(tmp_path):
     assert refusal(tmp_path / "x") == f"{tmp_path}/x: no such file or folder"
     words = f"{tmp_path}: no model.safetensors, model.safetensors.index.json or other safetensors file in this folder"

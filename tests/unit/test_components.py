@@ -52,7 +52,7 @@ def by_networkx(distances, threshold, inclusive):
         "n_isolated": nx.number_of_isolates(graph),
         "n_edges": graph.number_of_edges(),
         "global_density": np.float32(nx.density(graph)),
-        "largest_component_density": np.float32(nx.density(graph.subgraph(groups[0]))),
+        "largest_component_density": np.float32(nx.density(graph.subgraph(groups[0])) if len(groups[0]) > 1 else 1),
     }
 
 

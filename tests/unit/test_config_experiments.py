@@ -13,8 +13,8 @@ from blackholes.training.settings import run_settings
 from snakemake.utils import update_config
 
 DEFAULTS = yaml.safe_load((Path(__file__).parents[2] / "config/config.yaml").read_text(encoding="utf-8"))
-NOISE = {"mode": "noise", "sigma": 1e-5, "unit_norm": True}
-AT_POINT = {"mode": "qwen", "unit_norm": False, "sigma": None, "drawn_in": None}
+NOISE = {"mode": "noise", "sigma": 1e-5, "unit_norm": True, "norm": None}
+AT_POINT = {"mode": "qwen", "unit_norm": False, "norm": None, "sigma": None, "drawn_in": None}
 
 
 def load(own, defaults=None):
@@ -47,7 +47,11 @@ def refusal(own, defaults=None):
         (NOISE, NOISE | {"drawn_in": "float32"}),
         (NOISE | {"drawn_in": None}, NOISE | {"drawn_in": "float32"}),
         (NOISE | {"drawn_in": "bfloat16"}, NOISE | {"drawn_in": "bfloat16"}),
-        ({"mode": "noise", "sigma": 2}, {"mode": "noise", "sigma": 2.0, "unit_norm": False, "drawn_in": "float32"}),
+        ({"norm": 8.2}, AT_POINT | {"norm": 8.2}),
+        (
+            {"mode": "noise", "sigma": 2, "norm": 1},
+            {"mode": "noise", "sigma": 2.0, "unit_norm": False, "norm": 1.0, "drawn_in": "float32"},
+        ),
         (  # as a command line hands it on
             {"mode": "noise", "sigma": "1e-5", "unit_norm": "true", "drawn_in": "null"},
             NOISE | {"drawn_in": "float32"},
@@ -259,9 +263,12 @@ def test_an_overlay_without_a_mode_keeps_the_mode_of_the_file_below():
             {"init": {"mode": "normal", "unit_norm": True}},
             "init.unit_norm: true is not allowed; expected false where mode is normal",
         ),
+        ({"init": NOISE | {"norm": 1}}, "init.norm: 1.0 is not allowed; expected null where unit_norm is true"),
+        ({"init": {"norm": 0}}, "init.norm: 0 is not allowed; expected null, or a number above 0 up to 1000"),
+        ({"init": {"mode": "normal", "norm": 1}}, "init.norm: 1.0 is not allowed; expected null where mode is normal"),
         ({"init": NOISE | {"drawn_in": "fp16"}}, "init.drawn_in: 'fp16' is not allowed; expected float32 or bfloat16"),
         ({"init": NOISE | {"unit_norm": 2}}, "init.unit_norm: 2 is not allowed; expected true or false"),
-        ({"init": NOISE | {"std": 2}}, "init.std: unknown key (value 2); allowed here: mode, unit_norm, sigma"),
+        ({"init": NOISE | {"std": 2}}, "init.std: unknown key (value 2); allowed here: mode, unit_norm, norm, sigma"),
         ({"precision": "fp16"}, "precision: 'fp16' is not allowed; expected bf16, mixed or fp32"),
         ({"optimizer": "adam"}, "optimizer: 'adam' is not allowed; expected adamw or sgd"),
         ({"momentum": 0.9}, "momentum: 0.9 is not allowed; expected 0.0 where optimizer is adamw"),

@@ -24,7 +24,7 @@ def test_by_default_run_1_of_the_experiment_of_that_name():
             "qwen": "qwen/run_001",
             "thimble": "thimble/run_001",
         }
-        assert loaded.lattice["qwen"].keep == ["delta_W_prime", "exponent_crossings"]
+        assert loaded.lattice["qwen"].keep == ["delta_ordinal", "delta_W_prime", "exponent_crossings"]
         assert (loaded.lattice["qwen"].dtype, loaded.lattice["qwen"].memory_budget_gb) == ("auto", 2)
 
 
@@ -70,15 +70,16 @@ def test_only_experiments_that_are_there():
             {"qwen": {"dtype": "int4"}},
             "lattice.qwen.dtype: 'int4' is not allowed; expected auto, int8, int16, int32 or",
         ),
-        ({"qwen": {"keep": ["W"]}}, "lattice.qwen.keep[0]: 'W' is not allowed; expected list of delta_W_prime, U and"),
+        ({"qwen": {"keep": ["W"]}}, "lattice.qwen.keep[0]: 'W' is not allowed; expected list of delta_ordinal, delta"),
         (
             {"qwen": {"keep": ["U", "U"]}},
-            "lattice.qwen.keep: ['U', 'U'] is not allowed; expected list of delta_W_prime",
+            "lattice.qwen.keep: ['U', 'U'] is not allowed; expected list of delta_ordinal",
         ),
         (
             {"qwen": {"memory_budget_gb": 0}},
             "lattice.qwen.memory_budget_gb: 0 is not allowed; expected number from 0.05",
         ),
+        ({"qwen": {"seed": -1}}, "lattice.qwen.seed: -1 is not allowed; expected integer from 0"),
         ({"qwen": {"token": -1}}, "lattice.qwen.token: -1 is not allowed; expected null, or a token's id"),
         ({"Qwen": {}}, "lattice.Qwen: 'Qwen' is not allowed; expected a name that starts with a lower-case letter"),
         ({"qwen": {"keys": 1}}, "lattice.qwen.keys: unknown key (value 1); did you mean key?"),

@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import os
 import re
 import string
 import threading
@@ -16,7 +17,7 @@ import torch
 from blackholes.artifacts.tensors import open_tensors, write_tensors
 from blackholes.config import model as config
 from blackholes.errors import UserError
-from blackholes.training import corpus, tokens
+from blackholes.training import corpus, downloads, tokens
 from blackholes.training.vocabulary import character
 from hypothesis import given
 from hypothesis import strategies as st
@@ -169,7 +170,9 @@ def test_every_token_has_a_printable_name_of_its_own():
 def test_written_files(tmp_path, outputs):
     chosen = from_file(tmp_path / "My Text.txt", BODY.encode())
     said = corpus.write(chosen, *outputs, {"config_digest": "abc"})
-    assert f"My Text.txt: {len(KEPT)} tokens, {len(set(KEPT))} live, {128 - len(set(KEPT))} dead; 3 characters" in said
+    live = len(set(KEPT))
+    dead = f"{128 - live} dead ({100 * (128 - live) / 128:.1f}%)"
+    assert f"My Text.txt: {len(KEPT)} tokens, {live} live, {dead}; 3 characters" in said
 
     with open_tensors(outputs[0]) as file:
         assert set(file.keys()) == {"token_ids", "token_counts", "dead_mask"}
@@ -265,6 +268,24 @@ def test_a_folder_is_no_text(tmp_path, outputs):
     assert f"{tmp_path}: cannot be read (corpus.path)" in refused(settings(source="file", path=str(tmp_path)), outputs)
 
 
+def test_files_that_never_end(tmp_path, outputs):
+    os.mkfifo(tmp_path / "pipe")
+    for path, kind in ((tmp_path / "pipe", "a FIFO"), ("/dev/zero", "a device")):
+        message = refused(settings(source="file", path=str(path)), outputs)
+        assert message == f"{path}: is no regular file but {kind} (corpus.path)"
+    bpe = {"vocabulary": "bpe", "vocabulary_size": 300, "tokenizer_text": "/dev/zero"}
+    message = refused(from_file(tmp_path / "a.txt", BODY.encode(), **bpe), outputs)
+    assert message == "/dev/zero: is no regular file but a device (corpus.tokenizer_text)"
+
+
+def test_a_file_of_3_gib_is_refused_unread(tmp_path, outputs, monkeypatch):
+    with open(tmp_path / "a.txt", "wb") as file:  # takes no room on the disk
+        file.truncate(3 * 2**30)
+    monkeypatch.setattr(corpus, "_decode", lambda *_: pytest.fail("read"))
+    message = refused(settings(source="file", path=str(tmp_path / "a.txt")), outputs)
+    assert message == f"{tmp_path}/a.txt: is 3,072 MiB; expected at most 256 MiB (corpus.path)"
+
+
 def test_empty_file(tmp_path, outputs):
     assert "a.txt: is empty; expected text" in refused(from_file(tmp_path / "a.txt", b""), outputs)
 
@@ -342,15 +363,15 @@ def respond(handler, data, status=200, kind="text/plain; charset=utf-8", length=
 
 @pytest.fixture(autouse=True)
 def patience(monkeypatch):
-    """No proxy between us and loopback, short pauses; `patience(seconds)` sets the time-outs."""
+    """No proxy between us and loopback, short pauses; `patience(timeout, deadline)` sets the seconds of both."""
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     download = corpus.download
 
-    def set_to(seconds):
-        quick = partial(download, timeout=seconds, pause=0.01, deadline=seconds)
+    def set_to(timeout, deadline):
+        quick = partial(download, timeout=timeout, pause=0.01, deadline=deadline)
         monkeypatch.setattr(corpus, "download", quick)
 
-    set_to(10.0)
+    set_to(60.0, 60.0)
     return set_to
 
 
@@ -373,7 +394,7 @@ def test_a_busy_server_is_retried(status):
 
 def test_pauses_grow_and_the_last_try_has_none(monkeypatch):
     slept = []
-    monkeypatch.setattr(corpus.time, "sleep", slept.append)
+    monkeypatch.setattr(downloads.time, "sleep", slept.append)
     with server(lambda handler, _: respond(handler, b"no", 503)) as (url, attempts):
         with pytest.raises(UserError, match="tried 4 times"):
             corpus.download(url, tries=4, pause=2.0)
@@ -394,7 +415,7 @@ def test_how_large_a_download_may_be(monkeypatch, announced, more):
         with suppress(OSError):  # nobody reads on
             handler.wfile.write(data)
 
-    monkeypatch.setattr(corpus, "LARGEST", 2**20)
+    monkeypatch.setattr(downloads, "LARGEST_TEXT", 2**20)
     with server(answer) as (url, attempts):
         if more:
             with pytest.raises(UserError, match="is larger than 1 MiB; expected a text"):
@@ -411,7 +432,16 @@ def hang(handler, _):
 def drip(handler, _):
     handler.send_response(200)
     handler.end_headers()
-    for _ in range(30):
+    slowly(handler)
+
+
+def drip_a_header(handler, _):
+    handler.wfile.write(b"HTTP/1.0 200 OK\r\nContent-Type: text/plain; name=")
+    slowly(handler)
+
+
+def slowly(handler):
+    for _ in range(20):
         try:
             handler.wfile.write(b"x")
         except OSError:
@@ -430,6 +460,7 @@ def drip(handler, _):
         (lambda h, _: h.connection.close(), 3, "cannot be read, tried 3 times"),
         (hang, 3, "tried 3 times: timed out"),
         (drip, 3, "tried 3 times: not complete after 0.3 s"),
+        (drip_a_header, 3, "tried 3 times: not complete after 0.3 s"),
         (
             lambda h, _: respond(h, b"<html>log in", kind="text/html"),
             1,
@@ -439,16 +470,79 @@ def drip(handler, _):
         (lambda h, _: respond(h, b""), 1, "is empty; expected text"),
         (lambda h, _: respond(h, b"caf\xe9"), 1, "corpus.encoding: byte 0xe9 at position 3 is not utf-8"),
     ],
-    ids=["404", "403", "500", "cut short", "not HTTP", "closed", "hangs", "drips", "page", "huge", "empty", "latin-1"],
+    ids=[
+        "404",
+        "403",
+        "500",
+        "cut short",
+        "not HTTP",
+        "closed",
+        "hangs",
+        "drips",
+        "header drips",
+        "page",
+        "huge",
+        "empty",
+        "latin-1",
+    ],
 )
 def test_download_errors(outputs, patience, answer, tries, words):
-    if answer in (hang, drip):
-        patience(0.3)
+    if answer is hang:
+        patience(0.3, 60.0)
+    if answer in (drip, drip_a_header):
+        patience(60.0, 0.3)
     with server(answer) as (url, attempts):
         message = refused(settings(source="url", url=url), outputs)
     assert message.startswith(f"{url}: ")
     assert words in message
     assert len(attempts) == tries
+
+
+def redirect(place, body=b""):
+    def answer(handler, attempt):
+        if handler.path != "/book.txt":
+            return respond(handler, BODY.encode())
+        handler.send_response(302)
+        handler.send_header("Location", place)
+        handler.end_headers()
+        with suppress(OSError):  # nobody reads it
+            for _ in range(200 if body else 0):
+                handler.wfile.write(body)
+
+    return answer
+
+
+def test_a_redirect_is_followed_and_what_comes_with_it_is_not_read():
+    with server(redirect("/other.txt", body=bytes(2**20))) as (url, attempts):
+        assert corpus.download(url) == BODY.encode()
+    assert attempts == ["/book.txt", "/other.txt"]
+
+
+@pytest.mark.parametrize("scheme", ["ftp", "file", "data", "gopher"])
+def test_redirects_to_other_protocols_are_refused_before_a_connection(outputs, monkeypatch, scheme):
+    with server(hang) as (other, asked):
+        place = other.replace("http", scheme)
+        with server(redirect(place)) as (url, attempts):
+            message = refused(settings(source="url", url=url), outputs)
+    assert message.startswith(f"{url}: ")
+    assert place in message
+    assert (attempts, asked) == (["/book.txt"], [])
+
+
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://127.0.0.1/x", "data:,x", "x"])
+def test_addresses_of_other_protocols(url):
+    with pytest.raises(UserError) as caught:
+        corpus.download(url)
+    assert str(caught.value) == f"{url}: expected http:// or https:// (corpus.url)"
+
+
+def test_a_server_sends_nothing_to_the_terminal(outputs):
+    def answer(handler, _):
+        handler.wfile.write(b"HTTP/1.0 404 \x1b]0;owned\x07\x9b2J\r\n\r\n")
+
+    with server(answer) as (url, _):
+        message = refused(settings(source="url", url=url), outputs)
+    assert message == f"{url}: HTTP 404 \\x1b]0;owned\\x07\\x9b2J (corpus.url)"
 
 
 def test_checksum_of_a_download(outputs):

@@ -105,7 +105,8 @@ def test_an_installed_package_has_every_module():
     assert len(folders) > 15
     assert [folder for folder in folders if not (folder / "__init__.py").is_file()] == []
     assert (package / "py.typed").is_file()
-    assert PROJECT["tool"]["setuptools"]["package-data"]["blackholes"] == ["py.typed"]
+    data = PROJECT["tool"]["setuptools"]["package-data"]
+    assert data == {"blackholes": ["py.typed"], "blackholes.reproduction": ["*.csv"]}
 
 
 def test_the_version_is_the_same_everywhere():

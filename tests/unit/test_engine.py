@@ -183,6 +183,21 @@ def test_both_divisors_give_the_same_bytes_where_every_token_has_a_target(name, 
     assert not targets[-1][1][model.EMBEDDING].equal(tokens[-1][1][model.EMBEDDING])
 
 
+@pytest.mark.parametrize("name", ["compiled", "torch"])
+def test_only_a_power_of_two_divides_exactly(name):
+    """From one point (qwen) the exact gradient of all parameters but the embedding is 0: see docs/loss_divisor.md.
+
+    The gradients of a position's 128 equal logits are 127 times 1/128 and once −127/128, over the divisor.
+    """
+    shape = {"vocabulary_size": 128, "context": 16, "width": 16}
+    for divisor, moves in {"tokens": False, "targets": True}.items():  # 64 and 60
+        changes = {"steps": 1, "batch_size": 4, "target_offset": 2, "weight_decay": 0.0, "model": shape}
+        (_, before), (_, after) = states(NOISE, small(engine=name, loss_divisor=divisor, **changes))
+        assert not after[model.EMBEDDING].equal(before[model.EMBEDDING])
+        others = [parameter for parameter in before if parameter != model.EMBEDDING]
+        assert any(not after[parameter].equal(before[parameter]) for parameter in others) is moves
+
+
 # Windows
 
 
@@ -457,7 +472,7 @@ def test_a_state_of_other_seeds_is_refused(tmp_path):
         write(tmp_path / "run", seed=43, steps=40, checkpoint_seconds=1e-9, progress=kill)
     said = []
     write(tmp_path / "run", seed=44, steps=40, log=said.append)
-    (line,) = said
+    (line,) = [line for line in said if "checkpoint" in line]
     assert line.startswith(f"checkpoint not used: {tmp_path / 'run' / resume.NAME}: seeds differ from this job's")
     write(tmp_path / "undisturbed", seed=44, steps=40)
     assert files(tmp_path / "run") == files(tmp_path / "undisturbed")
@@ -652,5 +667,5 @@ def test_a_large_history_says_what_it_takes_and_is_refused_where_it_does_not_fit
         engine.write_runs(
             str(tmp_path / "tokens.safetensors"), [run_files(tmp_path / "run_001")], [settings], log=said.append
         )
-    assert said == ["the history takes 0.00 GB on the disk, which has 0.00 GB left"]
+    assert said[2:] == ["the history takes 0.00 GB on the disk, which has 0.00 GB left"]
     assert all(path.name.startswith(".") and not path.stat().st_size for path in (tmp_path / "run_001").iterdir())

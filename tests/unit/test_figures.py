@@ -29,6 +29,7 @@ MODULES = [
     "hole_members",
     "centroid",
     "experiments",
+    "distinct_vectors",
 ]
 FIGURES = Path(style.__file__).parent
 
@@ -161,7 +162,7 @@ def labels_of(figure) -> list[str]:
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("module", MODULES)
 def test_draws(module, case, made):
-    runs = made[case] if module == "experiments" else first_experiment(made[case])
+    runs = made[case] if module in ("experiments", "distinct_vectors") else first_experiment(made[case])
     figure = draw(module, runs)
     assert figure.axes
     if case != "short":
@@ -310,14 +311,30 @@ def test_key_steps():
     assert data.key_steps({}, 120) == [0, 1, 10, 100, 120]
 
 
-def test_every_figure_and_table_has_a_caption_that_renders():
+def test_the_title_says_what_limits_a_figure():
+    figure, _ = style.panels(1, 1, (4, 3), "qwen, 2 runs")
+    style.qualify(figure, "equal after rounding to bfloat16")
+    assert figure.get_suptitle() == "qwen, 2 runs; equal after rounding to bfloat16"
+    figure, _ = style.panels(1, 1, (4, 3))
+    style.qualify(figure, "a note")
+    assert figure.get_suptitle() == "a note"
+
+
+@pytest.mark.parametrize(("precision", "times"), [("bf16", 0), ("mixed", 8), ("fp32", 8)])
+def test_every_figure_and_table_has_a_caption_that_renders(precision, times):
     from docutils.core import publish_parts
     from jinja2 import Template
 
     captions = FIGURES.parents[2] / "report"
     assert {*MODULES, "workflow", "summary", "increases", "tokens"} <= {path.stem for path in captions.glob("*.rst")}
     places = ("checkpoint", "snowball", "lattice", "corpus")
-    snakemake = SimpleNamespace(wildcards=SimpleNamespace(experiment="qwen", run="001", **dict.fromkeys(places, "a")))
+    snakemake = SimpleNamespace(
+        wildcards=SimpleNamespace(experiment="qwen", run="001", **dict.fromkeys(places, "a")),
+        config={"experiments": {"qwen": {"precision": precision}}},
+    )
+    said = 0
     for path in captions.glob("*.rst"):
         text = Template(path.read_text(encoding="utf-8")).render(snakemake=snakemake)
         publish_parts(text, writer="html", settings_overrides={"halt_level": 2, "report_level": 5})
+        said += "equal after rounding to bfloat16" in text
+    assert said == times  # figures and tables that speak of equal vectors

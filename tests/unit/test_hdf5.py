@@ -117,7 +117,7 @@ def test_the_script(tmp_path, history):
     snakemake = SimpleNamespace(
         input=Files(history=str(tmp_path / "a.safetensors"), tokens=str(tmp_path / "tokens.safetensors")),
         output=Files(hdf5=str(tmp_path / "script.h5")), params=Files(), wildcards=Files(), threads=1, log=[],
-        rule="history_hdf5", config={"training": {"progress_seconds": 5}},
+        rule="history_hdf5", resources={}, config={"training": {"progress_seconds": 5}},
     )  # fmt: skip
     script = Path(histories.__file__).parents[2] / "history_hdf5.py"
     exec(compile(script.read_text(), script, "exec"), {"snakemake": snakemake})

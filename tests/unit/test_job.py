@@ -6,6 +6,7 @@ import pickle
 import re
 import subprocess
 import sys
+import uuid
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
@@ -37,12 +38,15 @@ def named(kind, items):
     return made
 
 
-def fake(folder, input=(), output=(), params=(), wildcards=(), rule="train", log=True, seconds=5.0, **config):
+def fake(
+    folder, input=(), output=(), params=(), wildcards=(), rule="train", log=True, seconds=5.0, resources=(), **config
+):
     return SimpleNamespace(
         input=named(iocontainers.InputFiles, dict(input)),
         output=named(iocontainers.OutputFiles, dict(output)),
         params=named(iocontainers.Params, dict(params)),
         wildcards=named(iocontainers.Wildcards, dict(wildcards)),
+        resources=named(iocontainers.ResourceList, dict(resources)),
         log=iocontainers.Log([str(folder / "logs" / "deep" / "a.log")] if log else []),
         threads=2,
         rule=rule,
@@ -124,6 +128,21 @@ def test_the_record_of_a_job_has_what_its_files_leave_out(tmp_path):
     assert record["config_digest"] == job.metadata["config_digest"]
     assert record["outputs"] == {str(tmp_path / "a"): file_digest(tmp_path / "a")}
     assert record["versions"]["torch"] == torch.__version__
+
+
+def test_a_job_that_asks_for_a_gpu_sees_the_one_that_it_leases(tmp_path, monkeypatch):
+    gpu = f"pretended-{uuid.uuid4()}"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "all")
+    monkeypatch.setenv("BLACKHOLES_GPUS", gpu)
+    with open_job(fake(tmp_path, resources={"gpu": 1})):
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == gpu
+
+
+def test_a_gpu_that_is_not_there_is_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("BLACKHOLES_GPUS", "0")
+    with pytest.raises(SystemExit), open_job(fake(tmp_path, resources={"gpu": 2})):
+        raise AssertionError
+    assert capsys.readouterr().err.startswith("train: error: resources: gpu=2 is not available")
 
 
 # --- errors
@@ -283,3 +302,28 @@ def test_a_script_refuses_a_text_file_as_history(tmp_path):
     assert said.count("\n") == 1
     assert log_of(tmp_path) == said
     assert not (tmp_path / "out").exists()
+
+
+# --- text from anywhere
+
+
+def test_nothing_that_a_job_says_is_a_command_to_the_terminal(tmp_path, capfd):
+    hostile = "a\x1b[2J\x07\x9b1A\r\nforged: line\u2028\u202e\ud800\t−σ"
+    shown = "a\\x1b[2J\\x07\\x9b1A\\r\\nforged: line\\u2028\\u202e\\ud800\\t−σ"
+
+    def work():
+        with open_job(fake(tmp_path)) as job:
+            job.log(hostile)
+            raise UserError(f"{hostile}: no")
+
+    with pytest.raises(SystemExit):
+        work()
+    said = capfd.readouterr().err
+    assert said == f"train: {shown}\ntrain: error: {shown}: no\n"
+    assert log_of(tmp_path) == said
+
+
+def test_a_message_has_no_end_of_its_own():
+    said = str(UserError("x" * 16_000_000, "second"))
+    assert len(said) < 5000
+    assert said.endswith("\nsecond")

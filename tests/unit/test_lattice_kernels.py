@@ -58,6 +58,18 @@ def displaced(before: int, after: int) -> float:
     return difference if math.isinf(difference) else as_float32(Fraction(difference) / spacing(before))
 
 
+@cache
+def places() -> dict[int, int]:
+    """Bit pattern → its place among all finite values in ascending order; both zeros share one."""
+    finite = [pattern for pattern in range(2**16) if pattern & 0x7F80 != 0x7F80]
+    order = {value: place for place, value in enumerate(sorted(set(map(exact, finite))))}
+    return {pattern: order[exact(pattern)] for pattern in finite}
+
+
+def ordinals(before: int, after: int) -> int:
+    return places()[after] - places()[before]
+
+
 def patterns(values: torch.Tensor) -> list[int]:
     return [bits & 0xFFFF for bits in values.view(torch.int16).flatten().tolist()]
 
@@ -86,6 +98,7 @@ def test_one_cell_up_or_down_from_every_value(direction):
     assert found.tolist() == wanted
     # one ULP away from zero; half of one where the exponent shrinks; a subnormal is 1/128 of a zero's ULP
     assert set(found.abs().tolist()) == {1.0, 0.5, 2.0**-7}
+    assert set(lattice.delta_ordinal(before, after).tolist()) == {direction}
     outwards = (place.abs() > bf16.ordinal(before).abs()) & (before != 0)
     assert (found[outwards].abs() == 1).all()
 
@@ -99,6 +112,9 @@ def test_any_two_values():
     assert lattice.displacement(before, after).tolist() == wanted
     moved = exact_differ(before, after)
     assert torch.equal(lattice.displacement(before, after) != 0, moved)
+    pairs = zip(patterns(before), patterns(after), strict=True)
+    assert lattice.delta_ordinal(before, after).tolist() == [ordinals(b, a) for b, a in pairs]
+    assert torch.equal(lattice.delta_ordinal(before, after) != 0, moved)
 
 
 def exact_differ(before, after):
@@ -106,35 +122,38 @@ def exact_differ(before, after):
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "delta", "crosses"),
+    ("before", "after", "delta", "cells", "crosses"),
     [
-        (1.0, 1.0078125, 1.0, False),
-        (1.0, 0.99609375, -0.5, True),  # to the finer lattice below a power of two
-        (1.9921875, 2.0, 1.0, True),  # and up again
-        (2.0, 1.9921875, -0.5, True),
-        (2.0, 0.9921875, -64.5, True),
-        (1.0, -1.0, -256.0, False),  # a change of sign alone
-        (0.0, -0.0, 0.0, False),
-        (-0.0, 0.0, 0.0, False),
-        (0.0, 1.0, 2.0**126, True),
-        (0.0, 2.0**-133, 2.0**-7, False),
-        (2.0**-133, 0.0, -1.0, False),
-        (2.0**-126, 2.0**-133, -127.0, True),
-        (256.0, 258.0, 1.0, False),  # where nextafter(|x|, |x| + 1) is |x|
-        (LARGEST, -LARGEST, -math.inf, False),  # beyond float32
-        (-LARGEST, 0.0, 255.0, True),
-        (0.0, 4.0, math.inf, True),
-        (2.0**-133, 2.0**-5, math.inf, True),
-        (1.0, 2.0**-30, -128.0, True),  # the difference is rounded
+        (1.0, 1.0078125, 1.0, 1, False),
+        (1.0, 0.99609375, -0.5, -1, True),  # to the finer lattice below a power of two
+        (1.9921875, 2.0, 1.0, 1, True),  # and up again
+        (2.0, 1.9921875, -0.5, -1, True),
+        (2.0, 0.9921875, -64.5, -130, True),
+        (1.0, -1.0, -256.0, -2 * 127 * 128, False),  # a change of sign alone
+        (0.0, -0.0, 0.0, 0, False),
+        (-0.0, 0.0, 0.0, 0, False),
+        (0.0, 1.0, 2.0**126, 127 * 128, True),
+        (0.0, 2.0**-133, 2.0**-7, 1, False),
+        (2.0**-133, 0.0, -1.0, -1, False),
+        (2.0**-126, 2.0**-133, -127.0, -127, True),
+        (256.0, 258.0, 1.0, 1, False),  # where nextafter(|x|, |x| + 1) is |x|
+        (LARGEST, -LARGEST, -math.inf, -65278, False),  # beyond float32
+        (-LARGEST, 0.0, 255.0, 32639, True),
+        (0.0, 4.0, math.inf, 129 * 128, True),
+        (2.0**-133, 2.0**-5, math.inf, 122 * 128 - 1, True),
+        (1.0, 2.0**-30, -128.0, -30 * 128, True),  # the difference is rounded
     ],
 )
-def test_by_hand(before, after, delta, crosses):
+def test_by_hand(before, after, delta, cells, crosses):
     before, after = (torch.tensor([[[x]]], dtype=torch.bfloat16) for x in (before, after))
     assert lattice.displacement(before, after).item() == delta
+    assert lattice.delta_ordinal(before, after).item() == cells
     assert lattice.exponent_crossings(before, after).item() is crosses
     found = lattice.transitions(torch.cat([before, after]))
-    assert found.norms[:3].flatten().tolist() == [abs(delta)] * 3
+    assert found.norms[:3].flatten().tolist() == [abs(cells)] * 3
+    assert found.norms[5:8].flatten().tolist() == [abs(delta)] * 3
     assert found.crossed.item() == crosses
+    assert found.moved.item() == (cells != 0)
 
 
 def test_exponent_crossings_are_changes_of_the_exponent():
@@ -164,15 +183,14 @@ def any_bits(shape, seed=0):
 
 
 def outputs(shape, dtype):
-    return [torch.empty((shape[0] - 1, *shape[1:]), dtype=t) for t in (dtype, torch.bool, torch.bfloat16)]
+    return [torch.empty((shape[0] - 1, *shape[1:]), dtype=t) for t in (dtype, torch.bool, torch.bfloat16, dtype)]
 
 
 def tensors(found, filled=()):
     """Everything as integers: unlike floats, they tell -0 from 0."""
     floats = [found.norms, found.extremes]
-    return [*(t.view(torch.int32) for t in floats), found.crossed, found.counts, *filled[:2]] + [
-        t.view(torch.int16) for t in filled[2:]
-    ]
+    bits = [t.view(torch.int16) if t.dtype == torch.bfloat16 else t for t in filled]
+    return [*(t.view(torch.int32) for t in floats), found.crossed, found.moved, found.counts, *bits]
 
 
 def same(a, b):
@@ -220,12 +238,12 @@ def test_pieces_and_blocks_change_no_bit(make, monkeypatch):
         found = [lattice.transitions(snapshots[p.start : p.stop + 1], *(o[p] for o in again)) for p in pieces]
         joined = lattice.Transitions(
             torch.cat([f.norms for f in found], 1),
-            *(torch.cat([getattr(f, name) for f in found]) for name in ("crossed", "counts", "extremes")),
+            *(torch.cat([getattr(f, name) for f in found]) for name in ("crossed", "moved", "counts", "extremes")),
         )
         assert same(tensors(joined, again), whole)
     monkeypatch.setattr(backends, "block_length", lambda *_: 1)
     with backends.torch_only():
-        assert same(tensors(lattice.transitions(snapshots)), whole[:4])
+        assert same(tensors(lattice.transitions(snapshots)), whole[:5])
 
 
 @pytest.mark.parametrize("make", [walk, any_bits])
@@ -235,26 +253,50 @@ def test_transitions_against_the_definitions(make):
     found = lattice.transitions(snapshots, *filled)
     bits = np.array(patterns(snapshots)).reshape(shape)
     for s in range(shape[0] - 1):
-        counts, every, held, ulps = dict.fromkeys(lattice.COUNTS, 0), [], [], []
+        counts, every, held, ulps, steps = dict.fromkeys(lattice.COUNTS, 0), [], [], [], []
         for v in range(shape[1]):
             pairs = list(zip(bits[s, v].tolist(), bits[s + 1, v].tolist(), strict=True))
             deltas = [displaced(b, a) for b, a in pairs]
+            cells = [ordinals(b, a) for b, a in pairs]
             moved = [as_float32(exact(a) - exact(b)) for b, a in pairs]
-            norms = [math.fsum(map(abs, deltas)), math.hypot(*deltas), max(map(abs, deltas)), math.hypot(*moved)]
+            least = max(abs(exact(b)) for b, _ in pairs) / 256
+            large = [n for n, (b, a) in zip(cells, pairs, strict=True) if min(abs(exact(b)), abs(exact(a))) >= least]
+            norms = {
+                "L1": sum(map(abs, cells)),
+                "L2": math.hypot(*cells),
+                "Linf": max(map(abs, cells)),
+                "L2_without_tiny": math.hypot(*large),
+                "Linf_without_tiny": max(map(abs, large), default=0),
+                "L1_delta_W_prime": math.fsum(map(abs, deltas)),
+                "L2_delta_W_prime": math.hypot(*deltas),
+                "Linf_delta_W_prime": max(map(abs, deltas)),
+                "L2_delta_W": math.hypot(*moved),
+            }
+            assert tuple(norms) == lattice.NORMS
             with np.errstate(over="ignore"):
-                np.testing.assert_allclose(found.norms[:, s, v], np.float32(norms), rtol=1.2e-7)
+                np.testing.assert_allclose(found.norms[:, s, v], np.float32(list(norms.values())), rtol=1.2e-7)
             assert found.crossed[s, v] == sum(b >> 7 & 0xFF != a >> 7 & 0xFF for b, a in pairs)
+            assert found.moved[s, v] == sum(exact(b) != exact(a) for b, a in pairs)
             counts["crossings"] += int(found.crossed[s, v])
+            counts["moved"] += int(found.moved[s, v])
             every += deltas
-            for (b, a), delta, d in zip(pairs, deltas, range(shape[2]), strict=True):
+            steps += cells
+            for (b, a), delta, n, d in zip(pairs, deltas, cells, range(shape[2]), strict=True):
                 whole = 0 if math.isinf(delta) else round(Fraction(delta))
                 fraction = 0 if math.isinf(delta) else abs(Fraction(delta) - whole)
+                counts["sign_changes"] += exact(b) * exact(a) < 0
                 counts["zeros"] += exact(b) == 0
                 counts["non_integer"] += fraction != 0
                 counts["almost_integer"] += 0 < fraction < Fraction(1e-6)
                 counts["half"] += fraction == Fraction(1, 2)
+                counts["rounded_to_0"] += whole == 0 and delta != 0 and not math.isinf(delta)
                 counts["beyond_float"] += abs(delta) > 2**24
                 counts["beyond_int"] += abs(delta) >= 2**63
+                for name, dtype in (("int8", torch.int8), ("int16", torch.int16), ("int32", torch.int32)):
+                    type_ = torch.iinfo(dtype)
+                    counts[f"fit_{name}"] += not math.isinf(delta) and type_.min <= whole <= type_.max
+                    if name != "int32":
+                        counts[f"ordinal_fit_{name}"] += type_.min <= n <= type_.max
                 ulps.append(spacing(b))
                 if abs(delta) < 2**63:
                     held.append(whole)
@@ -263,16 +305,17 @@ def test_transitions_against_the_definitions(make):
                     assert filled[0][s, v, d] == -(2**63)
                 assert Fraction(filled[2][s, v, d].item()) == spacing(b)
                 assert filled[1][s, v, d] == (b >> 7 & 0xFF != a >> 7 & 0xFF)
+                assert filled[3][s, v, d] == n
         assert dict(zip(lattice.COUNTS, found.counts[s].tolist(), strict=True)) == counts
-        limits = [min(every), max(every), min(0, *held), max(0, *held), float(min(ulps)), float(max(ulps))]
-        assert dict(zip(lattice.EXTREMES, found.extremes[s].tolist(), strict=True)) == {
-            name: value if "held" not in name or counts["beyond_int"] else limits_of(name, held)
-            for name, value in zip(lattice.EXTREMES, limits, strict=True)
+        limits = {"": every, "_held": held or [0], "_ulp": [float(u) for u in ulps], "_ordinal": steps}
+        if counts["beyond_int"]:  # they count as 0
+            limits["_held"] = [0, *held]
+        wanted = {
+            f"{end}{kind}": {"min": min, "max": max}[end](values)
+            for kind, values in limits.items()
+            for end in ("min", "max")
         }
-
-
-def limits_of(name, held):
-    return min(held) if name.startswith("min") else max(held)
+        assert dict(zip(lattice.EXTREMES, found.extremes[s].tolist(), strict=True)) == wanted
 
 
 def test_fractions_are_rounded_half_to_even():
@@ -295,6 +338,44 @@ def test_values_beyond_a_type():
             found = lattice.transitions(snapshots, stored)
         assert stored.flatten().tolist() == [127, -128, 127, -128, -128]
         assert found.extremes[0, :4].tolist() == [-256, 2.0**126, -256, 256]
+
+
+def test_ordinals_beyond_a_type():
+    """From 1 by 127, 128 and 129 cells, and over 0: clamped to the type, where `extremes` say that it is too narrow."""
+    cells = torch.tensor([127, 128, 129, -128, -129], dtype=torch.int32)
+    after = (cells + bf16.ordinal(torch.ones(5, dtype=torch.bfloat16))).to(torch.int16).view(torch.bfloat16)
+    snapshots = torch.stack([torch.ones_like(after), after])[:, None]
+    snapshots = torch.cat([snapshots, torch.tensor([[[2.0], [-2.0]]], dtype=torch.bfloat16).mT.reshape(2, 1, 1)], 2)
+    for backend in (backends.torch_only, lambda: threads(1)):
+        for dtype in (torch.int8, torch.int16, torch.int32):
+            stored, limits = torch.empty((1, 1, 6), dtype=dtype), torch.iinfo(dtype)
+            with backend():
+                found = lattice.transitions(snapshots, ordinals=stored)
+            assert stored.flatten().tolist() == [max(min(n, limits.max), limits.min) for n in [*cells.tolist(), -32768]]
+            assert found.extremes[0, 6:].tolist() == [-32768, 129]
+            counts = dict(zip(lattice.COUNTS, found.counts[0].tolist(), strict=True))
+            assert (counts["ordinal_fit_int8"], counts["ordinal_fit_int16"]) == (2, 6)
+
+
+def test_tiny_coordinates():
+    """2⁻⁸ of the largest is not tiny, the value below it is, before or after the step; the largest is that before."""
+    part = torch.tensor(2.0**-8).bfloat16()
+    below = (part.view(torch.int16) - 1).view(torch.bfloat16)
+    for scale in (1.0, *(2.0**-n for n in range(116, 131))):  # down to where the limit is subnormal
+        rows = [(1.0, 1.0), (part, 2 * part), (below, 2 * part), (2 * part, -below), (part, -part), (0.0, 8.0)]
+        snapshots = torch.tensor(rows, dtype=torch.float64).T[:, None] * scale
+        snapshots = snapshots.bfloat16()
+        before, after = ([exact(p) for p in patterns(snapshots[t])] for t in (0, 1))
+        large = [min(abs(b), abs(a)) * 256 >= before[0] for b, a in zip(before, after, strict=True)]
+        cells = [ordinals(*pair) for pair in zip(*(patterns(snapshots[t]) for t in (0, 1)), strict=True)]
+        kept = [n for n, is_large in zip(cells, large, strict=True) if is_large]
+        assert scale < 1 or large == [True, True, False, False, True, False]
+        for context in (backends.torch_only(), threads(1)):
+            with context:
+                norms = dict(zip(lattice.NORMS, lattice.transitions(snapshots).norms[:, 0, 0].tolist(), strict=True))
+            assert norms["Linf_without_tiny"] == max(map(abs, kept))
+            assert norms["L2_without_tiny"] == np.float32(math.hypot(*kept))
+            assert norms["Linf"] == max(map(abs, cells))
 
 
 def test_limits_of_exact_integers():
@@ -333,13 +414,13 @@ def test_a_fault_in_the_loops_is_counted(monkeypatch):
     """The loops, compiled anew with displacements that are all 0: what the lattice notebook saw."""
     snapshots = walk((3, 5, 8))
     good = lattice.transitions(snapshots)
-    assert good.counts[:, 7:].sum() == 0
+    assert good.counts[:, -3:].sum() == 0
     monkeypatch.setattr(_lattice_loops, "_displaced", numba.njit(broken))
     again = numba.njit(nogil=True, error_model="numpy")
     for name in ("_displace", "transitions"):
         monkeypatch.setattr(_lattice_loops, name, again(getattr(_lattice_loops, name).py_func))
     found = lattice.transitions(snapshots)
-    crossings, changes, equal = found.counts[:, 7:].T
+    crossings, changes, equal = found.counts[:, -3:].T
     assert torch.equal(crossings, good.counts[:, 0])
     assert changes.sum() == (snapshots[1:] != snapshots[:-1]).sum()
     assert equal.sum() == 0
@@ -352,7 +433,7 @@ def test_a_fault_in_the_formula_is_counted(monkeypatch):
     with backends.torch_only():
         found = lattice.transitions(snapshots)
     same_bits = snapshots[1:].view(torch.int16) == snapshots[:-1].view(torch.int16)
-    assert found.counts[:, 9].sum() == same_bits.sum()
+    assert found.counts[:, -1].sum() == same_bits.sum()
 
 
 # --- refused

@@ -111,3 +111,27 @@ def test_a_dry_run_removes_nothing(folder, capsys):
     assert locks.release_stale(workflow(dryrun=True), folder) == []
     assert left(folder) == ["0.output.lock"]
     assert capsys.readouterr().err == ""
+
+
+def test_alone_is_the_only_user_of_the_folder(tmp_path):
+    locks.hold(tmp_path)
+    assert locks.alone()
+    with user(tmp_path):
+        assert not locks.alone()
+    assert locks.alone()
+
+
+def test_nobody_is_alone_in_a_folder_that_another_host_used(folder):
+    with open(folder / "in_use", "a") as file:
+        file.write("another-host\n")
+    locks.hold(folder)
+    assert not locks.alone()
+
+
+def test_asking_who_is_alone_keeps_the_lock(folder):
+    locks.hold(folder)
+    locks.alone()
+    (folder / "locks" / "1.output.lock").touch()
+    with user(folder) as process:
+        assert process.said == "[]\n"
+    assert "1.output.lock" in left(folder)

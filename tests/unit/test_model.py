@@ -110,6 +110,18 @@ def test_unit_norm_divides_the_point_by_its_norm(mode):
     assert (unit - point / point.norm()).norm() < error
 
 
+@pytest.mark.parametrize("mode", ["qwen", "noise"])
+@pytest.mark.parametrize("norm", [0.157, 8.201394])
+def test_the_point_is_scaled_to_a_norm_and_keeps_its_direction(mode, norm):
+    init = {"qwen": POINT, "noise": replace(NOISE, sigma=1e-30, unit_norm=False)}[mode]
+    point, scaled = (
+        model.initialise(REAL, replace(init, norm=to), 1)[model.EMBEDDING][0].double() for to in (None, norm)
+    )
+    error = 1e-6 if mode == "qwen" else 2**-8  # noise is rounded to bfloat16
+    assert abs(scaled.norm() / norm - 1) < error
+    assert (scaled / norm - point / point.norm()).norm() < error
+
+
 @pytest.mark.parametrize("unit", [False, True])
 @pytest.mark.parametrize("sigma", [1e-5, 0.3])
 def test_noise_is_added_in_float32_and_rounded_once(unit, sigma):

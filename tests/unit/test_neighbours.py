@@ -51,7 +51,7 @@ def _graph(values, limit, inclusive):
         "n_isolated": int((~edge.any(1)).sum()),
         "n_edges": edges,
         "global_density": np.float32(edges / (V * (V - 1) / 2) if V > 1 else 0),
-        "largest_component_density": np.float32(inside / (size * (size - 1) / 2) if size > 1 else 0),
+        "largest_component_density": np.float32(inside / (size * (size - 1) / 2) if size > 1 else 1),
     }
 
 

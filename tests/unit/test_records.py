@@ -132,7 +132,7 @@ JOB = """
     from snakemake.iocontainers import InputFiles, OutputFiles, Params, Wildcards, Log
     snakemake = SimpleNamespace(
         input=InputFiles(), output=OutputFiles(), params=Params(), wildcards=Wildcards(), log=Log(), threads=1,
-        rule="one", config={"training": {"progress_seconds": 1}},
+        rule="one", config={"training": {"progress_seconds": 1}}, resources={},
     )
     with open_job(snakemake):
         open("pid", "w").write(str(os.getpid()))

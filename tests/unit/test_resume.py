@@ -414,7 +414,7 @@ def test_stacked_runs_resume_together(tmp_path, monkeypatch):
         return job.bytes(), "\n".join(said)
 
     expected, said = write(tmp_path / "undisturbed")
-    assert not said
+    assert "resumes" not in said
     assert len(expected) == 3 * 4
     folder = tmp_path / "killed"
     for die_after in (10, 25):

@@ -27,8 +27,11 @@ def results(tmp_path):
         "snowballs/one/z_scores.csv",
         "statistic,sigma,mean,checkpoint\nn_unique,0.5,34,1\nn_unique,0,1,1\nn_singletons,0,0,0\n",
     )
-    put("lattice/toy/lifecycle_medians.csv", "tokens,number,late\ndead,767,1312\nlive,3,\n")
-    put("lattice/still/lifecycle_medians.csv", "tokens,number,late\ndead,3,\n")
+    put(
+        "lattice/toy/lifecycle_medians.csv",
+        "tokens,coordinates,late\ndead,all,1312\ndead,without tiny,1300\nlive,all,\n",
+    )
+    put("lattice/still/lifecycle_medians.csv", "tokens,coordinates,late\ndead,all,\n")
     return tmp_path / "results"
 
 
@@ -42,7 +45,7 @@ def test_summary_of_all_results(results):
         ["7", *["7.25"] * 6],
     ]
     assert lines[7:] == [
-        "corpus text: 2 of 3 tokens are dead",
+        "corpus text: 2 of 3 tokens (66.7%) are dead",
         "checkpoint many: 6 holes of 814, 704, 306, 228, 11, … tokens among 151,936",
         "checkpoint none: no hole among 151,936",
         "checkpoint one: 1 hole of 34 tokens among 151,936",

@@ -1,6 +1,7 @@
 """What tokens are, of tokenizers made by hand: every kind of vocabulary, every category, every round trip."""
 
 import json
+import os
 import unicodedata
 
 import numpy as np
@@ -323,3 +324,21 @@ def test_a_failing_text_fails_alone(tmp_path):
 def test_the_letter_around_a_token_is_the_one_that_fewest_others_contain(tmp_path):
     vocabulary = token_texts.Vocabulary(by_hand.characters(tmp_path))
     assert vocabulary.neutral(["a", "b", "ax", "ay", "bx", "."]) == "b"
+
+
+def test_tokenizer_files_are_regular_and_of_some_size(tmp_path):
+    os.mkfifo(tmp_path / "tokenizer.json")
+    with pytest.raises(UserError, match="is no regular file but a FIFO"):
+        token_texts.Vocabulary(tmp_path / "tokenizer.json")
+    with open(tmp_path / "large.json", "wb") as file:  # takes no room on the disk
+        file.truncate(3 * 2**30)
+    with pytest.raises(UserError, match="is 3,072 MiB; expected at most 256 MiB"):
+        token_texts.Vocabulary(tmp_path / "large.json")
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"added_tokens_decoder": {"' + "9" * 5000 + '": {}}}'])
+def test_a_tokenizer_config_that_a_parser_stumbles_over(tmp_path, content):
+    path, _ = by_hand.byte_level(tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text(content)
+    with pytest.raises(UserError, match=r"tokenizer_config\.json: added_tokens_decoder cannot be read"):
+        token_texts.Vocabulary(path)

@@ -195,6 +195,10 @@ def wrong_with(path):
     return contents.problem(path, {})
 
 
+STATISTICS = {name: torch.ones(1, dtype=torch.int64) for name in ("spike_token_ids", "degrees", "hole_labels")}
+NOT_FINITE = "has NaN or infinity, the first at"
+
+
 @pytest.mark.parametrize(
     ("name", "tensors", "message"),
     [
@@ -212,20 +216,21 @@ def wrong_with(path):
         (
             "pairwise_distances",
             {"chebyshev_distances": torch.tensor([[[0.0, 1], [torch.nan, 0]]])},
-            "tensor 'chebyshev_distances' has NaN or infinity, the first at (0, 1, 0)",
+            f"tensor 'chebyshev_distances' {NOT_FINITE} (0, 1, 0)",
         ),
         (
             "embedding_evolution",
             {"embedding_history": torch.tensor([[[1.0, -torch.inf]]]).bfloat16()},
-            "tensor 'embedding_history' has NaN or infinity, the first at (0, 0, 1)",
+            f"tensor 'embedding_history' {NOT_FINITE} (0, 0, 1)",
         ),
         (
             "any",
             {"x": torch.tensor(torch.inf, dtype=torch.float64)},
-            "tensor 'x' has NaN or infinity, the first at (0,)",
+            f"tensor 'x' {NOT_FINITE} (0,)",
         ),
         ("any", {"x": torch.tensor([torch.finfo(torch.float16).max]).half()}, ""),
-        ("raster", {"displacement": torch.tensor([[torch.inf]])}, ""),
+        ("distance_statistics", STATISTICS | {"nearest": torch.tensor([torch.nan])}, ""),
+        ("distance_statistics", STATISTICS | {"edges": torch.tensor([torch.nan])}, f"tensor 'edges' {NOT_FINITE} (0,)"),
     ],
 )
 def test_tensors_of_a_kind(tmp_path, name, tensors, message):

@@ -34,7 +34,7 @@ def tokenizer_file(wildcards):
     if entry.tokenizer != "auto":
         path = Path(entry.tokenizer).expanduser()
         path = path / checkpoint_files.TOKENIZER if path.is_dir() else path
-        if not path.exists() and path.parts[0] != "results":
+        if not path.is_file() and (path.exists() or path.parts[0] != "results"):
             sys.exit(f"checkpoints.{wildcards.checkpoint}.tokenizer: {path}: no such file")
         return str(path)
     if entry.run:
@@ -48,8 +48,7 @@ def tokenizer_content(wildcards):
     """Digest of a tokenizer that is not made here, so that an edit of it counts."""
     entry = CONFIG.checkpoints[wildcards.checkpoint]
     given = entry.path or entry.tokenizer not in (None, "auto")
-    path = tokenizer_file(wildcards) if given else []
-    return file_digest(path) if path and Path(path).is_file() else None
+    return users_digest(tokenizer_file(wildcards)) if given else None
 
 
 def checkpoint_mb(wildcards, attempt):

@@ -63,6 +63,14 @@ def own_corpus_file(name):
     return lambda wildcards: corpus_file(name, wildcards.experiment)
 
 
+def users_digest(path, largest=None):
+    """Digest of a file that a user names; None if it is missing, no regular file, or larger, which the job reports."""
+    path = path and Path(path).expanduser()
+    if not path or not path.is_file() or (largest and path.stat().st_size > largest):
+        return None
+    return file_digest(path)
+
+
 def history_mb(experiment):
     """Size of a run's history in MB."""
     settings = CONFIG.experiments[experiment]
@@ -70,8 +78,8 @@ def history_mb(experiment):
 
 
 def gpus(device):
-    """GPUs that a job asks its cluster for. `auto` takes what is there and asks for none."""
-    return int(device in ("cuda", "mps"))
+    """GPUs that a job asks for. `auto` takes what is there and asks for none, but where `--resources gpu` limits them."""
+    return int(device in ("cuda", "mps") or (device == "auto" and "gpu" in workflow.global_resources))
 
 
 def figure_outputs(folder, category, titles, **labels):

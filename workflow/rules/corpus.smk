@@ -1,11 +1,12 @@
 """From a text to tokens."""
 
+from blackholes import limits
+
 
 def corpus_digests(wildcards):
-    """Digests of a corpus' files, so that an edit counts; None where a text is not a file, or missing."""
+    """Digests of a corpus' files, so that an edit counts; None for one that the job will refuse."""
     corpus = CONFIG.corpora()[wildcards.corpus]
-    paths = [path and Path(path).expanduser() for path in (corpus.path, corpus.tokenizer_text)]
-    return [file_digest(path) if path and path.is_file() else None for path in paths]
+    return [users_digest(path, limits.LARGEST_TEXT) for path in (corpus.path, corpus.tokenizer_text)]
 
 
 rule corpus:

@@ -14,8 +14,16 @@ FIGURES = {  # category in the report → name of the figure → its title there
     "Geometry": {"centroid": "centroid"},
 }
 EXPERIMENT_FIGURES = {name: title for titles in FIGURES.values() for name, title in titles.items()}
+COMPARISONS = {"experiments": "experiments side by side", "distinct_vectors": "distinct vectors"}
 # experiments shown side by side: those with the tokens of the first
 SIDE_BY_SIDE = [name for name, it in CONFIG.experiments.items() if it.corpus.name == next(iter(CONFIG.corpora()))]
+
+
+def compared_rounded(*experiments):
+    """An option of figures, if the vectors that these experiments train have more digits than their histories."""
+    rounded = [name for name in experiments if CONFIG.experiments[name].precision != "bf16"]
+    which = f"{', '.join(rounded)}: " if len(experiments) > 1 else ""
+    return {"note": f"{which}vectors equal after rounding to bfloat16"} if rounded else {}
 
 
 def figure_options(wildcards):
@@ -25,6 +33,7 @@ def figure_options(wildcards):
         "experiment": wildcards.experiment,
         "key_steps": configuration.steps_at(CONFIG.figures.key_steps, steps),
         "dpi": CONFIG.figures.dpi,
+        **compared_rounded(wildcards.experiment),
     }
 
 
@@ -36,7 +45,7 @@ rule figures:
             experiment=CONFIG.experiments,
             run=CONFIG.figures.run,
         ),
-        "results/figures/experiments.png",
+        expand("results/figures/{figure}.png", figure=COMPARISONS),
 
 
 rule experiment_figures:
@@ -93,7 +102,7 @@ rule experiments_figure:
         counts=of_runs(f"{RUN}/black_hole_counts.safetensors", *SIDE_BY_SIDE),
         graphs=of_runs(f"{RUN}/graph_statistics.safetensors", *SIDE_BY_SIDE),
     output:
-        **figure_outputs("results", "Comparison", {"experiments": "experiments side by side"}, experiment="all"),
+        **figure_outputs("results", "Comparison", COMPARISONS, experiment="all"),
     log:
         "results/logs/figures/experiments.log",
     benchmark:
@@ -103,10 +112,11 @@ rule experiments_figure:
     params:
         **figure_params(
             "runs",
-            ["experiments"],
+            COMPARISONS,
             {
                 "experiments": [name for name in SIDE_BY_SIDE for _ in run_numbers(name)],
                 "dpi": CONFIG.figures.dpi,
+                **compared_rounded(*SIDE_BY_SIDE),
             },
         ),
     script:

@@ -15,25 +15,27 @@ def lattice_history(wildcards):
     if entry.run:
         return f"results/{entry.run}/embedding_evolution.safetensors"
     path = Path(entry.path).expanduser()
-    return str(path) if path.exists() else []
+    return str(path) if path.is_file() else []  # Snakemake would read a FIFO to its end
 
 
 def lattice_dead_mask(wildcards):
     """The file that says which tokens of a history are dead: for a run, its corpus."""
     entry = CONFIG.lattice[wildcards.lattice]
+    if entry.dead_mask and Path(entry.dead_mask).exists() and not Path(entry.dead_mask).is_file():
+        sys.exit(f"lattice.{wildcards.lattice}.dead_mask: {entry.dead_mask}: is no regular file")
     return corpus_file("tokens.safetensors", entry.run.partition("/")[0]) if entry.run else entry.dead_mask or []
 
 
 def lattice_mb(wildcards):
-    """Size of what is written of a history's motion in MB, where displacements fit int32, as they mostly do."""
+    """Size of what is written of a history's motion in MB, where displacements have their usual integer types."""
     entry = CONFIG.lattice[wildcards.lattice]
     if entry.run:
         history = history_mb(entry.run.partition("/")[0])
     else:
         path = Path(entry.path).expanduser()
         history = path.stat().st_size / 1e6 if path.exists() else 0
-    sizes = {"delta_W_prime": 2, "U": 1, "exponent_crossings": 0.5}
-    return 50 + int(history * (0.15 + sum(sizes[name] for name in entry.keep)))
+    sizes = {"delta_ordinal": 1, "delta_W_prime": 2, "U": 1, "exponent_crossings": 0.5}
+    return 50 + int(history * (0.3 + sum(sizes[name] for name in entry.keep)))
 
 
 rule lattice:
@@ -51,11 +53,29 @@ rule lattice_displacements:
         norms=f"{LATTICE}/displacement_norms.safetensors",
         raster=f"{LATTICE}/raster.safetensors",
         steps=f"{LATTICE}/displacement_per_step.csv",
+        overall=report(
+            f"{LATTICE}/displacement_overall.csv",
+            caption="../report/displacement_overall.rst",
+            category="Lattice",
+            labels={"table": "displacement, all steps", "lattice": "{lattice}"},
+        ),
         validation=report(
             f"{LATTICE}/validation.csv",
             caption="../report/lattice_validation.rst",
             category="Lattice",
             labels={"table": "validation", "lattice": "{lattice}"},
+        ),
+        integers=report(
+            f"{LATTICE}/integer_types.csv",
+            caption="../report/integer_types.rst",
+            category="Lattice",
+            labels={"table": "integer types", "lattice": "{lattice}"},
+        ),
+        samples=report(
+            f"{LATTICE}/odd_samples.csv",
+            caption="../report/odd_samples.rst",
+            category="Lattice",
+            labels={"table": "odd coordinates", "lattice": "{lattice}"},
         ),
         lifecycle=f"{LATTICE}/lifecycle.csv",
         medians=report(

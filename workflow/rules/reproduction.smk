@@ -2,7 +2,7 @@
 
 from blackholes.reproduction import published
 
-PUBLISHED = [name for name in published.CONDITIONS if name in CONFIG.experiments]
+PUBLISHED = [name for name in CONFIG.experiments if published.experiment_of(name)]
 PUBLISHED_CHECKPOINT = [name for name in [published.CHECKPOINT] if name in CONFIG.checkpoints]
 REPRODUCTION = (
     ["results/reproduction.csv", "results/figures/reproduction.png"] if PUBLISHED or PUBLISHED_CHECKPOINT else []
@@ -11,14 +11,14 @@ REPRODUCTION = (
 
 def published_files(experiment):
     """What the reproduction reads of every run of an experiment → its file."""
-    files = {
+    return {
         "logs": "training_log.csv",
-        "counts": "black_hole_counts.safetensors",
         "models": "model/model.safetensors",
+        "histories": "embedding_evolution.safetensors",
+        "counts": "black_hole_counts.safetensors",
+        "graphs": "graph_statistics.safetensors",
+        "geometry": "geometric_time_series.safetensors",
     }
-    if experiment == published.ONE:
-        files |= {"graphs": "graph_statistics.safetensors", "geometry": "geometric_time_series.safetensors"}
-    return files
 
 
 def published_corpus(wildcards):
@@ -27,7 +27,7 @@ def published_corpus(wildcards):
         return []
     if not PUBLISHED:
         sys.exit(
-            f"reproduction: none of the published experiments ({', '.join(published.CONDITIONS)}) is configured; "
+            f"reproduction: none of the published experiments ({', '.join(published.RUNNABLE)}) is configured; "
             "add --configfile config/published.yaml"
         )
     corpora = {CONFIG.experiments[name].corpus.name for name in PUBLISHED}
@@ -75,6 +75,7 @@ rule reproduce:
     conda:
         "../../envs/blackholes.yaml"
     params:
+        facts=[file_digest(path) for path in published.FILES],
         code=code_digest("reproduce.py"),
     script:
         "../scripts/reproduce.py"

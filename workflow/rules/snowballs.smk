@@ -24,8 +24,7 @@ def snowball_settings(wildcards):
     if entry.centroid in list(CONFIG.checkpoints):
         settings["centroid"] = None
     elif isinstance(entry.centroid, str):
-        path = Path(entry.centroid).expanduser()
-        content = file_digest(path) if path.is_file() else None
+        content = users_digest(entry.centroid)
     return {**settings, "content": content}
 
 

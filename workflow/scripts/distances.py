@@ -6,7 +6,7 @@ from blackholes.runs import distances
 
 with open_job(snakemake, streamed=["history"]) as job:
     on = device.choose(job.config["distances"]["device"])
-    distances.write_chebyshev(
+    size = distances.write_chebyshev(
         job.input.history,
         job.output.distances,
         metadata=job.metadata | {"device": device.describe(on)},
@@ -14,3 +14,5 @@ with open_job(snakemake, streamed=["history"]) as job:
         budget_gb=job.config["distances"]["memory_budget_gb"],
         progress=job.progress("step"),
     )
+    experiment = job.wildcards.experiment
+    job.log(distances.storage(size, job.config["experiments"][experiment]["runs"], experiment))

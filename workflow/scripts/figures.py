@@ -10,4 +10,6 @@ with open_job(snakemake) as job:
     for module in job.params.modules:
         name = module.rpartition(".")[2]
         figure = import_module(module).from_files(job.input, options)
+        if "note" in options:
+            style.qualify(figure, options["note"])
         style.save(figure, job.output[name], job.output[f"{name}_svg"], dpi=options["dpi"])

@@ -12,6 +12,7 @@ with open_job(snakemake, streamed=["history"]) as job:
         keep=job.params.settings["keep"],
         dtype=job.params.settings["dtype"],
         token=job.params.settings["token"],
+        seed=job.params.settings["seed"],
         metadata=job.metadata,
         budget_gb=job.config["lattice"][job.wildcards.lattice]["memory_budget_gb"],
         progress=job.progress("step"),

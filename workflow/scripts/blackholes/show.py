@@ -33,7 +33,8 @@ def table(results: Path) -> str:
                   rows.to_string(float_format=lambda value: f"{value:.2f}", na_rep="-"), ""]  # fmt: skip
     for tokens in sorted(results.glob("corpus/*/tokens.csv")):
         status = read_tokens(tokens)["status"]
-        lines.append(f"corpus {tokens.parent.name}: {(status == 'dead').sum()} of {len(status)} tokens are dead")
+        dead = status == "dead"
+        lines.append(f"corpus {tokens.parent.name}: {dead.sum()} of {len(dead)} tokens ({dead.mean():.1%}) are dead")
     for path in sorted(results.glob("checkpoints/*/census.json")):
         census = json.loads(path.read_text(encoding="utf-8"))
         sizes = ", ".join(f"{size:,}" for size in census["populations"][:5]) + ", …" * (census["holes"] > 5)
@@ -45,7 +46,7 @@ def table(results: Path) -> str:
         own = "".join(f"; the checkpoint has {own:,.0f}" for own in scores["checkpoint"].dropna().unique())
         lines.append(f"snowballs {path.parent.name}: {', '.join(dict.fromkeys(means))}{own}")
     for path in sorted(results.glob("lattice/*/lifecycle_medians.csv")):
-        late = pd.read_csv(path).set_index("tokens")["late"].dropna()
+        late = pd.read_csv(path).query("coordinates == 'all'").set_index("tokens")["late"].dropna()
         groups = [f"{tokens} tokens after step {step:,.0f}" for tokens, step in late.items()]
         lines.append(f"lattice {path.parent.name}: the median token freezes: {', '.join(groups) or 'no tokens'}")
     return "\n".join(lines)

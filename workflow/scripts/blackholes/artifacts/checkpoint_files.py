@@ -5,14 +5,14 @@ Only headers are read, whatever the size of the files. Imports no torch, since r
 
 import hashlib
 import json
-import math
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from blackholes.artifacts.files import write_text
+from blackholes.artifacts.inputs import open_regular
 from blackholes.artifacts.provenance import digest
 from blackholes.artifacts.safetensors_header import read_header
 from blackholes.errors import UserError
@@ -31,6 +31,7 @@ INPUTS = (
 )
 OUTPUTS = ("lm_head.weight", "embed_out.weight", "predictions.decoder.weight", "output.weight")
 SIZES = {"BF16": 2, "F16": 2, "F32": 4}  # dtypes that can be read, by safetensors' name → bytes
+LARGEST_INDEX = 64 * 2**20  # bytes; that of a model of 671 billion parameters has 9 million
 _PIECE = 1 << 24
 
 
@@ -87,20 +88,34 @@ def usual(names: Iterable[str]) -> list[str]:
 
 
 def shards(index: str | os.PathLike) -> dict[str, str]:
-    """Tensor → file name, of a sharded index.
+    """Tensor → file name, of a sharded index. Names stay inside the index's folder, whoever wrote it.
 
     Raises:
-        UserError: not such an index.
+        UserError: not such an index; a name of a file leaves the folder.
     """
     try:
-        weight_map = json.loads(Path(index).read_text(encoding="utf-8"))["weight_map"]
+        with open_regular(index, LARGEST_INDEX) as file:
+            weight_map = json.loads(file.read().decode("utf-8"))["weight_map"]
         if all(isinstance(file, str) for file in weight_map.values()):
+            _refuse_outside(index, weight_map.values())
             return weight_map
     except OSError as error:
         raise UserError(f"{index}: cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except UserError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         pass
     raise UserError(f"{index}: not a sharded index; expected JSON with a weight_map from tensors to files")
+
+
+def _refuse_outside(index: str | os.PathLike, files: Iterable[str]) -> None:
+    """Raise for a shard that is no relative path or goes up. Links are followed: the hub's cache consists of them."""
+    for file in dict.fromkeys(files):
+        path = PurePath(file)
+        if not path.parts or path.is_absolute() or ".." in path.parts or "\0" in file:
+            raise UserError(f"{index}: shard {file!r}; expected the name of a file in this folder")
+        if max(len(os.fsencode(part)) for part in path.parts) > 255:
+            raise UserError(f"{index}: shard {file[:40]!r}…: a name of {len(file)} characters; expected at most 255")
 
 
 def tokenizer_beside(path: str | os.PathLike) -> Path | None:
@@ -153,21 +168,13 @@ def _header(file: Path) -> Mapping[str, Place]:
         raise UserError(f"{file}: no such file; is a shard missing?")
     header = read_header(file)
     start = len(header.raw)
-    try:
-        places = {
-            name: Place(file, name, at["dtype"], tuple(at["shape"]), *(start + offset for offset in at["data_offsets"]))
-            for name, at in header.tensors.items()
-        }
-        fit = all(_fits(place) for place in places.values())
-    except (KeyError, TypeError):
-        places, fit = {}, False
-    if not places or not fit:
+    places = {
+        name: Place(file, name, at["dtype"], tuple(at["shape"]), *(start + offset for offset in at["data_offsets"]))
+        for name, at in header.tensors.items()
+    }
+    if not places:
         raise UserError(f"{file}: not a complete safetensors file")
     return places
-
-
-def _fits(place: Place) -> bool:
-    return place.dtype not in SIZES or place.stop - place.start == math.prod(place.shape) * SIZES[place.dtype]
 
 
 def _candidates(files: Mapping[str, Path]) -> str:

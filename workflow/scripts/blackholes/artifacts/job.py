@@ -14,11 +14,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TextIO
 
-from blackholes.artifacts import digests, provenance
+from blackholes.artifacts import digests, gpu_leases, provenance
 from blackholes.artifacts.files import guarded
 from blackholes.artifacts.parents import end_with_snakemake
 from blackholes.artifacts.records import Records, write_json
-from blackholes.errors import DamagedFile, UserError
+from blackholes.errors import DamagedFile, UserError, printable
 
 
 @dataclass
@@ -82,8 +82,8 @@ class Job:
         }
 
     def log(self, text: str) -> None:
-        """One line for the terminal and the log."""
-        line = f"{self.name}: {text}"
+        """One line for the terminal and the log. Whatever the text comes from, it is no command to the terminal."""
+        line = printable(f"{self.name}: {text}")
         print(line, file=sys.stderr, flush=True)
         if self.log_file:
             print(line, file=self.log_file, flush=True)
@@ -153,13 +153,16 @@ def open_job(snakemake, streamed: Sequence[str] = ()) -> Iterator[Job]:
     records = Records.beside(snakemake.log[0]) if snakemake.log else None
     began, show, checking = time.monotonic(), warnings.showwarning, digests.checking
     if job.log_file:
-        warnings.showwarning = lambda message, category, *_: job.log(f"{category.__name__}: {message}")
+        warnings.showwarning = lambda message, category, *_: job.log(
+            f"{category.__name__}: {' '.join(str(message).split())}"
+        )
     try:
         digests.checking = bool(snakemake.config.get("check_inputs", True))
         if records:
             records.claim(job.output, job.name)
             if digests.checking:
                 job.check_inputs(records, streamed)
+        gpu_leases.take(snakemake.resources.get("gpu", 0), job.log)
         with guarded(job.output, records.check_owner if records else lambda path: None):
             yield job
         if records and job.log_file:

@@ -17,6 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from blackholes.artifacts.inputs import open_regular
 from blackholes.artifacts.rows import DIGEST_LENGTH, RowWriter
 from blackholes.artifacts.safetensors_header import PAYLOAD
 from blackholes.errors import UserError
@@ -75,6 +76,16 @@ class TensorWriter(RowWriter):
         starts = {key: len(head) + header[key]["data_offsets"][0] for key in layout}
         digest_at = head.index(b'"%s":"' % PAYLOAD.encode()) + len(PAYLOAD) + 4
         super().__init__(path, layout, starts, head, digest_at, mark)
+
+    @contextmanager
+    def written(self) -> Iterator["TensorReader"]:
+        """Read back what was appended, once all rows are there: from the disk, before the file gets its final name.
+
+        The digest in the file's head is not there yet.
+        """
+        self.flush()
+        with open_tensors(self._temporary) as file:
+            yield file
 
 
 def write_tensors(
@@ -146,6 +157,7 @@ def open_tensors(path: str | os.PathLike) -> Iterator[TensorReader]:
     """
     path = Path(path)
     try:
+        open_regular(path).close()  # the library would wait for a FIFO
         file = safe_open(path, framework="pt")
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file") from error

@@ -18,10 +18,12 @@ import torch
 from jaxtyping import Bool
 from tokenizers import AddedToken, Tokenizer
 
+from blackholes.artifacts.inputs import open_regular
 from blackholes.byte_level import BYTES, printable, printable_bytes
 from blackholes.checkpoints.characters import Completions, is_letter, script
 from blackholes.errors import UserError
 
+LARGEST = 256 * 2**20  # bytes of a tokenizer file; that of Gemma has 33 million
 BATCH = 20_000  # texts encoded at once: about 20 MB of encodings
 CATEGORIES = ("ordinary", "special", "byte", "partial_utf8", "unreachable", "padding", "unknown")
 _FALLBACK = re.compile(r"<0x([0-9A-Fa-f]{2})>")
@@ -53,7 +55,10 @@ class Vocabulary:
     def __init__(self, path: str | Path):
         """Raises UserError, naming the file, if it is missing or not a Hugging Face tokenizer."""
         try:
-            self.tokenizer = Tokenizer.from_file(str(path))
+            with open_regular(path, LARGEST) as file:
+                self.tokenizer = Tokenizer.from_buffer(file.read())
+        except UserError:
+            raise
         except Exception as error:  # the library raises nothing narrower
             reason = "no such file" if not Path(path).exists() else " ".join(str(error).split())
             raise UserError(f"{path}: {reason}; expected a tokenizer.json of Hugging Face tokenizers") from error
@@ -70,11 +75,12 @@ class Vocabulary:
         if not config.is_file():
             return
         try:
-            more = json.loads(config.read_text(encoding="utf-8")).get("added_tokens_decoder") or {}
+            with open_regular(config, LARGEST) as file:
+                more = json.loads(file.read().decode("utf-8")).get("added_tokens_decoder") or {}
             for id, token in sorted((int(id), token) for id, token in more.items()):
                 if id == self.tokenizer.get_vocab_size():
                     self.tokenizer.add_tokens([AddedToken(token["content"], special=bool(token.get("special")))])
-        except (ValueError, AttributeError, KeyError, TypeError) as error:
+        except (ValueError, AttributeError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise UserError(
                 f"{config}: added_tokens_decoder cannot be read ({error}); expected id → content"
             ) from error

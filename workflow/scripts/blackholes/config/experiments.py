@@ -40,7 +40,7 @@ class Init(Section):
 
     WORD: ClassVar = "mode"
     UNUSED: ClassVar = {
-        ("mode", "normal"): ["unit_norm", "sigma", "drawn_in"],
+        ("mode", "normal"): ["unit_norm", "norm", "sigma", "drawn_in"],
         ("mode", "qwen"): ["sigma", "drawn_in"],
     }
 
@@ -50,6 +50,13 @@ class Init(Section):
         "rounded to bfloat16; `normal`: each token its own N(0, 0.02²), as in transformers",
     )
     unit_norm: bool = setting(False, "whether the point is divided by its norm", "true or false; true not with normal")
+    norm: Number | None = setting(
+        None,
+        "norm that the point is scaled to; null: as it is drawn, √width on average",
+        "null, or a number above 0 up to 1000, with unit_norm: false and not with normal",
+        gt=0,
+        le=1000,
+    )
     sigma: Number | None = setting(
         None, "σ of the noise", "number above 0 up to 1000, with mode: noise; else null", gt=0, le=1000
     )
@@ -59,6 +66,12 @@ class Init(Section):
         "`bfloat16`, the control: both are rounded, then added in bfloat16",
         "float32 or bfloat16, with mode: noise; else null",
     )
+
+    @model_validator(mode="after")
+    def _one_norm(self):
+        if self.unit_norm and self.norm is not None:
+            refuse("norm", self.norm, "null where unit_norm is true")
+        return self
 
     @model_validator(mode="after")
     def _noise_has_a_scale(self):

@@ -9,7 +9,7 @@ from blackholes.config.checkpoints import refuse_missing_run
 from blackholes.config.experiments import Experiment
 from blackholes.config.fields import Integer, Number, Section, refuse, setting
 
-Large = Literal["delta_W_prime", "U", "exponent_crossings"]
+Large = Literal["delta_ordinal", "delta_W_prime", "U", "exponent_crossings"]
 
 
 def _once(names):
@@ -49,12 +49,13 @@ class Lattice(Section):
     )
     dtype: Literal["auto", "int8", "int16", "int32", "int64"] = setting(
         "auto",
-        "integer type of the stored displacements, which must hold all of them; `auto`: the smallest that does",
+        "integer type of the stored `delta_W_prime`, which must hold every value; `auto`: the smallest that does",
     )
     keep: Annotated[list[Large], AfterValidator(_once)] = setting(
-        ["delta_W_prime", "exponent_crossings"],
-        "the large tensors to write, each with one value per step, token and dimension; `U` is the ULP",
-        "list of delta_W_prime, U and exponent_crossings, each once",
+        ["delta_ordinal", "delta_W_prime", "exponent_crossings"],
+        "the large tensors to write, each with one value per step, token and dimension: the displacement in cells "
+        "(exact) and in ULP (rounded), changes of the exponent, and `U`, the ULP of each snapshot",
+        "list of delta_ordinal, delta_W_prime, U and exponent_crossings, each once",
     )
     token: Integer | None = setting(
         None,
@@ -63,6 +64,7 @@ class Lattice(Section):
         ge=0,
         le=10_000_000,
     )
+    seed: Integer = setting(42, "which coordinates of each unusual kind odd_samples.csv shows", ge=0, le=2**63 - 1)
     memory_budget_gb: Number = setting(2.0, "working memory of the job, in GB of 10⁹ bytes", ge=0.05, le=4096)
 
     @model_validator(mode="after")

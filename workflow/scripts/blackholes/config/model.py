@@ -240,7 +240,7 @@ def load(config: Mapping) -> Config:
         own = experiment.sub("", line, count=1)
         return own in defaults or own.partition(":")[0] in corpus
 
-    raise UserError("\n".join(line for line in lines if not inherited(line)))
+    raise UserError(*(line for line in lines if not inherited(line)))
 
 
 def _nulls(config: Any) -> Any:

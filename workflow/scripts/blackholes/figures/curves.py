@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from blackholes.figures.scales import LINEAR
-from blackholes.figures.style import COLOURS, RULE, legend, patch
+from blackholes.figures.style import COLOURS, RULE, experiment_colour, legend, patch
 
 RUN: dict[str, Any] = {"color": COLOURS["run"], "linewidth": 0.45, "alpha": 0.4}
 SPREAD = 1.1  # values that jump from step to step are averaged over the steps t / SPREAD to t · SPREAD
@@ -143,6 +143,17 @@ def run_legend(figure: Figure, runs: int, colours: Sequence[str], band: bool = T
         if lines:
             entries.append((Line2D([], [], **{**RUN, "linewidth": 0.8, "alpha": 0.7}), "a single run"))
     legend(figure, entries)
+
+
+def experiment_entries(runs: Mapping[str, int]) -> list[tuple[Any, str]]:
+    """Legend entries for experiments drawn by `runs_and_mean` in their colours; runs: name → number of runs."""
+    entries: list[tuple[Any, str]] = []
+    for index, (name, number) in enumerate(runs.items()):
+        colour = experiment_colour(index)
+        mean = Line2D([], [], color=colour, linewidth=1.5)
+        band = f"mean of {number} runs ± one standard deviation" if number > 1 else "1 run"
+        entries.append(((patch(colour, 0.18), mean) if number > 1 else mean, f"{name}: {band}"))
+    return entries
 
 
 def reference(axes: Axes, value: float, text: str, colour: str = COLOURS["reference"]) -> None:

@@ -131,8 +131,17 @@ def panels(rows: int, columns: int, size: tuple[float, float], title: str = "", 
     """(figure, axes (rows, columns)); `size` in inches. Without pyplot, so there is no global state."""
     figure = Figure(figsize=size, layout="constrained")
     if title:
-        figure.suptitle(title, x=0.008, ha="left", fontweight="bold")
+        _title(figure, title)
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
+
+
+def qualify(figure: Figure, note: str) -> None:
+    """Add to a figure's title what limits all that it shows."""
+    _title(figure, "; ".join(part for part in (figure.get_suptitle(), note) if part))
+
+
+def _title(figure: Figure, text: str) -> None:
+    figure.suptitle(text, x=0.008, ha="left", fontweight="bold", fontsize=10, color=INK)
 
 
 def experiment_colour(index: int) -> str:

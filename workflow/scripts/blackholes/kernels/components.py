@@ -45,8 +45,8 @@ def graph_statistics(
 
     Returns `labels` int64 (S, V), as `labels` here; int64 (S,): `n_components` (isolated tokens included),
     `largest_component_size`, `n_isolated`, `n_edges`; float32 (S,): `global_density` = edges / (V(V-1)/2) and
-    `largest_component_density`, the same within the largest component, 0 where that is a single token. On a tie
-    the largest component is the one with the smallest label.
+    `largest_component_density`, the same within the largest component, 1 where that is a single token, as the notebooks
+    have it (networkx says 0). On a tie the largest component is the one with the smallest label.
 
     Raises UserError for another dtype or shape, a threshold that is NaN (or, for int32, not whole), and distances
     that are NaN or negative, naming step (counted from `first_step`) and tokens.
@@ -171,7 +171,7 @@ def counted(
     pairs = torch.full_like(counts[1], V), counts[1]
     within = counts[3], edges.gather(1, largest)[:, 0]
     densities = [
-        torch.where(n > 1, e.double() / (n * (n - 1) / 2).double().clamp(min=1), 0).float()
-        for n, e in zip(pairs, within, strict=True)
+        torch.where(n > 1, e.double() / (n * (n - 1) / 2).double().clamp(min=1), alone).float()
+        for n, e, alone in zip(pairs, within, (0, 1), strict=True)
     ]
     return torch.stack(counts, -1), torch.stack(densities, -1)

@@ -7,43 +7,54 @@ import torch
 from jaxtyping import Bool, Float32
 from torch import Tensor
 
+from blackholes.kernels.lattice import NORMS
+
 PHASES = ("early", "midlife", "late")
-COLUMNS = ("token_id", "status", "first_motion", *PHASES)
-MEDIANS = ("tokens", "number", "never_moved", "moving_at_the_end", "first_motion", *PHASES)
+WITHOUT = "_without_tiny"  # ends the names of norms and columns that leave tiny coordinates out
+COORDINATES = {"all": "", "without tiny": WITHOUT}
+COLUMNS = ("token_id", "status", "first_motion", *PHASES, *(phase + WITHOUT for phase in PHASES))
+MEDIANS = ("tokens", "coordinates", "number", "never_moved", "moving_at_the_end", "first_motion", *PHASES)
 
 
 class Lifecycle:
-    """First and last steps of motion of every token, from norms added piece by piece.
+    """First and last steps of motion of every token, from norms of `delta_ordinal` added piece by piece.
 
-    Steps count from 1, the first update of the optimizer; 0 means never. `early` is the last step whose displacement
-    has an L2 norm above √D, `midlife` the last at which a coordinate moves more than one ULP, `late` the last with
-    any motion, after which the token is frozen. early ≤ midlife ≤ late.
+    Steps count from 1, the first update of the optimizer; 0 means never. `early` is the last step whose motion has an
+    L2 norm above √D, `midlife` the last at which a coordinate moves by more than one representable value, `late` the
+    last with any motion, after which the token is frozen. early ≤ midlife ≤ late. All of them once for all coordinates
+    and once without tiny ones (see `kernels.lattice.transitions`).
     """
 
     def __init__(self, tokens: int, dimensions: int):
         self._steps = 0
         self._limit = torch.tensor(math.sqrt(dimensions), dtype=torch.float32)  # rounded as the norms are
-        self.first = torch.zeros(tokens, dtype=torch.int64)
-        self.last = torch.zeros((len(PHASES), tokens), dtype=torch.int64)
+        self.first = torch.zeros((len(COORDINATES), tokens), dtype=torch.int64)
+        self.last = torch.zeros((len(COORDINATES), len(PHASES), tokens), dtype=torch.int64)
 
-    def add(self, norms: Float32[Tensor, "4 s V"]) -> None:
+    def add(self, norms: Float32[Tensor, "n s V"]) -> None:
         """Add the next steps' norms, in the order of kernels.lattice.NORMS."""
-        l1, l2, largest, _ = norms
-        steps = torch.arange(self._steps + 1, self._steps + 1 + l1.shape[0])[:, None]
-        for phase, active in enumerate((l2 > self._limit, largest > 1, l1 > 0)):
-            torch.maximum(self.last[phase], (steps * active).amax(0), out=self.last[phase])
-        never = l1.shape[0] + self._steps + 1
-        begins = steps.where(l1 > 0, never).amin(0)
-        self.first = torch.where((self.first == 0) & (begins < never), begins, self.first)
-        self._steps += l1.shape[0]
+        named = dict(zip(NORMS, norms, strict=True))
+        s = norms.shape[1]
+        steps = torch.arange(self._steps + 1, self._steps + 1 + s)[:, None]
+        never = self._steps + s + 1
+        for first, last, end in zip(self.first, self.last, COORDINATES.values(), strict=True):
+            length, largest = named[f"L2{end}"], named[f"Linf{end}"]
+            for phase, active in zip(last, (length > self._limit, largest > 1, largest > 0), strict=True):
+                torch.maximum(phase, (steps * active).amax(0), out=phase)
+            begins = steps.where(largest > 0, never).amin(0)
+            first.copy_(torch.where((first == 0) & (begins < never), begins, first))
+        self._steps += s
 
     def rows(self, status: list[str]) -> Iterator[tuple]:
         """Rows of COLUMNS, one per token."""
-        yield from zip(range(len(status)), status, self.first.tolist(), *self.last.tolist(), strict=True)
+        columns = self.first[0].tolist(), *self.last.flatten(0, 1).tolist()
+        yield from zip(range(len(status)), status, *columns, strict=True)
 
     def medians(self, groups: dict[str, Bool[Tensor, "V"]]) -> Iterator[tuple]:
-        """Rows of MEDIANS, one per group of tokens: lower medians, with "never" as step 0."""
+        """Rows of MEDIANS, two per group of tokens: lower medians, with "never" as step 0."""
         for name, mask in groups.items():
-            first, last = self.first[mask], self.last[:, mask]
-            never, moving = (first == 0).sum().item(), (last[-1] == self._steps).sum().item()
-            yield name, len(first), never, moving, *(steps.median().item() for steps in (first, *last))
+            for first, last, coordinates in zip(self.first, self.last, COORDINATES, strict=True):
+                begins, ends = first[mask], last[:, mask]
+                never, moving = (begins == 0).sum().item(), (ends[-1] == self._steps).sum().item()
+                steps = (each.median().item() for each in (begins, *ends))
+                yield name, coordinates, len(begins), never, moving, *steps

@@ -1,18 +1,20 @@
 """The output files of a history's motion (row E): their names, and a writer for the two large ones."""
 
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from blackholes.artifacts.histories import History
-from blackholes.artifacts.tensors import TensorWriter
+from blackholes.artifacts.tensors import TensorReader, TensorWriter
 from blackholes.kernels import lattice
+from blackholes.lattice.integers import INTEGERS
 
-INTEGERS = {"int8": torch.int8, "int16": torch.int16, "int32": torch.int32, "int64": torch.int64}
-KEPT = ("delta_W_prime", "U", "exponent_crossings")  # the large tensors, each optional
+KEPT = ("delta_ordinal", "delta_W_prime", "U", "exponent_crossings")  # the large tensors, each optional
+BYTES = {"delta_ordinal": 4, "delta_W_prime": 8, "U": 2, "exponent_crossings": 1}  # of a value, at most
 
 
 @dataclass
@@ -23,20 +25,28 @@ class Outputs:
     norms: str  # displacement_norms.safetensors
     raster: str  # raster.safetensors: one token's displacements
     steps: str  # displacement_per_step.csv
+    overall: str  # displacement_overall.csv
     validation: str  # validation.csv
+    integers: str  # integer_types.csv
+    samples: str  # odd_samples.csv
     lifecycle: str  # lifecycle.csv
     medians: str  # lifecycle_medians.csv
 
 
 class LargeFiles:
-    """The displacements and the norms, written in the background while the next piece is computed."""
+    """The displacements and the norms, written in the background while the next piece is computed.
 
-    def __init__(self, outputs: Outputs, source: History, keep, integer: str, dead: Tensor | None, metadata: dict):
+    `types` names the integer types of `delta_ordinal` and `delta_W_prime`. Tensors have a row a step; `U` has one a
+    snapshot, so one more.
+    """
+
+    def __init__(self, outputs: Outputs, source: History, keep, types, dead: Tensor | None, metadata: dict):
         shape = (source.steps - 1, source.tokens, source.dimensions)
-        types = {"delta_W_prime": INTEGERS[integer], "U": torch.bfloat16, "exponent_crossings": torch.bool}
-        self._large = {name: types[name] for name in KEPT if name in keep}
+        dtypes = {name: INTEGERS[integer] for name, integer in types.items()}
+        dtypes |= {"U": torch.bfloat16, "exponent_crossings": torch.bool}
+        self._large = {name: dtypes[name] for name in KEPT if name in keep}
         layout: dict[str, tuple[torch.dtype, tuple[int, ...]]] = {
-            name: (dtype, shape) for name, dtype in self._large.items()
+            name: (dtype, (source.steps, *shape[1:]) if name == "U" else shape) for name, dtype in self._large.items()
         }
         self._row = shape[1:]
         small: dict[str, int | Tensor] = {"n_steps": shape[0], "n_tokens": shape[1], "n_dims": shape[2]}
@@ -62,6 +72,10 @@ class LargeFiles:
             self._stack = stack.pop_all()
         return self
 
+    @property
+    def kept(self) -> tuple[str, ...]:
+        return tuple(self._large)
+
     def buffers(self, steps: int) -> dict[str, Tensor]:
         """Buffers for the next piece, other than those being written. The first piece must be the longest."""
         self._buffers.reverse()
@@ -69,15 +83,24 @@ class LargeFiles:
             self._buffers[0] = {name: torch.empty((steps, *self._row), dtype=t) for name, t in self._large.items()}
         return {name: buffer[:steps] for name, buffer in self._buffers[0].items()}
 
-    def append(self, pieces: dict[str, Tensor], norms: Tensor) -> None:
+    def append(self, pieces: dict[str, Tensor], norms: Tensor | None = None) -> None:
         self._waiting.result()  # raises if the last write failed
         self._waiting = self._background.submit(self._write, pieces, norms)
 
-    def _write(self, pieces: dict[str, Tensor], norms: Tensor) -> None:
+    def _write(self, pieces: dict[str, Tensor], norms: Tensor | None) -> None:
         for name, piece in pieces.items():
             self._displacements.append(name, piece)
-        for name, values in zip(lattice.NORMS, norms, strict=True):
-            self._norms.append(name, values)
+        if norms is not None:
+            for name, values in zip(lattice.NORMS, norms, strict=True):
+                self._norms.append(name, values)
+
+    @contextmanager
+    def stored(self) -> Iterator[TensorReader]:
+        """The complete file of displacements, read back from the disk before it gets its final name."""
+        self._waiting.result()
+        self._buffers = [{}, {}]  # their memory is free for the reader
+        with self._displacements.written() as file:
+            yield file
 
     def __exit__(self, kind, error, trace) -> bool | None:
         with ExitStack() as stack:

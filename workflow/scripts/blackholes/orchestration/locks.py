@@ -50,3 +50,18 @@ def hold(folder: str | os.PathLike = ".snakemake") -> list[str]:
                     removed.append(lock.name)
         fcntl.flock(file, fcntl.LOCK_SH)
     return removed
+
+
+def alone() -> bool:
+    """Whether the folder that this process locked last is used by no other process, and never was by another host."""
+    if not _open_files:
+        return False
+    file = _open_files[-1]
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    finally:
+        fcntl.flock(file, fcntl.LOCK_SH)
+    file.seek(0)
+    return file.read().split() == [socket.gethostname()]

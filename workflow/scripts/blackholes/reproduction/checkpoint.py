@@ -1,9 +1,9 @@
 """Published values of a finished checkpoint beside ours.
 
-Nothing here is random, so there are no standard errors: counts agree if they are equal, distances if they are within
-5e-6 (relative) of the published ones, which is the accuracy of both methods. The distance in standard errors is written
-as 0 if they agree, else as infinite. `not comparable`: our matrix, box or threshold differs from the published one, as
-far as one can tell without the published file. `not run`: the checkpoint is not configured here.
+Nothing here is random, so the interval of a difference is the difference: counts agree if they are equal, distances if
+they are within 5e-6 (relative) of the published ones, which is the accuracy of both methods. `not comparable`: our
+matrix, box or threshold differs from the published one, as far as one can tell without the published file. `not run`:
+the checkpoint is not configured here.
 """
 
 import json
@@ -48,22 +48,25 @@ def rows(files: Mapping[str, str] | None) -> list[dict]:
 
 def _published(value: CheckpointValue, conditions: str) -> dict:
     return {
-        **{"quantity": value.quantity, "unit": value.unit, "experiment": CHECKPOINT, "step": None},
-        **{"published": value.value, "published_std": None, "ours": None, "ours_std": None, "runs": None},
-        **{"standard_errors": None, "verdict": None, "reason": None},
-        **{"published_conditions": conditions, "our_conditions": None},
+        **{
+            "experiment": CHECKPOINT,
+            "quantity": value.quantity,
+            "unit": value.unit,
+            "published": (float(value.value),),
+        },
+        **{"published_runs": 1, "published_conditions": conditions, "our_conditions": ""},
     }
 
 
 def _verdict(value: CheckpointValue, ours: float, differences: list[str]) -> dict:
-    row = {"ours": ours, "runs": 1}
+    row = {"ours": (ours,), "runs": 1}
     if differences:
         return row | {"verdict": "not comparable", "reason": "; ".join(differences)}
-    whole = float(value.value).is_integer()
-    same = ours == value.value if whole else math.isclose(ours, value.value, rel_tol=TOLERANCE)
-    distance = 0.0 if same else math.copysign(math.inf, ours - value.value)
+    difference, whole = ours - value.value, float(value.value).is_integer()
+    margin = 0.0 if whole else TOLERANCE * max(abs(ours), abs(value.value))
+    row |= dict.fromkeys(("difference", "low", "high"), difference) | {"margin": margin}
     reason = "counts have to be equal" if whole else f"distances have to be within {TOLERANCE:g}, relative"
-    return row | {"standard_errors": distance, "verdict": "agrees" if same else "differs", "reason": reason}
+    return row | {"verdict": "agrees" if abs(difference) <= margin else "differs", "reason": reason}
 
 
 def _differences(settings: Mapping, keys: Iterable[str]) -> list[str]:

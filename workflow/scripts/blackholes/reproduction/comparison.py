@@ -1,36 +1,41 @@
-"""Published values beside ours: the difference in standard errors, and whether they can be compared at all.
+"""Published values beside ours: one table, with a verdict for each value and one for each experiment.
 
-For a published mean p of m runs with standard deviation s, and our mean q of n runs with t (sample deviations):
+`verdicts` says how a verdict is reached. Here: which of our runs a value is compared with, and why it may not be:
 
-    standard errors = (q − p) / √(s²/m + t²/n)        `agrees` up to ±3, `differs` beyond
-
-If s was not published it is taken to be t, or the smallest spread that the published numbers allow, if that is larger:
-a mean of 1.06 holes over 16 runs is impossible without spread. A value published from one run (m = 1) is judged by the
-spread of our runs; with eight runs of ours and no real difference, it is beyond 3 by chance once in 50 (Student's t).
-If neither side has any spread, equal values agree and others differ by infinitely many standard errors.
-
-`not comparable`: made from other data, with other settings or steps, or (except at step 0) on another kind of device.
-Another device rounds sums in another order, so tokens whose vectors are equal here may differ there. If only the device
-differs, the difference is still given, with the verdict it would have. `not run`: we have no such runs.
+- `by construction`: it could not have come out otherwise, or follows from other rows; never judged, never counted.
+- `not comparable`: ours were made from other data or with other settings.
+- `not run`: we have no such runs, they end before that step, or there is nothing to measure; `reason` says which.
 """
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
 
 from blackholes.artifacts.files import write_table
-from blackholes.reproduction import published
+from blackholes.reproduction import published, verdicts
 from blackholes.reproduction.checkpoint import rows as checkpoint_rows
-from blackholes.reproduction.measured import DISTINCT, MEASURES, Corpus, Runs
-from blackholes.reproduction.published import CONDITIONS, Condition, Value
+from blackholes.reproduction.measured import Corpus, Runs
+from blackholes.reproduction.measures import MEASURES
+from blackholes.reproduction.published import CONDITIONS, CORPUS, QUANTITIES, WHOLE, Condition, Value
 
-LIMIT = 3.0  # combined standard errors
 COLUMNS = [
-    *("quantity", "unit", "experiment", "step", "published", "published_std", "ours", "ours_std", "runs"),
-    *("standard_errors", "verdict", "reason", "published_conditions", "our_conditions"),
+    *("experiment", "quantity", "unit", "step", "published", "published_std", "published_runs", "ours", "ours_std"),
+    *("runs", "difference", "low", "high", "margin", "at_step", "verdict", "reason"),
+    *("published_conditions", "our_conditions", "source"),
 ]
+NORMAL = 1.645  # standard errors of an interval as verdicts.ALPHA has it, without the doubt about the spread
+JOINT = "all judged rows"  # the quantity of an experiment's last row, its joint verdict
+WORDS = ("agrees", "differs", "undecided", "by construction", "not comparable", "not run")
+
+
+@dataclass
+class _Compared:
+    """A row of the table, and what `verdicts` judges of it, if anything."""
+
+    row: dict
+    judged: verdicts.Row | None = None
 
 
 def write(
@@ -39,133 +44,35 @@ def write(
     out: str,
     checkpoint: Mapping[str, str] | None = None,
 ) -> str:
-    """Write reproduction.csv, one row per published value. Returns a one-line summary, the counts of the verdicts.
+    """Write reproduction.csv, one row per published value and one per experiment. Returns a one-line summary.
 
     Args:
         corpus: tokens.safetensors; None if there are no experiments.
-        experiments: name → kind of file → that file of every run.
+        experiments: name, with or without WHOLE → kind of file → that file of every run.
         checkpoint: kind of file → that file of the published checkpoint; None if it was not run.
 
     Raises:
         UserError: naming a file that cannot be read or lacks a value.
     """
     text = None if corpus is None else Corpus.read(corpus)
-    table = rows(text, {name: Runs(files) for name, files in experiments.items()})
-    table += checkpoint_rows(checkpoint)
-    write_table(out, COLUMNS, ([_short(row[column]) for column in COLUMNS] for row in table))
-    verdicts = [row["verdict"] for row in table]
-    counted = ", ".join(f"{verdicts.count(word)} {word}" for word in ("agrees", "differs", "not comparable", "not run"))
-    return f"{len(table)} published values: {counted}"
+    ran = {} if text is None else {name: Runs(files, text) for name, files in experiments.items()}
+    table = rows(text, ran) + checkpoint_rows(checkpoint)
+    write_table(out, COLUMNS, ([_written(row.get(column)) for column in COLUMNS] for row in table))
+    found = [row["verdict"] for row in table if row["quantity"] != JOINT]
+    return f"{len(found)} published values: {', '.join(f'{found.count(word)} {word}' for word in WORDS)}"
 
 
-def rows(corpus: Corpus | None, experiments: Mapping[str, Runs]) -> list[dict]:
-    """One row of COLUMNS per published value, also for experiments that we did not run."""
-    return [_row(value, corpus, experiments) for value in published.VALUES]
-
-
-def standard_errors(value: Value, ours: Float[np.ndarray, "R"]) -> tuple[float | None, str]:
-    """(standard errors between our runs' mean and a published value, what was assumed), by the rule above.
-
-    The first is None if we have one run and no spread was published.
-    """
-    runs = CONDITIONS[value.experiment].runs
-    difference = float(ours.mean()) - value.value
-    mine = float(ours.std(ddof=1)) if len(ours) > 1 else value.std
-    if mine is None:
-        return (None, "one run of ours has no spread") if difference else (0.0, "")
-    theirs, assumed = value.std, ""
-    if theirs is None:
-        floor = least_spread(value.value, runs) if value.quantity in published.WHOLE else 0.0
-        theirs = max(mine, floor, value.least_std)
-        assumed = "spread of the published runs taken to be " + ("ours" if theirs == mine else f"{theirs:.2g}")
-        if runs == 1:
-            assumed = "published from one run: judged by the spread of ours"
-    elif len(ours) == 1:
-        assumed = "spread of ours taken to be the published one"
-    return _ratio(difference, math.hypot(theirs / math.sqrt(runs), mine / math.sqrt(len(ours)))), assumed
-
-
-def least_spread(mean: float, runs: int) -> float:
-    """The smallest sample standard deviation that whole numbers, one per run, can have with this mean."""
-    above = round(mean * runs) % runs  # this many runs are one larger than the others
-    return math.sqrt(above * (runs - above) / (runs * (runs - 1))) if runs > 1 else 0.0
-
-
-def cohens_d(one: Float[np.ndarray, "m"], other: Float[np.ndarray, "n"]) -> float | None:
-    """Difference of the means in pooled sample standard deviations; None if there is no spread to divide by."""
-    m, n = len(one), len(other)
-    if min(m, n) < 2:
-        return None
-    pooled = math.sqrt(((m - 1) * one.var(ddof=1) + (n - 1) * other.var(ddof=1)) / (m + n - 2))
-    return float(one.mean() - other.mean()) / pooled if pooled else None
-
-
-def error_of_d(d: float, m: int, n: int) -> float:
-    """Standard error of Cohen's d between groups of m and n (Hedges and Olkin, 1985)."""
-    return math.sqrt((m + n) / (m * n) + d**2 / (2 * (m + n)))
-
-
-def _row(value: Value, corpus: Corpus | None, experiments: Mapping[str, Runs]) -> dict:
-    names = value.experiments
-    ran = {name: experiments[name] for name in names if name in experiments}
-    row = dict.fromkeys(COLUMNS) | {
-        **{"quantity": value.quantity, "unit": published.UNITS[value.quantity], "experiment": value.experiment},
-        **{"step": value.step, "published": value.value, "published_std": value.std},
-        "published_conditions": "; ".join(_published(CONDITIONS[name]) for name in names),
-        "our_conditions": "; ".join(_ours(runs) for runs in ran.values()),
-    }
-    if len(ran) < len(names):
-        missing = ", ".join(name for name in names if name not in ran)
-        return row | {"verdict": "not run", "reason": f"{missing} was not run"}
-    assert corpus is not None  # for mypy: experiments ran, so there is a corpus
-    differences = _other_conditions(value, ran, corpus)
-    last = min(runs.settings["steps"] for runs in ran.values())
-    if (value.step or 0) > last:
-        differences.append(f"step {value.step:,} was not run, the last is {last:,}")
-    else:
-        row |= _numbers(value, list(ran.values()), corpus)
-    row |= _verdict(row, differences, _other_device(value, ran))
-    return row | {"reason": "; ".join(filter(None, [row["reason"], value.note]))}
-
-
-def _numbers(value: Value, runs: list[Runs], corpus: Corpus) -> dict:
-    """`ours`, its difference in standard errors, and what was assumed for it as `reason`."""
-    if value.step is None:
-        dead = float(corpus.dead.sum())
-        return {"ours": dead, "standard_errors": _ratio(dead - value.value, 0.0), "reason": "a fact of the text"}
-    if len(runs) == 2:
-        return _numbers_of_d(value, *(MEASURES[DISTINCT](each, value.step, corpus) for each in runs))
-    ours = MEASURES[value.quantity](runs[0], value.step, corpus)
-    if not len(ours):
-        return {"runs": 0, "reason": "no run of ours has a hole"}
-    distance, assumed = standard_errors(value, ours)
-    spread = float(ours.std(ddof=1)) if len(ours) > 1 else None
-    return {"ours": float(ours.mean()), "ours_std": spread, "runs": len(ours)} | {
-        "standard_errors": distance,
-        "reason": assumed,
-    }
-
-
-def _numbers_of_d(value: Value, one: np.ndarray, other: np.ndarray) -> dict:
-    d, sizes = cohens_d(one, other), (len(one), len(other))
-    if d is None:
-        return {"runs": min(sizes), "reason": "no spread within our groups to divide by"}
-    theirs = error_of_d(value.value, *(CONDITIONS[name].runs for name in value.experiments))
-    distance = (d - value.value) / math.hypot(theirs, error_of_d(d, *sizes))
-    reason = "standard error of d after Hedges and Olkin (1985)"
-    return {"ours": d, "runs": min(sizes), "standard_errors": distance, "reason": reason}
-
-
-def _verdict(row: dict, differences: list[str], device: str) -> dict:
-    distance = row["standard_errors"]
-    verdict = None if distance is None else "agrees" if abs(distance) <= LIMIT else "differs"
-    if verdict and not differences and not device:
-        return {"verdict": verdict}
-    if differences or not verdict:
-        distance, reasons = None, [*(differences or [row["reason"]]), device]
-    else:
-        reasons = [device, f"by the numbers alone it {verdict}"]
-    return {"verdict": "not comparable", "standard_errors": distance, "reason": "; ".join(filter(None, reasons))}
+def rows(corpus: Corpus | None, ran: Mapping[str, Runs]) -> list[dict]:
+    """One row of COLUMNS per published value, also where we ran nothing, and after each experiment's its joint one."""
+    table = []
+    for experiment in dict.fromkeys(value.experiment for value in published.VALUES):
+        own = [_compared(value, corpus, ran) for value in published.VALUES if value.experiment == experiment]
+        with_rows = [each for each in own if each.judged is not None]
+        judged = verdicts.judge([each.judged for each in with_rows if each.judged])
+        for each, verdict in zip(with_rows, judged, strict=True):
+            each.row |= _judged(each.row, verdict)
+        table += [each.row for each in own] + ([_joint(experiment, own, judged)] if judged else [])
+    return table
 
 
 def other_settings(condition: Condition, settings: Mapping, step: int | None = None) -> list[str]:
@@ -177,17 +84,139 @@ def other_settings(condition: Condition, settings: Mapping, step: int | None = N
     return schedule + _differences(condition.settings, settings)
 
 
-def _other_conditions(value: Value, ran: Mapping[str, Runs], corpus: Corpus) -> list[str]:
-    """How our runs' data and settings differ from the published ones; steps and device are compared elsewhere."""
+def _compared(value: Value, corpus: Corpus | None, ran: Mapping[str, Runs]) -> _Compared:
+    quantity, condition = QUANTITIES[value.quantity], CONDITIONS.get(value.experiment)
+    runs = _serving(value, ran)
+    row = {
+        **{"experiment": value.experiment, "quantity": value.quantity, "unit": quantity.unit, "step": value.step},
+        **{"published": _mean(value), "published_std": _spread(value), "published_runs": value.runs},
+        "published_conditions": _published(condition) if condition else "",
+        "our_conditions": _ours(runs) if runs else "",
+        "source": value.source,
+    }
+    if value.missing:
+        return _Compared(row | {"verdict": "not run", "reason": value.missing})
+    if value.experiment == CORPUS:
+        return _Compared(row | _of_text(value, corpus))
+    if runs is None:
+        return _Compared(row | {"verdict": "not run", "reason": f"{value.experiment} was not run"})
+    assert corpus is not None  # for mypy: experiments ran, so there is a corpus
+    assert condition is not None
+    kept = [step for step in value.points if step <= runs.steps]
+    if not kept or (value.form != "curve" and value.last > runs.steps):
+        reason = f"step {value.last:,} was not run, the last is {runs.steps:,}"
+        return _Compared(row | {"verdict": "not run", "reason": reason})
+    if value.form == "curve":
+        shown = (
+            {} if len(kept) == len(value.points) else {"reason": f"{len(kept)} of {len(value.points)} steps were run"}
+        )
+        value = _shortened(value, kept)
+        row |= shown
+    differences = _other_conditions(value, condition, runs, corpus)
+    if value.quantity in MEASURES:
+        return _with_ours(row, value, MEASURES[value.quantity](runs, value), differences)
+    return _Compared(row | {"verdict": "by construction", "reason": value.by_construction})
+
+
+def _with_ours(row: dict, value: Value, ours: np.ndarray, differences: list[str]) -> _Compared:
+    """The row with our numbers (R,) or (R, K), and what there is to judge."""
+    runs = len(ours)
+    ours = ours.reshape(runs, -1)
+    ours = ours[~np.isnan(ours).any(1)]  # a run that never had it
+    few = [f"{runs - len(ours)} of {runs} runs never had it"] if len(ours) < runs else []
+    row = row | {"runs": len(ours)}
+    if len(ours):
+        row |= {"ours": tuple(ours.mean(0)), "ours_std": tuple(ours.std(0, ddof=1)) if len(ours) > 1 else None}
+    said = [row.get("reason"), *few]
+    if value.by_construction:
+        return _Compared(row | {"verdict": "by construction", "reason": value.by_construction})
+    if differences:
+        return _Compared(row | {"verdict": "not comparable", "reason": _sentence(*differences)})
+    if not len(ours):
+        return _Compared(row | {"verdict": "undecided", "reason": _sentence(*said)})
+    theirs = _reference(value)
+    margins = np.array([QUANTITIES[value.quantity].margin_of(each) for each in theirs.values])
+    how = "published from one run" if theirs.runs == 1 else ""
+    alone = "one run of ours has no spread" if len(ours) == 1 and theirs.variance is None else ""
+    judged = verdicts.compare(ours, theirs, margins)
+    steps = value.points if value.form == "curve" else [value.step]
+    return _Compared(row | {"reason": _sentence(*said, how, alone, value.note), "at_step": steps[judged.at]}, judged)
+
+
+def _judged(row: dict, judged: verdicts.Row) -> dict:
+    """What `verdicts` adds to a row."""
+    found = {"verdict": judged.verdict, "difference": judged.difference, "margin": judged.margin}
+    if math.isnan(judged.low):
+        return found
+    why = ""
+    if judged.verdict == verdicts.UNDECIDED:
+        half, least = (judged.high - judged.low) / 2, NORMAL * judged.floor
+        why = f"interval ±{half:.2g}, ±{least:.2g} with any number of our runs; margin {judged.margin:.2g}"
+    return found | {"low": judged.low, "high": judged.high, "reason": _sentence(why, row["reason"])}
+
+
+def _joint(experiment: str, own: Sequence[_Compared], judged: Sequence[verdicts.Row]) -> dict:
+    found = [each.row["verdict"] for each in own]
+    counted = ", ".join(f"{found.count(word)} {word}" for word in WORDS if word in found)
+    conditions = next(each.row for each in own if each.judged is not None)
+    return {
+        **{"experiment": experiment, "quantity": JOINT, "verdict": verdicts.joint(judged), "reason": counted},
+        **{key: conditions[key] for key in ("published_conditions", "our_conditions")},
+    }
+
+
+def _serving(value: Value, ran: Mapping[str, Runs]) -> Runs | None:
+    """Our runs that a value is compared with: those of its experiment, or if they end before, those that go on."""
+    named = [ran[name] for name in (value.experiment, value.experiment + WHOLE) if name in ran]
+    return next((runs for runs in named if runs.steps >= value.last), named[0] if named else None)
+
+
+def _shortened(value: Value, kept: list[int]) -> Value:
+    steps = " ".join(map(str, kept))
+    words = ("by_construction", "missing", "note", "source")
+    return Value(
+        value.experiment, value.quantity, steps, value.values[: len(kept)], value.form, value.runs, value.spread,
+        *(getattr(value, word) for word in words),
+    )  # fmt: skip
+
+
+def _reference(value: Value) -> verdicts.Reference:
+    numbers = np.array(value.values)
+    if value.form == "runs":
+        return verdicts.Reference(numbers.mean(keepdims=True), len(numbers), float(numbers.var(ddof=1)))
+    spread = None if value.spread is None else value.spread**2 * value.runs / (value.runs - 1)
+    return verdicts.Reference(numbers, value.runs, spread)
+
+
+def _mean(value: Value) -> tuple[float, ...]:
+    return (float(np.mean(value.values)),) if value.form == "runs" else value.values
+
+
+def _spread(value: Value) -> float | None:
+    """Sample standard deviation over the published runs."""
+    variance = _reference(value).variance
+    return None if variance is None else math.sqrt(variance)
+
+
+def _of_text(value: Value, corpus: Corpus | None) -> dict:
+    if corpus is None:
+        return {"verdict": "not run", "reason": "no experiment was run"}
+    ours: dict[str, float] = {"tokens of the text": corpus.tokens, "dead tokens": int(corpus.dead.sum())}
+    ours["training windows"] = corpus.tokens - published.SHARED["model"]["context"]
+    number = {"ours": (float(ours[value.quantity]),)} if value.quantity in ours else {}
+    return number | {"verdict": "by construction", "reason": value.by_construction}
+
+
+def _other_conditions(value: Value, condition: Condition, runs: Runs, corpus: Corpus) -> list[str]:
+    """How our runs' data and settings differ from the published ones, but for seeds and device."""
     differences = []
     far = abs(corpus.tokens - published.TOKENS) > published.TOLERANCE * published.TOKENS
     if far or corpus.dead.sum() != published.DEAD:
         mine = f"{corpus.tokens:,} tokens, {corpus.dead.sum()} of {len(corpus.dead)} dead"
         differences.append(f"other data: {mine}, published {published.TOKENS:,} and {published.DEAD}")
-    for name, runs in ran.items() if value.step is not None else ():
-        differences += other_settings(CONDITIONS[name], runs.settings, value.step)
-        if value.quantity in published.OF_TOUCHING:
-            differences += _differences(published.TOUCHING, runs.touching, "touching.")
+    differences += other_settings(condition, runs.settings, value.last)
+    if value.quantity in published.OF_TOUCHING:
+        differences += _differences(published.TOUCHING, runs.touching, "touching.")
     return list(dict.fromkeys(differences))
 
 
@@ -202,35 +231,28 @@ def _differences(wanted: Mapping, settings: Mapping, prefix: str = "") -> list[s
     return differences
 
 
-def _other_device(value: Value, ran: Mapping[str, Runs]) -> str:
-    for name, runs in ran.items():
-        theirs = CONDITIONS[name].device
-        if value.step and theirs and any(not device.startswith(theirs) for device in runs.devices):
-            return f"published from a {theirs.upper()} device, ours from {', '.join(runs.devices)}"
-    return ""
-
-
 def _published(condition: Condition) -> str:
-    device = f", {condition.device.upper()}" if condition.device else ""
-    return f"{_number(condition.runs)} of {condition.steps:,} steps, batch {condition.batch_size}{device}"
+    steps, batch = f"{_number(condition.runs)} of {condition.steps:,} steps", condition.settings["batch_size"]
+    told = f"batch {batch}, seeds {condition.seeds}" if batch else "batch and seed not published"
+    return f"{steps}, {told}, {condition.device.upper()}"
 
 
 def _ours(runs: Runs) -> str:
-    steps, schedule = runs.settings["steps"], runs.settings.get("schedule_steps") or runs.settings["steps"]
-    of = f" (of a schedule of {schedule:,})" if schedule != steps else ""
-    return (
-        f"{_number(len(runs))} of {steps:,} steps{of}, batch {runs.settings['batch_size']}, {', '.join(runs.devices)}"
-    )
+    of = f" (of a schedule of {runs.schedule_steps:,})" if runs.schedule_steps != runs.steps else ""
+    steps = f"{_number(len(runs))} of {runs.steps:,} steps{of}, batch {runs.settings['batch_size']}"
+    return f"{steps}, seeds {runs.seeds}, {', '.join(runs.devices)}"
 
 
 def _number(runs: int) -> str:
     return f"{runs} run{'s' * (runs != 1)}"
 
 
-def _ratio(difference: float, error: float) -> float:
-    return difference / error if error else math.copysign(math.inf, difference) if difference else 0.0
+def _sentence(*parts: str | None) -> str:
+    return "; ".join(filter(None, parts))
 
 
-def _short(value):
-    """Floats rounded to 10 decimals, more than any of these values has."""
-    return round(value, 10) + 0.0 if isinstance(value, float) else value  # + 0.0 turns −0 into 0
+def _written(value):
+    """As in the table: floats to 12 significant digits, numbers of a curve separated by spaces."""
+    if isinstance(value, tuple):
+        return " ".join(_written(each) for each in value)
+    return f"{value + 0.0:.12g}" if isinstance(value, float) else value  # + 0.0 turns −0 into 0

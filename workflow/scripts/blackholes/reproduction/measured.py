@@ -1,19 +1,20 @@
-"""Each published quantity as our runs have it, read from their files."""
+"""Our runs of a published experiment: their files, and what a measure reads from them."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import BFloat16, Bool, Float, Int
+from torch import Tensor
 
+from blackholes.artifacts.histories import KEY
 from blackholes.artifacts.tables import read_training_log
 from blackholes.artifacts.tensors import open_tensors
 from blackholes.errors import UserError
-from blackholes.runs.black_holes import increases
 
-DISTINCT = "distinct vectors among dead tokens"
+BLOCK = 256  # steps of a history that are read at once: 4 MB of the published shape
 
 
 @dataclass
@@ -36,14 +37,16 @@ class Runs:
     """Our runs of one experiment.
 
     Args:
-        files: kind (models, logs, counts, graphs, geometry) → that file of every run.
+        files: kind (models, logs, counts, graphs, geometry, histories) → that file of every run.
+        corpus: what they were trained on.
 
     Raises:
         UserError: from here and every method, naming a file that cannot be read or lacks a value.
     """
 
-    def __init__(self, files: Mapping[str, Sequence[str]]):
+    def __init__(self, files: Mapping[str, Sequence[str]], corpus: Corpus):
         self.files = files
+        self.corpus = corpus
         self.settings: dict = _parameter(files["models"][0], "settings")  # equal for all runs except the seed
         self.devices = sorted({_metadata(path, "device") for path in files["models"]})
 
@@ -51,75 +54,57 @@ class Runs:
         return len(self.files["models"])
 
     @property
+    def steps(self) -> int:
+        return self.settings["steps"]
+
+    @property
+    def schedule_steps(self) -> int:
+        return self.settings.get("schedule_steps") or self.steps
+
+    @property
+    def seeds(self) -> str:
+        first = self.settings["base_seed"] + 1
+        return f"{first}-{first + len(self) - 1}" if len(self) > 1 else str(first)
+
+    @property
     def touching(self) -> dict:
         """How our graphs define touching: measure, operator, threshold."""
         return _parameter(self.files["graphs"][0], "adjacency")["touching"]
 
-    def at(self, kind: str, key: str, step: int) -> Float[np.ndarray, "R"]:
-        """The value of a series (S,) at one step, for every run."""
-        return np.array([float(rows[0]) for rows in self.rows(kind, key, step, step)])
-
     def rows(self, kind: str, key: str, first: int, last: int) -> list[np.ndarray]:
         """Steps `first` to `last` of a tensor (S, …), for every run."""
-        of_runs = []
-        for path in self.files[kind]:
-            with open_tensors(path) as file:
-                length = file.shape(key)[0] if key in file.keys() else 0  # noqa: SIM118 - a reader, not a dict
-                if length <= last:
-                    have = f"{key} ends at step {length - 1}" if length else f"no tensor '{key}'"
-                    raise UserError(f"{path}: {have}, expected {key} up to step {last}")
-                of_runs.append(file.rows(key, first, last + 1).numpy())
-        return of_runs
+        return [self._rows(path, key, first, last).numpy() for path in self.files[kind]]
 
-    def losses(self, first: int, last: int) -> Float[np.ndarray, "R steps"]:
-        """Training losses of the steps `first` to `last` of every run."""
-        return np.array([read_training_log(path, ["loss"], last)["loss"][first - 1 :] for path in self.files["logs"]])
+    def series(self, kind: str, key: str, first: int, last: int) -> Float[np.ndarray, "R steps"]:
+        """Steps `first` to `last` of a series (S,), for every run."""
+        return np.array(self.rows(kind, key, first, last), float)
 
+    def logged(self, column: str, first: int, last: int) -> Float[np.ndarray, "R steps"]:
+        """A column of the training log for the steps `first`, at least 1, to `last` of every run."""
+        logs = (read_training_log(path, [column], last)[column] for path in self.files["logs"])
+        return np.array([log[first - 1 :] for log in logs])
 
-def _at(kind: str, key: str) -> Callable:
-    return lambda runs, step, corpus: runs.at(kind, key, step)
+    def dead_labels(self, first: int, last: int) -> list[Int[np.ndarray, "steps N"]]:
+        """Of every run, the label of each dead token at steps `first` to `last`: equal labels are equal vectors."""
+        return [rows[:, self.corpus.dead] for rows in self.rows("counts", "labels", first, last)]
 
+    def vectors(self, step: int) -> Iterator[BFloat16[Tensor, "V D"]]:
+        """The embedding of each run at a step."""
+        for path in self.files["histories"]:
+            yield self._rows(path, KEY, step, step)[0]
 
-def _loss_of_the_trainer(runs: Runs, step: int, corpus: Corpus) -> np.ndarray:
-    """Mean over 100 steps of the loss as the Trainer logs it.
+    def snapshots(self, last: int) -> Iterator[Iterator[BFloat16[Tensor, "s V D"]]]:
+        """The embeddings of each run from step 0 to `last`, in blocks of steps."""
+        for path in self.files["histories"]:
+            yield (self._rows(path, KEY, first, min(first + BLOCK - 1, last)) for first in range(0, last + 1, BLOCK))
 
-    With labels shifted twice, a window of T tokens has T − 1 targets, but the Trainer divides the sum of their losses
-    by the T labels it was given (huggingface/transformers, pull request 46204): equal logits are logged as
-    127/128 ln 128. Our logs have the mean over the targets.
-    """
-    context = runs.settings["model"]["context"]
-    return runs.losses(step - 99, step).mean(1) * (context - 1) / context
-
-
-def _tokens_a_hole(runs: Runs, step: int, corpus: Corpus) -> np.ndarray:
-    holes, population = (runs.at("counts", key, step) for key in ("counts", "populations"))
-    return population[holes > 0] / holes[holes > 0]  # a run without a hole has no such number
-
-
-def _increases(runs: Runs, step: int, corpus: Corpus) -> np.ndarray:
-    return np.array([float(len(increases(holes))) for holes in runs.rows("counts", "counts", 0, step)])
-
-
-def _distinct(runs: Runs, step: int, corpus: Corpus) -> np.ndarray:
-    labels = runs.rows("counts", "labels", step, step)
-    return np.array([float(len(np.unique(rows[0][corpus.dead]))) for rows in labels])
-
-
-# published quantity → (runs, step, corpus) → its value in every run
-MEASURES: dict[str, Callable[[Runs, int, Corpus], Float[np.ndarray, "R"]]] = {
-    "mean loss of 100 steps": _loss_of_the_trainer,
-    "token norm": _at("geometry", "token_norm_mean"),
-    "touching clusters": _at("graphs", "touching.n_components"),
-    "largest touching cluster": _at("graphs", "touching.largest_component_size"),
-    "isolated tokens": _at("graphs", "touching.n_isolated"),
-    "duplicates": lambda runs, step, corpus: len(corpus.dead) - runs.at("counts", "n_unique", step),
-    "holes": _at("counts", "counts"),
-    "population": _at("counts", "populations"),
-    "tokens a hole": _tokens_a_hole,
-    "largest hole": _at("counts", "largest_bh_size"),
-    "increases a run": _increases,
-    DISTINCT: _distinct,
-}
+    def _rows(self, path: str, key: str, first: int, last: int) -> Tensor:
+        with open_tensors(path) as file:
+            length = file.shape(key)[0] if key in file.keys() else 0  # noqa: SIM118 - a reader, not a dict
+            if length <= last:
+                have = f"{key} ends at step {length - 1}" if length else f"no tensor '{key}'"
+                raise UserError(f"{path}: {have}, expected {key} up to step {last}")
+            return file.rows(key, first, last + 1)
 
 
 def _metadata(path: str, key: str) -> str:

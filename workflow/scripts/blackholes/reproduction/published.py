@@ -1,132 +1,164 @@
-"""The published values that a reproduction is compared with, and the conditions they were measured under.
+"""The published numbers that a reproduction is compared with, and the conditions they were measured under.
 
-Source: the published experiments with the notebooks that this workflow replaces. All are on *The Great Gatsby*, with
-the token after next as target and all training state in bfloat16. Numbers are given as published; nothing else is
-known of these runs, not even their seeds. The values of a finished checkpoint are at the end. Imports no torch.
+Three tables beside this module hold the facts: `published.csv` (a row for each number, list or curve, with its source),
+`conditions.csv` (a row for each experiment) and `quantities.csv` (a row for each quantity: its unit, and the margin
+within which a difference is taken to be none). The values of a finished checkpoint are at the end. Imports no torch.
 """
 
+import csv
+import math
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
 
-ONE, SIXTEEN = "published_one", "published_sixteen"
-FLOAT32, BFLOAT16 = "noise_float32", "noise_bfloat16"
+FOLDER = Path(__file__).parent
+FILES = [FOLDER / f"{name}.csv" for name in ("published", "conditions", "quantities")]
+CORPUS = "corpus"  # the experiment of the values that are facts of the text
+WHOLE = "_whole"  # added to an experiment's name: fewer runs of it that go on to its last step
 
 # Of the notebook's download. Gutenberg corrects the text now and then: a length within 0.1 % is taken as the same book.
 TOKENS, DEAD = 265_905, 51
 TOLERANCE = 0.001
 
-UNITS = {  # quantity → its unit
-    "mean loss of 100 steps": "nats per token",
-    "token norm": "embedding units",
-    "dead tokens": "tokens",
-    "touching clusters": "clusters",
-    "largest touching cluster": "tokens",
-    "isolated tokens": "tokens",
-    "duplicates": "tokens",
-    "holes": "holes",
-    "population": "tokens",
-    "tokens a hole": "tokens per hole",
-    "largest hole": "tokens",
-    "increases a run": "steps",
-    "distinct vectors among dead tokens": "vectors",
-    "Cohen's d of distinct vectors": "pooled standard deviations",
-}
-WHOLE = {quantity for quantity, unit in UNITS.items() if unit in ("tokens", "holes", "steps", "clusters", "vectors")}
-
-
-SHARED = {  # settings of every published experiment, by our keys
+SHARED: dict[str, Any] = {  # settings of every published experiment, by our keys
     "target_offset": 2,
     "precision": "bf16",
-    "optimizer": "adamw",
-    "learning_rate": 1e-3,
-    "weight_decay": 0.01,
+    "momentum": 0,
     "betas": [0.9, 0.999],
     "epsilon": 1e-8,
     "clip": 1.0,
     "schedule": "linear",
     "model": {"vocabulary_size": 128, "context": 128, "width": 64, "layers": 2, "heads": 2},
 }
-OF_TOUCHING = ("touching clusters", "largest touching cluster", "isolated tokens")
+OF_TOUCHING = ("touching clusters", "largest touching cluster", "second touching cluster", "isolated tokens")
 TOUCHING = {"measure": "chebyshev", "operator": "<", "threshold": 2 * 2**-7}
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """What is compared: its unit, and the largest difference that is taken to be none."""
+
+    name: str
+    unit: str
+    margin: float
+    relative: bool  # whether the margin is a fraction of the published value
+    why: str
+
+    def margin_of(self, value: float) -> float:
+        return self.margin * abs(value) if self.relative else self.margin
 
 
 @dataclass(frozen=True)
 class Condition:
     """How an experiment was published: its runs, and what has to be the same in ours."""
 
+    experiment: str
     runs: int
+    seeds: str
+    device: str
     steps: int  # the learning rate falls to 0 over these
-    batch_size: int
-    init: dict
-    device: str | None = None  # None: not published
-
-    @property
-    def settings(self) -> dict:
-        return {**SHARED, "batch_size": self.batch_size, "init": self.init}
+    settings: dict  # by our keys
+    note: str
 
 
 @dataclass(frozen=True)
 class Value:
-    """One published number: the mean over the runs of its experiment, or the value of its one run."""
+    """One published number, curve, or list of numbers."""
 
-    quantity: str
     experiment: str
-    step: int | None  # None: a property of the corpus
-    value: float
-    std: float | None = None  # over the runs; None: not published
-    least_std: float = 0.0  # the smallest that the other published numbers allow
-    note: str = ""
+    quantity: str
+    step: str  # a step; the first and last of a range, as 0-1000; or the steps of a curve; empty for the text
+    values: tuple[float, ...]
+    form: str  # mean: over the runs, or of the one run; runs: a value for each; curve: a value for each step
+    runs: int  # that the numbers are of
+    spread: float | None  # standard deviation over these, dividing by their number; None: not published
+    by_construction: str  # why it could not have come out otherwise; empty: it could
+    missing: str  # why we have nothing to set beside it; empty: we have
+    note: str
+    source: str
+
+    @cached_property
+    def points(self) -> list[int]:
+        """The steps of a curve; else the one step. Of a range, the last step; none for the text."""
+        if self.form == "curve" and "-" in self.step:
+            last = int(self.step.partition("-")[2])
+            return [last * (i + 1) // len(self.values) for i in range(len(self.values))]
+        return [int(step) for step in self.step.split()] if "-" not in self.step else [self.last]
 
     @property
-    def experiments(self) -> list[str]:
-        """One experiment, or the two that are compared with each other."""
-        return self.experiment.split(", ")
+    def first(self) -> int:
+        """The first step of a range, or the step itself."""
+        return int(self.step.partition("-")[0])
+
+    @property
+    def last(self) -> int:
+        """The last step that it needs; 0 for the text."""
+        return int(self.step.replace("-", " ").split()[-1]) if self.step else 0
 
 
-def _noise(drawn_in: str) -> dict:
-    return {"mode": "noise", "sigma": 1e-5, "unit_norm": True, "drawn_in": drawn_in}
+def _read(name: str) -> list[dict[str, str]]:
+    with open(FOLDER / f"{name}.csv", newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
 
 
-_ONE_POINT = {"mode": "qwen", "unit_norm": False}
-CONDITIONS = {
-    ONE: Condition(1, 5_000, 16, _ONE_POINT),
-    SIXTEEN: Condition(16, 10_000, 64, _ONE_POINT, device="cuda"),
-    FLOAT32: Condition(32, 1_000, 32, _noise("float32")),
-    BFLOAT16: Condition(32, 1_000, 32, _noise("bfloat16")),
-}
+def _condition(row: dict[str, str]) -> Condition:
+    unit = row["norm"] == "1"
+    init = {
+        "mode": row["mode"],
+        "unit_norm": unit,
+        "norm": None if unit else float(row["norm"]),
+        "sigma": float(row["sigma"]) if row["sigma"] else None,
+        "drawn_in": row["drawn_in"] or None,
+    }
+    settings = SHARED | {
+        "batch_size": int(row["batch_size"] or 0),  # 0: not published
+        "loss_divisor": row["loss_divisor"],
+        "optimizer": row["optimizer"],
+        "learning_rate": float(row["learning_rate"]),
+        "weight_decay": float(row["weight_decay"]),
+        "init": init,
+    }
+    return Condition(
+        row["experiment"], int(row["runs"]), row["seeds"], row["device"], int(row["steps"]), settings, row["note"]
+    )
 
 
-def _series(quantity: str, experiment: str, values: dict[int, float]) -> list[Value]:
-    return [Value(quantity, experiment, step, value) for step, value in values.items()]
+def _value(row: dict[str, str]) -> Value:
+    return Value(
+        experiment=row["experiment"],
+        quantity=row["quantity"],
+        step=row["step"],
+        values=tuple(map(float, row["values"].split())),
+        form=row["form"],
+        runs=int(row["runs"]),
+        spread=float(row["spread"]) if row["spread"] else None,
+        by_construction=row["by_construction"],
+        missing=row["missing"],
+        note=row["note"],
+        source=row["source"],
+    )
 
 
-_LOSSES = (3.4545, 3.0939, 3.0779, 3.0836, 3.0731, 3.0816, 3.0735, 3.0737, 3.0768, 3.0749)
+def _quantity(row: dict[str, str]) -> Quantity:
+    """A margin such as 5 or 2%; empty where nothing is judged."""
+    margin, relative = row["margin"].rstrip("%"), row["margin"].endswith("%")
+    size = float(margin) / (100 if relative else 1) if margin else math.nan
+    return Quantity(row["quantity"], row["unit"], size, relative, row["why"])
 
-VALUES = [
-    Value("dead tokens", ONE, None, 51),
-    *(
-        Value("mean loss of 100 steps", ONE, step, loss, note="as the Trainer logs it, × 127/128")
-        for step, loss in zip(range(100, 1001, 100), _LOSSES, strict=True)
-    ),
-    Value("token norm", ONE, 0, 8.1875),
-    *_series("touching clusters", ONE, {500: 61, 5_000: 78}),
-    Value("largest touching cluster", ONE, 5_000, 51),
-    Value("isolated tokens", ONE, 5_000, 77),
-    Value("duplicates", ONE, 5_000, 50),
-    *_series("holes", SIXTEEN, {0: 1.00, 1: 3.81, 100: 1.06, 1_000: 1.00, 10_000: 1.00}),
-    *_series("population", SIXTEEN, {0: 128.0, 1: 122.3, 100: 51.2, 1_000: 51.0, 10_000: 51.0}),
-    *_series("tokens a hole", SIXTEEN, {0: 128.00, 1: 36.21}),
-    # Step 100: 1.06 holes are 17 in 16 runs, so one run had two. 51.2 tokens in holes are 819 or 820 in all; with 49.59
-    # tokens a hole that run had 25.5 or 26.5 and the others 51.1 or 51.2: a standard deviation of 6.1 or more.
-    Value("tokens a hole", SIXTEEN, 100, 49.59, least_std=6.1),
-    *_series("tokens a hole", SIXTEEN, {1_000: 51.00, 10_000: 51.00}),
-    Value("largest hole", SIXTEEN, 10_000, 51.0),
-    Value("increases a run", SIXTEEN, 10_000, 95 / 16, note="published as 95 in all 16 runs"),
-    Value("distinct vectors among dead tokens", FLOAT32, 0, 42.7, std=8.5),
-    Value("distinct vectors among dead tokens", FLOAT32, 1_000, 21.4, std=7.1),
-    Value("distinct vectors among dead tokens", BFLOAT16, 0, 16.7, std=14.9),
-    Value("distinct vectors among dead tokens", BFLOAT16, 1_000, 2.2, std=1.1),
-    Value("Cohen's d of distinct vectors", f"{FLOAT32}, {BFLOAT16}", 1_000, 3.79),
-]
+
+QUANTITIES = {row["quantity"]: _quantity(row) for row in _read("quantities")}
+CONDITIONS = {row["experiment"]: _condition(row) for row in _read("conditions")}
+VALUES = [_value(row) for row in _read("published")]
+# what can be run here: something of it is comparable
+RUNNABLE = [name for name in CONDITIONS if any(v.experiment == name and not v.missing for v in VALUES)]
+
+
+def experiment_of(name: str) -> str | None:
+    """The published experiment that an experiment of ours repeats, by its name; None: none."""
+    name = name.removesuffix(WHOLE)
+    return name if name in RUNNABLE else None
+
 
 # The overdensity of one finished checkpoint. Nothing here is random: the same file and box give the same numbers.
 CHECKPOINT = "qwen3"

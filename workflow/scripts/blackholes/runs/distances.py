@@ -22,8 +22,8 @@ def write_chebyshev(
     device: torch.device | str = "cpu",
     budget_gb: float = 1.0,
     progress: Callable[..., None] = lambda done, total: None,
-) -> None:
-    """Write `chebyshev_distances` float32 (S, V, V) of a history (S, V, D).
+) -> int:
+    """Write `chebyshev_distances` float32 (S, V, V) of a history (S, V, D). Returns the bytes of the file.
 
     A piece is computed while the one before is written; two buffers alternate.
 
@@ -47,6 +47,12 @@ def write_chebyshev(
                 writing = background.submit(writer.append, KEY, piece)
                 progress(start + len(snapshots), source.steps)
             writing.result()
+        return writer.size
+
+
+def storage(size: int, runs: int, experiment: str) -> str:
+    """A line for the log: what the distances of a run take on the disk, and those of all runs."""
+    return f"distances take {size / 1e6:,.1f} MB; those of all {runs} runs of {experiment} {size * runs / 1e9:,.2f} GB"
 
 
 def matrices(source: History, length: int, device: torch.device | str = "cpu") -> Iterator[tuple[int, Tensor, Tensor]]:

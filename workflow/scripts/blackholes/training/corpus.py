@@ -2,13 +2,9 @@
 
 import codecs
 import hashlib
-import http.client
 import platform
 import re
 import string
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata as installed
@@ -18,13 +14,14 @@ import numpy as np
 from jaxtyping import Shaped
 
 from blackholes.artifacts.files import write_table, write_text
+from blackholes.artifacts.inputs import open_regular
 from blackholes.artifacts.tensors import write_tensors
 from blackholes.errors import UserError
+from blackholes.limits import LARGEST_TEXT
 from blackholes.training import bpe
 from blackholes.training import vocabulary as characters
+from blackholes.training.downloads import download
 from blackholes.training.vocabulary import VOCABULARIES
-
-LARGEST = 256 * 2**20  # most bytes of a download
 
 # Project Gutenberg's markers since 1993; a long title may take several lines.
 _START = re.compile(
@@ -102,11 +99,10 @@ def write(settings: Mapping, tokens: str, table: str, tokenizer: str, metadata: 
     write_tensors(tokens, {"token_ids": ids, "token_counts": counts, "dead_mask": dead}, {**(metadata or {}), **facts})
     write_table(table, list(columns), zip(*columns.values(), strict=True))
     write_text(tokenizer, vocabulary)
-    share = f" ({dead.mean():.1%})" if learnt else ""
     of_text = f" in {len(part):,} of {len(cleaned.text):,} characters" if len(part) < len(cleaned.text) else ""
     return (
-        f"{source.origin}: {len(ids):,} tokens{of_text}, {size - dead.sum()} live, {dead.sum()} dead{share}; "
-        f"{n_dropped:,} characters dropped, {cleaned.cut:,} cut"
+        f"{source.origin}: {len(ids):,} tokens{of_text}, {size - dead.sum()} live, "
+        f"{dead.sum()} dead ({dead.mean():.1%}); {n_dropped:,} characters dropped, {cleaned.cut:,} cut"
     )
 
 
@@ -144,11 +140,14 @@ def read(settings: Mapping) -> Source:
 
 def _file(path: str, key: str) -> bytes:
     try:
-        return Path(path).expanduser().read_bytes()
+        with open_regular(Path(path).expanduser(), LARGEST_TEXT) as file:
+            return file.read(LARGEST_TEXT)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file ({key}, from {Path.cwd()})") from error
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({key}): {error.strerror}") from error
+    except UserError as error:
+        raise UserError(f"{error} ({key})") from error
 
 
 def clean(text: str, vocabulary_size: int | None = 128) -> Cleaned:
@@ -188,52 +187,6 @@ def encode(text: str, vocabulary_size: int = 128) -> Shaped[np.ndarray, "n"]:
 def decode(token_ids: Shaped[np.ndarray, "n"]) -> str:
     """The text of token ids."""
     return "".join(map(chr, token_ids.tolist()))
-
-
-def download(url: str, timeout: float = 30.0, tries: int = 3, pause: float = 2.0, deadline: float = 600.0) -> bytes:
-    """The bytes at an address, held in memory: nothing is left on disk when it fails.
-
-    Temporary failures (no connection, a time-out, a lost connection, a busy server) are retried with growing pauses.
-
-    Args:
-        timeout: seconds without a byte; deadline: seconds for one try as a whole.
-
-    Raises:
-        UserError: naming the address and what went wrong.
-    """
-    for attempt in range(1, tries + 1):
-        try:
-            return _fetch(url, timeout, deadline)
-        except urllib.error.HTTPError as error:
-            reason = f"HTTP {error.code} {error.reason}"
-            if error.code < 500 and error.code not in (408, 425, 429):
-                raise UserError(f"{url}: {reason} (corpus.url)") from error
-        except (OSError, http.client.HTTPException) as error:  # URLError and time-outs are OSErrors
-            reason = " ".join(str(getattr(error, "reason", "") or error).split()) or type(error).__name__
-        if attempt < tries:
-            time.sleep(pause * 2 ** (attempt - 1))
-    raise UserError(
-        f"{url}: cannot be read, tried {tries} times: {reason} (corpus.url; offline, use corpus.source file or builtin)"
-    )
-
-
-def _fetch(url: str, timeout: float, deadline: float) -> bytes:
-    request = urllib.request.Request(url, headers={"User-Agent": "token-black-holes (corpus download)"})
-    began, data = time.monotonic(), bytearray()
-    with urllib.request.urlopen(request, timeout=timeout) as response:
-        kind = response.headers.get_content_type()
-        if kind in ("text/html", "application/xhtml+xml"):
-            raise UserError(f"{url}: is a web page ({kind}); expected plain text (corpus.url)")
-        length = response.length  # of the header; None without one
-        while chunk := response.read1(1 << 16):
-            data += chunk
-            if len(data) > LARGEST or (length or 0) > LARGEST:
-                raise UserError(f"{url}: is larger than {LARGEST / 2**20:.0f} MiB; expected a text (corpus.url)")
-            if time.monotonic() - began > deadline:
-                raise TimeoutError(f"not complete after {deadline:g} s")
-    if length is not None and len(data) != length:  # http.client does not report a body that ends early
-        raise ConnectionError(f"{len(data):,} bytes came of {length:,}")
-    return bytes(data)
 
 
 def _builtin() -> Source:

@@ -27,6 +27,7 @@ from blackholes.artifacts.rows import RowWriter
 from blackholes.errors import UserError
 from blackholes.kernels import duplicates
 from blackholes.kernels.device import describe
+from blackholes.training import facts
 from blackholes.training import model as gpt2_model
 from blackholes.training import tokens as corpus_tokens
 from blackholes.training.interface import Runs
@@ -169,7 +170,7 @@ def write_runs(
     engine = engine_on(device, one.engine)
     pieces = one.batch_split if engine == "compiled" else 1
     tokens = corpus_tokens.load(corpus)
-    facts = {"device": describe(device), "engine": engine, "precision": one.precision, "threads": str(pieces)}
+    made_by = {"device": describe(device), "engine": engine, "precision": one.precision, "threads": str(pieces)}
     groups = _groups(len(runs), device)
     workers = min(len(groups), max(1, threads // pieces))
     stop = Event()
@@ -180,7 +181,7 @@ def write_runs(
             tokens,
             [runs[k] for k in group],
             [settings[k] for k in group],
-            [(metadata or {}) | facts | {"seed": str(settings[k].seed)} for k in group],
+            [(metadata or {}) | made_by | {"seed": str(settings[k].seed)} for k in group],
             code,
             [progress(k) for k in group],
             log,
@@ -239,6 +240,7 @@ class _Group:
     def _write(self, device: torch.device, threads: int, checkpoint_seconds: float, stop: Event) -> None:
         steps = self.settings[0].steps
         runs, windows = start(self.tokens.token_ids.numpy(), self.settings, device, threads, self.corpus)
+        self._log_facts(runs)
         checkpoint = Checkpoint(self.files[0].folder, self._recipe())
         with ExitStack() as stack:
             saved = checkpoint.load(self.log)
@@ -303,6 +305,12 @@ class _Group:
             history_writer(paths.history, self._shape, data, mark)
             for paths, data in zip(self.files, self.metadata, strict=True)
         ]
+
+    def _log_facts(self, runs: Runs) -> None:
+        one = self.settings[0]
+        count = corpus_tokens.windows(len(self.tokens.token_ids), one.model.context)
+        for line in facts.lines(self.settings, count, runs.embeddings().cpu()):
+            self.log(line)
 
     def _log_size(self, writers: list[RowWriter]) -> None:
         size = sum(writer.size for writer in writers)

@@ -43,7 +43,8 @@ def initialise(model: Model, init: Init, seed: int) -> dict[str, Tensor]:
     gains 1. The embedding, by `init.mode`:
 
     - `normal`: N(0, 0.02²), like the other weights.
-    - `qwen`: all rows are the same point, drawn from N(0, I); `unit_norm` divides it by its norm.
+    - `qwen`: all rows are the same point, drawn from N(0, I); `unit_norm` divides it by its norm, `norm` scales it to a
+      norm in float32.
     - `noise`: that point plus V × D draws from N(0, `sigma`²). With `drawn_in: float32` they are added in float32
       and the sum is rounded to bfloat16. With `drawn_in: bfloat16`, the control, the point is rounded, and the noise
       drawn, scaled and added in bfloat16, so it changes only coordinates whose ULP is not large against it.
@@ -66,6 +67,8 @@ def initialise(model: Model, init: Init, seed: int) -> dict[str, Tensor]:
         point = torch.randn(model.width, generator=draw)
         if init.unit_norm:
             point /= torch.linalg.vector_norm(point)
+        elif init.norm is not None:
+            point *= init.norm / torch.linalg.vector_norm(point)
         weights[EMBEDDING] = point.expand(model.vocabulary_size, -1).clone()
     if init.mode == "noise":
         assert init.drawn_in is not None  # for mypy: this mode has both

@@ -23,6 +23,7 @@ class Init:
     unit_norm: bool
     sigma: float | None
     drawn_in: str | None  # float32 or bfloat16, in mode noise
+    norm: float | None = None  # that the point is scaled to
 
 
 @dataclass(frozen=True)

@@ -31,12 +31,11 @@ TENSORS = {  # name of a file → key, which may have *; types; sizes, of which 
     "distance_statistics.safetensors": ("spike_token_ids I64 N", "degrees I64 N", "hole_labels I64 N"),
     "lattice_displacements.safetensors": ("n_steps I64", "n_tokens I64", "n_dims I64"),
     "displacement_norms.safetensors": ("L1 F32 T V", "L2 F32 T V", "Linf F32 T V"),
-    "raster.safetensors": ("displacement F32 T D",),
+    "raster.safetensors": ("delta_ordinal I32 T D",),
 }
 MAY_BE_INFINITE = {  # name of a file → keys whose values may be NaN or infinite
     "distance_statistics.safetensors": ("nearest", "nearest_different"),  # NaN: a token without such a neighbour
     "displacement_norms.safetensors": ("*",),  # a move from an exact zero, in units of 2**-126, can pass float32
-    "raster.safetensors": ("displacement",),
     "lattice_displacements.safetensors": ("*",),
 }
 COLUMNS = {  # name of a table → columns that it has to have

@@ -18,7 +18,7 @@ PHASES = ("early", "midlife", "late")
 
 @dataclass
 class Raster:
-    """Displacements of one token in ULP, (S − 1, D); row 0 is step 1."""
+    """Displacements of one token in cells, (S − 1, D); row 0 is step 1."""
 
     token: int
     displacement: np.ndarray
@@ -47,9 +47,9 @@ def read_lifecycle(file: str) -> dict[str, pd.DataFrame]:
 def read_raster(file: str) -> Raster:
     """raster.safetensors. Raises UserError, also if the metadata lacks the token."""
     tensors, metadata = data.read_tensors(Path(file))
-    if "displacement" not in tensors or "raster_token" not in metadata:
-        raise UserError(f"{file}: no raster in it; expected a tensor 'displacement', and raster_token in the metadata")
-    return Raster(int(metadata["raster_token"]), tensors["displacement"])
+    if "delta_ordinal" not in tensors or "raster_token" not in metadata:
+        raise UserError(f"{file}: no raster in it; expected a tensor 'delta_ordinal', and raster_token in the metadata")
+    return Raster(int(metadata["raster_token"]), tensors["delta_ordinal"])
 
 
 def running_median(steps: np.ndarray, values: np.ndarray, spread: float = curves.SPREAD) -> np.ndarray:

@@ -24,8 +24,11 @@ def draw(groups: Mapping[str, pd.DataFrame], steps: int, options: Mapping) -> Fi
     """groups: name → lifecycle of its tokens. Curves are cumulative shares of the group's tokens."""
     figure, grid = style.panels(1, 3, (9.6, 3.5), lattice_data.title(options, "first and last motion"), sharey=True)
     x = np.arange(steps + 1)
-    last = "have moved for the last time"
-    panels = [("first_motion", "have moved by this step", True), ("late", last, True), ("late", last, False)]
+    panels = [
+        ("first_motion", "have moved by this step", True),
+        ("late", "have moved for the last time", True),
+        ("late", "the same, on a linear axis", False),
+    ]
     for axes, (column, words, log) in zip(grid[0], panels, strict=True):
         for group, table in groups.items():
             moves = np.sort(table[column].to_numpy()[table[column].to_numpy() > 0])

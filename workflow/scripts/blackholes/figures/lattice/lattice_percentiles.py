@@ -1,10 +1,9 @@
-"""How far tokens move in a step, in ULP: percentiles over dead and over live tokens."""
+"""How far tokens move in a step, in cells: percentiles over dead and over live tokens."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
 import pandas as pd
 from matplotlib import colormaps
 from matplotlib.axes import Axes
@@ -16,7 +15,6 @@ from blackholes.figures import curves, scales, style
 from blackholes.figures.lattice import lattice_data
 
 _LEAST = 0.25  # the axis is logarithmic from here up; below, the only value is 0
-_MOST = 1e9  # end of the axis: a coordinate that leaves 0 moves 1e35 ULP
 
 
 def from_files(inputs, options: Mapping) -> Figure:
@@ -27,25 +25,26 @@ def from_files(inputs, options: Mapping) -> Figure:
 
 @style.styled
 def draw(groups: Mapping[str, pd.DataFrame], dimensions: int, options: Mapping) -> Figure:
-    """groups: name → step, number, percentile_…: the L2 norm of the displacement, in ULP."""
-    heading = lattice_data.title(options, "displacement of a token in one step")
+    """groups: name → step, number, percentile_…: the L2 norm of the displacement, in cells."""
+    heading = lattice_data.title(options, "how far a token moves in one step")
     figure, grid = style.panels(1, len(groups), (1.0 + 4.1 * len(groups), 4.0), heading, sharey=True)
     names = [c.removeprefix("percentile_") for c in next(iter(groups.values())) if c.startswith("percentile_")]
     shades = [colormaps["viridis_r"](0.12 + 0.82 * k / max(len(names) - 1, 1)) for k in range(len(names))]
     for axes, (group, table) in zip(grid[0], groups.items(), strict=True):
         steps = table["step"].to_numpy()
         for name, shade in zip(names, shades, strict=True):
-            values = np.minimum(table[f"percentile_{name}"].to_numpy(float), np.finfo(np.float32).max)
+            values = table[f"percentile_{name}"].to_numpy(float)
             curves.curve(axes, steps, lattice_data.running_median(steps, values), False, color=shade, linewidth=1.4)
         _axes(axes, steps[-1], dimensions)
-        axes.set_title(f"{table['number'].iloc[0]:,} {lattice_data.GROUPS[group]}", color=lattice_data.colour(group))
-    grid[0, 0].set_ylabel("L2 norm of the displacement (ULP per step)")
-    top = max(axes.dataLim.y1 for axes in grid[0] if np.isfinite(axes.dataLim.y1))
-    grid[0, 0].set_ylim(-0.02, min(max(top * 1.6, 10), _MOST))
+        tokens = f"{table['number'].iloc[0]:,} {lattice_data.GROUPS[group]}"
+        axes.set_title(f"percentiles over {tokens}", color=lattice_data.colour(group))
+    grid[0, 0].set_ylabel("L2 norm of the displacement (cells per step)")
+    top = max(axes.dataLim.y1 for axes in grid[0])
+    grid[0, 0].set_ylim(-0.02, max(top * 1.6, 10))
     words = [f"{name} %" + (" (median)" if name == "50" else "") for name in names]
     entries = [(Line2D([], [], color=shade, linewidth=1.8), word) for shade, word in zip(shades, words, strict=True)]
     dashed = Line2D([], [], color=style.COLOURS["reference"], linewidth=0.8, linestyle=(0, (4, 3)))
-    entries.append((dashed, f"√{dimensions}: one ULP in each dimension"))
+    entries.append((dashed, f"√{dimensions}: one cell in each dimension"))
     style.legend(figure, entries)
     return figure
 

@@ -12,9 +12,9 @@ from blackholes.figures import curves, scales, style
 from blackholes.figures.lattice import lattice_data
 
 _WORDS = {
-    "early": "early: will still move\nmore than √D ULP (L2)",
-    "midlife": "midlife: a dimension will\nmove more than one ULP",
-    "late": "late: will still move,\none ULP at most",
+    "early": "early: will still move\nmore than √D cells (L2)",
+    "midlife": "midlife: a dimension will\nmove more than one cell",
+    "late": "late: will still move,\none cell at most",
     "frozen": "frozen: will not\nmove again",
 }
 

@@ -1,4 +1,4 @@
-"""One token: how far each of its dimensions moves at each step, in ULP."""
+"""One token: how far each of its dimensions moves at each step, in cells."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def columns(displacement: np.ndarray, number: int = _COLUMNS) -> tuple[np.ndarra
 
 @style.styled
 def draw(displacement: np.ndarray, ends: Mapping[str, int], title: str) -> Figure:
-    """displacement (S - 1, D), in ULP; ends: the last step of each phase, 0 for none."""
+    """displacement (S - 1, D), in cells; ends: the last step of each phase, 0 for none."""
     edges, values = columns(displacement)
     figure, grid = style.panels(1, 1, (8.4, 4.4), title)
     axes = grid[0, 0]
@@ -70,5 +70,5 @@ def draw(displacement: np.ndarray, ends: Mapping[str, int], title: str) -> Figur
     bar.ax.yaxis.set_major_locator(FixedLocator([*(-d for d in reversed(decades)), 0, *decades]))
     bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}".replace("-", "−")))
     bar.ax.minorticks_off()
-    bar.set_label("displacement (ULP per step)")
+    bar.set_label("displacement (cells per step)")
     return figure

@@ -1,8 +1,7 @@
-"""Published values beside ours: curves of some quantities, and the difference of each value in standard errors."""
+"""Published values beside ours: loss curves, and the interval of every difference in units of its margin."""
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,38 +9,31 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.collections import Collection
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 
 from blackholes.errors import UserError
 from blackholes.figures import data, scales, style
 
-LIMIT, EDGE = 3.0, 7.0  # standard errors: values agree up to LIMIT, the axis ends at EDGE
+EDGE = 3.0  # margins: where the axis ends
 VERDICTS = {  # verdict → marker, colour, whether the marker is filled
     "agrees": ("o", "#12805c", True),
     "differs": ("D", "#c8102e", True),
-    "not comparable": ("o", "#7a808c", False),
-    "not run": ("_", "#9aa0aa", False),
+    "undecided": ("o", "#c98a00", False),
 }
-_PUBLISHED: dict[str, Any] = {
-    "color": style.INK,
-    "marker": "x",
-    "linestyle": "",
-    "markersize": 5.5,
-    "markeredgewidth": 1.2,
+ASIDE = ("by construction", "not comparable", "not run")  # counted under the rows
+JOINT, LOSS = "all judged rows", "training loss"
+_HOLES = {  # quantity → its colour and the label of its axis
+    "black holes": ("holes", "black holes"),
+    "tokens in black holes": ("population", "tokens in black holes"),
 }
-_LOSS, _DISTINCT = "mean loss of 100 steps", "distinct vectors among dead tokens"
-_CURVES = {  # quantity → its colour and the label of its axis
-    "holes": ("holes", "black holes\n(number)"),
-    "population": ("population", "population of all holes\n(tokens)"),
-    "tokens a hole": ("tokens_per_hole", "mean population of a\nhole (tokens per hole)"),
-}
-_DECIMALS = {_LOSS: 4, "token norm": 4, "holes": 2, "tokens a hole": 2, "increases a run": 2}
-_DECIMALS |= {"lower median distance": 7, "mean distance": 7, "largest distance": 7}
-_DECIMALS |= {"population": 1, "largest hole": 1, _DISTINCT: 1, "Cohen's d of distinct vectors": 2}
-_COLUMNS = ["quantity", "unit", "experiment", "step", "published", "published_std", "ours", "ours_std"]
-_COLUMNS += ["standard_errors", "verdict", "reason", "published_conditions", "our_conditions"]
+_PUBLISHED: dict[str, Any] = {"color": style.INK, "marker": "x", "linestyle": "", "markersize": 4, "markeredgewidth": 1}
+_TEXT = ("experiment", "quantity", "unit", "step", "published", "ours", "ours_std", "at_step", "verdict", "reason")
+_NUMBERS = ("published_std", "difference", "low", "high", "margin")
+_CONDITIONS = ("published_conditions", "our_conditions")
 
 
 def from_files(inputs, options: Mapping) -> Figure:
@@ -51,144 +43,185 @@ def from_files(inputs, options: Mapping) -> Figure:
 
 
 def read(file: Path) -> pd.DataFrame:
-    """reproduction.csv; `step` is NaN for values of the corpus."""
+    """reproduction.csv; texts are empty and numbers NaN where there are none."""
     try:
-        table = pd.read_csv(file, keep_default_na=False, na_values=[""])
+        table = pd.read_csv(file, keep_default_na=False, dtype=str)
     except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
         raise UserError(f"{file}: cannot be read as CSV ({error}); expected one row per published value") from error
-    if missing := [column for column in _COLUMNS if column not in table]:
-        raise UserError(f"{file}: no column {missing[0]!r}; expected {', '.join(_COLUMNS)}")
+    columns = [*_TEXT, *_NUMBERS, *_CONDITIONS]
+    if missing := [column for column in columns if column not in table]:
+        raise UserError(f"{file}: no column {missing[0]!r}; expected {', '.join(columns)}")
+    for column in _NUMBERS:
+        table[column] = pd.to_numeric(table[column], errors="coerce")
     return table
 
 
 @style.styled
 def draw(table: pd.DataFrame) -> Figure:
-    """table: reproduction.csv, one row per published value."""
-    lines = len(table) + 3 * table.experiment.nunique()
-    figure = Figure(figsize=(10.2, max(1.2 + 0.158 * lines, 6.0)), layout="constrained")
+    """table: as `read` returns it."""
+    judged = table[table.verdict.isin(VERDICTS) & (table.quantity != JOINT)]
+    curves = [(name, rows.iloc[0]) for name, rows in _curves(table).groupby("experiment", sort=False)]
+    holes = [(name, _series(table, name)) for name in _HOLES if len(_series(table, name))]
+    some, every = judged.experiment.nunique(), table.experiment.nunique()
+    lines = len(judged) + 3.2 * some + 1.4 * (every - some)
+    count = max(1, len(curves) + len(holes))
+    figure = Figure(figsize=(12.5, max(1.5 + 0.16 * lines, 1.2 + 1.25 * count)), layout="constrained")
     figure.suptitle("published values, and ours", x=0.008, ha="left", fontweight="bold")
-    left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=[1, 1.85], wspace=0.03)[0]
-    _panels(left, table)
+    left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=[1, 2.1], wspace=0.03)[0]
+    _panels(left, curves, holes)
     _all_values(right, table)
-    mine = tuple(
-        Line2D([], [], color=style.COLOURS[colour], marker="o", markersize=3.5, linewidth=1)
-        for colour in ("loss", *(colour for colour, _ in _CURVES.values()), "dead")
-    )
+    mine = Line2D([], [], color=style.COLOURS["loss"], marker="o", markersize=3, linewidth=1)
     entries = [(Line2D([], [], **_PUBLISHED), "published"), (mine, "ours: mean ± σ of the runs")]
-    entries += [(_marker(verdict), f"{verdict} ({(table.verdict == verdict).sum()})") for verdict in VERDICTS]
-    style.legend(figure, [*entries, (style.patch(VERDICTS["agrees"][1], 0.12), "within 3 standard errors")])
+    entries += [(_marker(verdict), f"{verdict} ({(judged.verdict == verdict).sum()})") for verdict in VERDICTS]
+    style.legend(figure, [*entries, (style.patch(VERDICTS["agrees"][1], 0.12), "within the margin")])
+    for artist in figure.findobj(lambda each: isinstance(each, (Line2D, Patch, Collection))):
+        artist.set_clip_on(False)  # a clip's name in an SVG has the last bits of the layout, which vary
     return figure
 
 
-def _panels(figure: SubFigure, table: pd.DataFrame) -> None:
-    """The values that form curves: losses, holes, and the two groups that start from noise."""
-    loss, *holes, distinct = figure.subplots(5, 1)
-    rows = table[table.quantity == _LOSS]
-    _points(loss, rows[rows.step > 100], "loss", "loss as the Trainer logs it,\n100 steps (nats per token)")
-    scales.linear_step_axis(loss, rows.step.max())
-    for row in rows[rows.step == 100].itertuples():  # so much higher that the other values would look flat
-        ours = f", ours {_number(row.ours, row.ours_std, 4)}" if row.ours == row.ours else ""
-        loss.set_title(f"steps 1–100: published {row.published:.4f}{ours}", fontsize=7)
-    for axes, (quantity, (colour, label)) in zip(holes, _CURVES.items(), strict=True):
-        rows = table[table.quantity == quantity]
-        scales.step_axis(axes, rows.step.max(), label=axes is holes[-1])
-        scales.count_axis(axes, top=_top(rows))
-        _points(axes, rows, colour, label)
-    rows = table[table.quantity == _DISTINCT]
-    place = np.arange(len(rows))
-    bars: dict[str, Any] = {"linestyle": "", "elinewidth": 1.1, "capsize": 2.5}
-    mine: dict[str, Any] = {"color": style.COLOURS["dead"], "marker": "o", "markersize": 3.5}
-    distinct.errorbar(place - 0.12, rows.published, rows.published_std, **_PUBLISHED | bars)
-    distinct.errorbar(place + 0.12, rows.ours, rows.ours_std.fillna(0), **mine | bars)
-    starts = rows.experiment.str.removeprefix("noise_")
-    distinct.set_xticks(place, [f"{name},\nstep {step:,.0f}" for name, step in zip(starts, rows.step, strict=True)])
-    distinct.set_xlim(-0.5, len(rows) - 0.5)
-    distinct.grid(axis="x", visible=False)
-    scales.count_axis(distinct, "distinct vectors among\ndead tokens (number)", top=_top(rows))
+def _curves(table: pd.DataFrame) -> pd.DataFrame:
+    """Loss curves that we have something beside."""
+    return table[(table.quantity == LOSS) & (table.ours != "") & table.published.str.contains(" ")]
 
 
-def _points(axes: Axes, rows: pd.DataFrame, colour: str, label: str) -> None:
-    mine = rows.dropna(subset=["ours"])
-    line: dict[str, Any] = {
-        "color": style.COLOURS[colour],
-        "marker": "o",
-        "markersize": 3.5,
-        "linewidth": 1,
-        "clip_on": False,
-    }
-    if len(mine):  # matplotlib places an empty unclipped line at the figure's corner, which breaks the layout
-        axes.errorbar(mine.step, mine.ours, mine.ours_std.fillna(0), elinewidth=1.1, capsize=2.5, **line)
-    axes.plot(rows.step, rows.published, clip_on=False, zorder=3, **_PUBLISHED)
-    axes.set_ylabel(label)
+def _series(table: pd.DataFrame, quantity: str) -> pd.DataFrame:
+    """The values of the sixteen runs at single steps, which form a curve."""
+    rows = table[(table.experiment == "sixteen") & (table.quantity == quantity) & table.step.str.isdecimal()]
+    return rows if (rows.ours != "").any() else rows[:0]
 
 
-def _top(rows: pd.DataFrame) -> float:
-    means = rows[["published", "ours"]].to_numpy(float)
-    return np.nanmax(means + rows[["published_std", "ours_std"]].fillna(0).to_numpy(float))
+def _panels(figure: SubFigure, curves: list, holes: list) -> None:
+    all_axes = figure.subplots(max(1, len(curves) + len(holes)), 1, squeeze=False)[:, 0]
+    if not curves and not holes:
+        style.note(all_axes[0], "no curve was run")
+        all_axes[0].set_axis_off()
+    for axes, (name, row) in zip(all_axes, curves, strict=False):
+        _curve(axes, name, row)
+        axes.set_xlabel("training step" if name == curves[-1][0] else "")
+    for axes, (quantity, rows) in zip(all_axes[len(curves) :], holes, strict=False):
+        colour, label = _HOLES[quantity]
+        last = int(rows.step.astype(int).max())
+        steps, values = rows.step.astype(int), rows.published.astype(float)
+        mine = rows[rows.ours != ""]
+        scales.step_axis(axes, last, label=quantity == holes[-1][0])
+        axes.plot(steps, values, zorder=3, **_PUBLISHED)
+        spread = pd.to_numeric(mine.ours_std).fillna(0)
+        _ours(axes, mine.step.astype(int), mine.ours.astype(float), spread, colour)
+        axes.set_title(f"sixteen: {label}", fontsize=7.5)
+        scales.count_axis(axes, top=float(max(values.max(), (mine.ours.astype(float) + spread).max())))
+
+
+def _curve(axes: Axes, name: str, row: pd.Series) -> None:
+    """A loss curve without its first point, which is so much higher that the others would look flat."""
+    published, ours, spread = (_numbers(row[column]) for column in ("published", "ours", "ours_std"))
+    steps = np.array(_points(row.step, len(published)))
+    skip = int(len(ours) > 2)
+    axes.plot(steps[skip:], published[skip:], zorder=3, **_PUBLISHED)
+    mine = slice(skip, len(ours))
+    _ours(axes, steps[mine], ours[mine], spread[mine] if len(spread) else np.zeros(len(ours[mine])), "loss")
+    first = f"; step {steps[0]:,}: {published[0]:.4f}, ours {ours[0]:.4f}" if skip else ""
+    axes.set_title(f"{name}: loss{first}", fontsize=7.5)
+    scales.linear_step_axis(axes, steps[-1])
+
+
+def _ours(axes: Axes, steps, means, spread, colour: str) -> None:
+    line: dict[str, Any] = {"color": style.COLOURS[colour], "marker": "o", "markersize": 2.5, "linewidth": 0.9}
+    axes.errorbar(steps, means, spread, elinewidth=0.9, capsize=1.5, **line)
 
 
 def _all_values(figure: SubFigure, table: pd.DataFrame) -> None:
-    """One line per published value, under a heading for each experiment."""
-    words, axes = figure.subplots(1, 2, width_ratios=[1.6, 1])
-    columns = {"": 0.0, "step": 0.54, "published": 0.75, "ours ± σ": 1.02}
+    """One line per judged value, under a heading for each experiment; what was not judged is counted."""
+    words, axes = figure.subplots(1, 2, width_ratios=[2.5, 1])
+    columns = {"": 0.0, "step": 0.54, "published": 0.72, "ours ± σ": 0.91, "margin": 1.03}
     for name, x in columns.items():
         words.text(x, -0.9, name, ha="right", va="center", fontsize=7, fontweight="bold")
     line = 0.0
     for experiment, rows in table.groupby("experiment", sort=False):
-        words.text(0, line + 0.4, experiment, fontweight="bold", va="center")
-        grey = {"fontsize": 6, "va": "center", "color": style.COLOURS["run"]}
-        words.text(0, line + 1.5, _conditions(rows.iloc[0]), **grey).set_in_layout(False)
-        aside = rows[(rows.verdict == "not comparable") & rows.standard_errors.notna()].reason
-        if len(aside):
-            _note(axes, line + 1.5, _first(aside.iloc[0]))
-        line, before = line + 2.6, None
-        for number, row in enumerate(rows.itertuples()):
+        line = _heading(words, axes, experiment, rows, line)
+        before = None
+        for number, row in enumerate(rows[rows.verdict.isin(VERDICTS) & (rows.quantity != JOINT)].itertuples()):
             for panel in (words, axes):
                 panel.axhspan(line - 0.5, line + 0.5, color="#f5f6f7" if number % 2 else "white", linewidth=0, zorder=0)
-            decimals = _DECIMALS.get(row.quantity, 0)
-            ours = _number(row.ours, row.ours_std, decimals or int(row.ours_std > 0)) if row.ours == row.ours else "–"
-            step = "" if np.isnan(row.step) else f"{row.step:,.0f}"
-            cells = [step, _number(row.published, row.published_std, decimals), ours]
             words.text(0, line, row.quantity if row.quantity != before else "", va="center", fontsize=7)
-            for x, text in zip([*columns.values()][1:], cells, strict=True):
+            for x, text in zip([*columns.values()][1:], _cells(row), strict=True):
                 words.text(x, line, text, ha="right", va="center", fontsize=7)
-            _distance(axes, line, row)
+            _interval(axes, line, row)
             before, line = row.quantity, line + 1
+        line += 0.5
     for panel in (words, axes):
         panel.set_ylim(line, -1.6)
     words.set_xlim(0, 1.04)
     words.set_axis_off()
-    axes.axvspan(-LIMIT, LIMIT, color=VERDICTS["agrees"][1], alpha=0.12, linewidth=0)
+    axes.axvspan(-1, 1, color=VERDICTS["agrees"][1], alpha=0.12, linewidth=0)
     axes.axvline(0, color=style.INK, linewidth=0.7, zorder=1)
     axes.set_xlim(-EDGE, EDGE)
-    axes.set_xticks(range(-6, 7, 3))
-    axes.set_xlabel("ours − published (combined standard errors)")
+    axes.set_xlabel("ours − published (margins)")
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
 
 
-def _distance(axes: Axes, line: float, row) -> None:
+def _heading(words: Axes, axes: Axes, experiment: str, rows: pd.DataFrame, line: float) -> float:
+    """Name, conditions, joint verdict, and how many values were not judged; the line below them."""
+    counts = rows[rows.quantity != JOINT].verdict.value_counts()
+    aside = ", ".join(f"{counts[word]} {word}" for word in ASIDE if word in counts)
+    joint = rows[rows.quantity == JOINT].verdict
+    verdict = f": {joint.iloc[0]}" if len(joint) else ""
+    grey: dict[str, Any] = {"fontsize": 6, "va": "center", "color": style.COLOURS["run"]}
+    words.text(0, line + 0.4, f"{experiment}{verdict}", fontweight="bold", va="center")
+    words.text(1.03, line + 0.4, aside, ha="right", **grey)
+    row = rows[rows.published_conditions != ""]
+    if len(row) and rows.verdict.isin(VERDICTS).any():
+        ours = next(iter(rows.our_conditions[rows.our_conditions != ""]), "none")
+        told = f"published: {row.iloc[0].published_conditions}\nours: {ours}"
+        words.text(0, line + 1.5, told, **grey).set_in_layout(False)
+        return line + 2.7
+    return line + 0.9
+
+
+def _cells(row) -> list[str]:
+    """Step, published, ours and margin; of a curve at the step that decides."""
+    published, ours, spread = (_numbers(text) for text in (row.published, row.ours, row.ours_std))
+    curve = len(published) > 1
+    at = _points(row.step, len(published)).index(int(row.at_step)) if curve else 0
+    digits = 4 if not row.margin > 0 else max(4, 2 - int(np.floor(np.log10(row.margin / abs(published[at])))))
+    own = _number(ours[at], spread[at] if len(spread) else np.nan, digits)
+    step = f"{int(row.at_step):,} (of {len(ours)})" if curve else _steps(row.step)
+    return [step, _number(published[at], row.published_std, digits), own, _number(row.margin)]
+
+
+def _interval(axes: Axes, line: float, row) -> None:
     shape, colour, filled = VERDICTS[row.verdict]
-    if row.verdict == "not run":
-        _note(axes, line, "not run")
+    if np.isnan(row.difference):
         return
-    if np.isnan(row.standard_errors):
-        _note(axes, line, textwrap.shorten(_first(row.reason), 60, placeholder=" …"))
-        return
-    place = np.clip(row.standard_errors, -EDGE + 0.25, EDGE - 0.25)
-    if place != row.standard_errors:  # beyond the axis: an arrow and the number
-        right = row.standard_errors > 0
-        shape, far = (">" if right else "<"), f"{row.standard_errors:+.1f}".replace("inf", "∞").replace("-", "−")
+    unit = row.margin if row.margin > 0 else np.inf if row.difference == 0 else 1e-300
+    place, low, high = (np.clip(x / unit, -1e9, 1e9) for x in (row.difference, row.low, row.high))
+    if not np.isnan(low):
+        axes.plot(np.clip([low, high], -EDGE, EDGE), [line, line], color=colour, linewidth=1.1, solid_capstyle="butt")
+    if abs(place) > EDGE - 0.1:  # beyond the axis: an arrow and the number
+        right = place > 0
+        shape, far = (">" if right else "<"), "∞" if abs(place) == 1e9 else f"{abs(place):.1f}"
         side: dict[str, Any] = {"ha": "right" if right else "left", "va": "center"}
-        axes.text(place - 0.4 * np.sign(place), line, far, fontsize=6.5, color=colour, **side)
-    axes.plot(place, line, shape, color=colour, markerfacecolor=colour if filled else "white", markersize=4.5)
+        place = np.sign(place) * (EDGE - 0.1)
+        sign = "+" if right else "−"
+        number = axes.text(place - 0.18 * np.sign(place), line, sign + far, fontsize=6.5, color=colour, **side)
+        number.set_path_effects([withStroke(linewidth=2, foreground="white")])
+    axes.plot(place, line, shape, color=colour, markerfacecolor=colour if filled else "white", markersize=4.2)
 
 
-def _note(axes: Axes, line: float, text: str) -> None:
-    """Why there is no verdict, written over the line at 0."""
-    grey: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 6, "color": VERDICTS["not comparable"][1]}
-    note = axes.text(0, line, text, path_effects=[withStroke(linewidth=2, foreground="white")], **grey)
-    note.set_in_layout(False)
+def _points(step: str, count: int) -> list[int]:
+    """The steps of a curve: written out, or evenly spaced up to the last."""
+    if "-" not in step:
+        return [int(each) for each in step.split()]
+    last = int(step.partition("-")[2])
+    return [last * (i + 1) // count for i in range(count)]
+
+
+def _steps(text: str) -> str:
+    return "–".join(f"{int(step):,}" for step in text.split("-")) if text else ""
+
+
+def _numbers(text: str) -> np.ndarray:
+    return np.array(text.split(), float)
 
 
 def _marker(verdict: str) -> Line2D:
@@ -196,14 +229,10 @@ def _marker(verdict: str) -> Line2D:
     return Line2D([], [], color=colour, marker=shape, linestyle="", markerfacecolor=colour if filled else "white")
 
 
-def _number(mean: float, std: float, decimals: int) -> str:
-    return f"{mean:,.{decimals}f}" + (f" ± {std:.{decimals}f}" if std == std else "")
-
-
-def _first(reasons: str) -> str:
-    return reasons.partition(";")[0]
-
-
-def _conditions(row) -> str:
-    ours = row.our_conditions if isinstance(row.our_conditions, str) else "none"
-    return f"published: {row.published_conditions}\nours: {ours}"
+def _number(value: float, spread: float = np.nan, significant: int = 4) -> str:
+    if np.isnan(value):
+        return ""
+    digits = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.{significant}g}"
+    if np.isnan(spread):
+        return digits
+    return f"{digits} ± {spread:,.0f}" if spread >= 100 else f"{digits} ± {spread:.2g}"

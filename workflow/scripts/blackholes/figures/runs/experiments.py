@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from blackholes.errors import UserError
 from blackholes.figures import curves, data, scales, style
@@ -74,15 +73,5 @@ def draw(results: Mapping[str, Mapping[str, np.ndarray]], dead: int | None = Non
             top = max(top, dead)
         if key != "loss":
             scales.count_axis(axes, top=top)
-    style.legend(figure, _entries(results))
+    style.legend(figure, curves.experiment_entries({name: len(series["counts"]) for name, series in results.items()}))
     return figure
-
-
-def _entries(results: Mapping[str, Mapping[str, np.ndarray]]) -> Sequence[tuple[object, str]]:
-    entries = []
-    for index, (name, series) in enumerate(results.items()):
-        colour, runs = style.experiment_colour(index), len(series["counts"])
-        mean = Line2D([], [], color=colour, linewidth=1.5)
-        band = f"mean of {runs} runs ± one standard deviation" if runs > 1 else "1 run"
-        entries.append(((style.patch(colour, 0.18), mean) if runs > 1 else mean, f"{name}: {band}"))
-    return entries

@@ -85,11 +85,12 @@ def graph_statistics(distances, limit, labels, counts, densities):
                 largest = i
         edges //= 2
         counts[s, 0], counts[s, 1], counts[s, 2], counts[s, 3] = components, size[largest], isolated, edges
-        densities[s, 0] = _density(edges, V)
-        densities[s, 1] = _density(ends[largest] // 2, size[largest])
+        densities[s, 0] = _density(edges, V, 0)
+        densities[s, 1] = _density(ends[largest] // 2, size[largest], 1)
     return bad
 
 
 @compiled
-def _density(edges, size):
-    return np.float32(edges / (size * (size - 1) / 2)) if size > 1 else np.float32(0)
+def _density(edges, size, alone):
+    """Edges per pair; `alone`: of a single token."""
+    return np.float32(edges / (size * (size - 1) / 2)) if size > 1 else np.float32(alone)

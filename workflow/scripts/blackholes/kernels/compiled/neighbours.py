@@ -142,8 +142,8 @@ def graph_statistics(history, first, cells, limit, labels, counts, densities):
         for i in range(V):
             labels[s, i] = smallest[parent[place[first[s, i]]]]
         counts[s, 0], counts[s, 1], counts[s, 2], counts[s, 3] = components, size[best], isolated, total
-        densities[s, 0] = _density(total, V)
-        densities[s, 1] = _density(edges[best], size[best])
+        densities[s, 0] = _density(total, V, 0)
+        densities[s, 1] = _density(edges[best], size[best], 1)
 
 
 @compiled
@@ -224,5 +224,6 @@ def _flatten(parent):
 
 
 @compiled
-def _density(edges, size):
-    return np.float32(edges / (size * (size - 1) / 2)) if size > 1 else np.float32(0)
+def _density(edges, size, alone):
+    """Edges per pair; `alone`: of a single token."""
+    return np.float32(edges / (size * (size - 1) / 2)) if size > 1 else np.float32(alone)
