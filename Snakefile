@@ -36,6 +36,7 @@ include: "workflow/rules/snowballs.smk"
 include: "workflow/rules/lattice.smk"
 include: "workflow/rules/reproduction.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/verify.smk"
 
 
 # Targets to ask for by name. Jobs, whose threads and resources are set by name, are in the rules' files.
@@ -52,6 +53,7 @@ localrules:
     reproduction,
     contents,
     report,
+    verify,
 
 
 rule all:

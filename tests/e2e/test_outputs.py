@@ -92,7 +92,10 @@ def test_every_job_has_a_log_a_record_and_a_benchmark(finished):
         }
         for kind, folder in {"log": "logs", "json": "logs", "tsv": "benchmarks"}.items()
     }
-    assert files["log"] == files["tsv"] == files["json"] | {"report"}
+    records = {name for name in files["json"] if name.startswith("records/")}
+    assert files["log"] == files["tsv"] == files["json"] - records
+    of_files = {name.removeprefix("records/") for name in records}
+    assert of_files == set(finished.results("logs/", "benchmarks/"))
     assert {f"train/{run.replace('/run', '')}" for run in RUNS} < files["log"]
     log = finished.path("results/logs/train/qwen_001.log").read_text()
     assert "train qwen/run_001: step 30/30" in log

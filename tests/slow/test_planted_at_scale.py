@@ -22,7 +22,7 @@ def test_thirteen_holes_among_151936_tokens(tmp_path):
     found = json.loads((tmp_path / "census.json").read_text())
     assert [found[key] for key in ("tokens", "holes", "hole_tokens", "zero_pairs")] == [V, 13, HOLE_TOKENS, ZERO_PAIRS]
     assert found["populations"] == POPULATIONS
-    holes = read_holes(str(tmp_path / "holes.csv")).values()
+    holes = read_holes(str(tmp_path / "holes.csv"), V).values()
     assert sorted(ids.tolist() for ids in holes) == sorted(members)  # none of the near misses, one cell away
 
     box = {"basis": {"north": 2, "meridian": 1, "equinox": 3}, "box": BOX, "disk_budget_gb": 10}

@@ -139,6 +139,16 @@ def test_bad_counts(tmp_path, tensors, message):
     assert refused(tmp_path) == f"{tmp_path}/run_002/counts: {message}"
 
 
+def test_a_foreign_file_among_those_of_a_kind(tmp_path):
+    """Its own series would be summarised over it alone, and the others over one run less."""
+    for run in ("run_001", "run_002"):
+        make_run(tmp_path / run, 0)
+    write_tensors(tmp_path / "run_002" / "graphs", {"other.n_edges": torch.ones(LAST + 1)})
+    said = refused(tmp_path)
+    assert said.startswith(f"{tmp_path}/run_002/graphs: '")
+    assert said.endswith(f"' is a series of only one of this file and {tmp_path}/run_001/graphs; expected both")
+
+
 def test_each_run_has_its_counts(tmp_path):
     make_run(tmp_path / "run_001", 0)
     files = {name: [str(tmp_path / "run_001" / name)] for name in ("log.csv", "counts", "graphs")}

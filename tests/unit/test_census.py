@@ -74,7 +74,7 @@ def test_norms_and_text(tmp_path):
     assert [float(row["norm"]) for row in rows] == [pytest.approx(math.sqrt(5), rel=1e-15), 0]
     assert rows[0]["text"] == r'["a\"b", "é"]'
     assert [json.loads(row["text"]) for row in rows] == [['a"b', "é"], ["c d", ""]]
-    found = read_holes(str(tmp_path / "holes.csv"))
+    found = read_holes(str(tmp_path / "holes.csv"), 6)
     assert {hole: ids.tolist() for hole, ids in found.items()} == {0: [0, 2], 1: [1, 3]}
 
 
@@ -83,7 +83,7 @@ def test_no_hole(tmp_path):
     assert rows == []
     assert (facts["holes"], facts["hole_tokens"], facts["zero_pairs"], facts["populations"]) == (0, 0, 0, [])
     assert summary == "0 holes, 0 of 5 tokens in them, 0 zero pairs"
-    assert read_holes(str(tmp_path / "holes.csv")) == {}
+    assert read_holes(str(tmp_path / "holes.csv"), 5) == {}
 
 
 def test_everything_in_one_hole(tmp_path):

@@ -112,6 +112,9 @@ def test_the_script(tmp_path, history):
         def items(self):
             return vars(self).items()
 
+        def __iter__(self):
+            return iter(vars(self).values())
+
     snakemake = SimpleNamespace(
         input=Files(history=str(tmp_path / "a.safetensors"), tokens=str(tmp_path / "tokens.safetensors")),
         output=Files(hdf5=str(tmp_path / "script.h5")), params=Files(), wildcards=Files(), threads=1, log=[],

@@ -1,5 +1,9 @@
-"""Killed at any moment, training goes on from its last saved state and ends with the bytes of an undisturbed run."""
+"""Killed at any moment, training goes on from its last saved state and ends with the bytes of an undisturbed run.
 
+A run has one writer at a time.
+"""
+
+import errno
 import json
 import os
 import random
@@ -13,9 +17,12 @@ from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import asdict
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
+import torch
+from blackholes.artifacts import files
 from blackholes.artifacts.tensors import open_tensors, write_tensors
 from blackholes.errors import UserError
 from blackholes.training import engine, resume
@@ -26,6 +33,8 @@ STATE = resume.NAME
 SHAPE = {"vocabulary_size": 20, "context": 16, "width": 16, "layers": 2, "heads": 2}
 CODE = """
 import json, sys, pathlib
+from blackholes.artifacts import files
+from blackholes.artifacts.records import Records
 from blackholes.training import engine
 from blackholes.training.settings import run_settings
 job = json.loads(sys.argv[1])
@@ -33,7 +42,11 @@ runs = [engine.RunFiles(*map(pathlib.Path, files)) for files in job.pop("files")
 job["settings"] = [run_settings(one, 0) for one in job["settings"]]
 def progress(k):
     return lambda done, total, more: print("at", k, done, flush=True)
-engine.write_runs(runs=runs, **job, progress=progress, log=lambda text: print(text, flush=True))
+records = Records(pathlib.Path(runs[0].history).parents[1])
+names = [str(path) for run in runs for path in vars(run).values()]
+records.claim(names, sys.argv[2])
+with files.guarded(names, records.check_owner):
+    engine.write_runs(runs=runs, **job, progress=progress, log=lambda text: print(text, flush=True))
 """
 FILES = ("embedding_evolution.safetensors", "training_log.csv", "model/config.json", "model/model.safetensors")
 
@@ -65,10 +78,11 @@ class Job:
     def files(self):
         return [[str(folder / name) for name in FILES] for folder in self.folders]
 
-    def start(self):
+    def start(self, name="a job"):
+        """In a process of its own, which claims its files."""
         path = ":".join(part for part in sys.path if part)
         return subprocess.Popen(
-            [sys.executable, "-c", CODE, json.dumps(self.arguments | {"files": self.files()})],
+            [sys.executable, "-c", CODE, json.dumps(self.arguments | {"files": self.files()}), name],
             env=os.environ | {"PYTHONPATH": path},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -112,7 +126,7 @@ class Job:
             path.relative_to(folder.parent).as_posix(): path.read_bytes()
             for folder in self.folders
             for path in sorted(folder.rglob("*"))
-            if path.is_file()
+            if path.is_file() and path.name != resume.LOCK  # which a kill leaves behind
         }
 
 
@@ -249,38 +263,118 @@ def test_a_state_that_cannot_be_read_is_refused(tmp_path, killed, undisturbed, h
     assert job.bytes() == undisturbed
 
 
-@pytest.mark.parametrize("harm", [Path.unlink, lambda path: os.truncate(path, 900)], ids=["gone", "short"])
-def test_a_history_that_is_gone_or_short_begins_anew(tmp_path, killed, undisturbed, harm):
+def flip(path, at):
+    """Change one bit of a file."""
+    with open(path, "r+b") as file:
+        file.seek(at)
+        (byte,) = file.read(1)
+        file.seek(at)
+        file.write(bytes([byte ^ 4]))
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [Path.unlink, lambda path: os.truncate(path, 900), lambda path: flip(path, 400)],
+    ids=["gone", "short", "flipped"],
+)
+def test_a_history_that_is_gone_short_or_damaged_begins_anew(tmp_path, killed, undisturbed, harm):
     job = killed["bf16"].copied(tmp_path)
     (part,) = job.folders[0].glob(".embedding_evolution.safetensors.*.part")
     harm(part)
-    assert not went_on(job.finish())
+    said = job.finish()
+    assert "checkpoint not used: the history it is of is not there as it was; training starts from step 0" in said
+    assert not went_on(said)
     assert job.bytes() == undisturbed
 
 
-def test_two_jobs_that_write_the_same_run_at_once(tmp_path, undisturbed):
-    """A job that outlives its workflow, and the one that the next call starts: it goes on from the other's state."""
+def test_a_state_with_a_flipped_bit_is_refused(tmp_path, killed, undisturbed):
+    job = killed["bf16"].copied(tmp_path)
+    state = job.folders[0] / STATE
+    flip(state, state.stat().st_size - 5000)  # a weight, or a moment of Adam's
+    said = job.finish()
+    assert f"checkpoint not used: {state}: damaged: its tensors are not those that were written" in said
+    assert job.bytes() == undisturbed
+
+
+def test_a_state_whose_step_and_log_differ_is_refused(tmp_path):
+    """As two jobs that wrote one file made it: step 698 with a log of 666."""
+    checkpoint, said = resume.Checkpoint(tmp_path, {"seeds": "43"}), []
+    checkpoint.save(698, {"x": torch.zeros(3)}, torch.zeros(2, 1, 666, dtype=torch.float64), ["0" * 32])
+    assert checkpoint.load(said.append) is None
+    why = f"{tmp_path / STATE}: its log has shape (2, 1, 666), expected (2, 1, 698) after step 698"
+    assert said == [f"checkpoint not used: {why}; training starts from step 0"]
+
+
+def test_a_state_that_is_replaced_while_it_is_read_is_one_of_the_two(tmp_path):
+    """Opened by name twice, it would now and then be the header of one and the data of the other."""
+    checkpoint, stop, said, kept = resume.Checkpoint(tmp_path, {}), Event(), [], []
+    for step in (3, 4):
+        checkpoint.save(step, {}, torch.full((2, 1, step), float(step), dtype=torch.float64), [""])
+        kept.append(checkpoint.path.read_bytes())
+
+    def replace_on_and_on():
+        while not stop.is_set():
+            for data in kept:
+                (tmp_path / "next").write_bytes(data)
+                os.replace(tmp_path / "next", checkpoint.path)
+
+    with ThreadPoolExecutor(1) as pool:
+        replacing = pool.submit(replace_on_and_on)
+        try:
+            states = [checkpoint.load(said.append) for _ in range(1500)]
+        finally:
+            stop.set()
+    replacing.result()
+    assert not said
+    assert all((saved.series == saved.step).all() and saved.series.shape[2] == saved.step for saved in states)
+    assert {saved.step for saved in states} == {3, 4}
+
+
+def test_a_second_job_of_a_run_takes_over(tmp_path, undisturbed):
+    """A job that outlives its workflow, and the one that the next call starts: it waits, and goes on where that was."""
     job = Job(tmp_path / "runs")
-    one = job.start()
+    old = job.start("old")
     while not (job.folders[0] / STATE).exists():
         time.sleep(0.001)
-    one.send_signal(signal.SIGSTOP)  # until the other is at work
-    assert went_on(job.finish(tick=lambda: one.send_signal(signal.SIGCONT)))
-    end(one)
-    assert {name: data for name, data in job.bytes().items() if "/." not in name} == undisturbed
+    old.send_signal(signal.SIGSTOP)  # until the other waits for it
+    new = job.start("new")
+    waits = new.stdout.readline()
+    assert waits.startswith(f"waits for process {old.pid} on ")
+    assert waits.endswith(f", which is writing in {job.folders[0]}\n")
+    old.send_signal(signal.SIGCONT)
+    said, _ = old.communicate(timeout=300)
+    assert old.returncode != 0
+    assert "another job (new) has begun to write it since; this one stops" in said
+    assert went_on(end(new))
+    assert job.bytes() == undisturbed
 
 
-def test_a_job_stops_if_another_recipe_takes_its_history(tmp_path):
+def test_a_job_of_another_recipe_takes_over(tmp_path):
     """Nothing of the old recipe gets a final name."""
     old, new = Job(tmp_path / "runs", steps=1500), Job(tmp_path / "runs", learning_rate=2e-3)
-    process = old.start()
+    process = old.start("old")
     process.stdout.readline()
-    new.finish()
-    kept = {name: data for name, data in new.bytes().items() if "/." not in name}
+    said = end(new.start("new"))
+    assert not went_on(said)
+    kept = new.bytes()
     said, _ = process.communicate(timeout=300)
     assert process.returncode != 0
-    assert "another job has begun to write it anew; this one stops" in said
-    assert {name: data for name, data in new.bytes().items() if "/." not in name} == kept
+    assert "another job (new) has begun to write it since; this one stops" in said
+    alone = Job(tmp_path / "alone", learning_rate=2e-3)
+    alone.finish()
+    assert new.bytes() == kept == alone.bytes()
+
+
+def test_where_files_cannot_be_locked_a_job_says_so_and_goes_on(tmp_path, monkeypatch, undisturbed):
+    def no_locks(*arguments):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(files.fcntl, "flock", no_locks)
+    job = Job(tmp_path / "runs")
+    lock = job.folders[0] / resume.LOCK
+    line = f"{lock}: cannot be locked: No locks available. Make sure that no other process writes in this folder"
+    assert line in job.finish().splitlines()
+    assert job.bytes() == undisturbed
 
 
 def test_an_error_in_one_run_stops_the_others_of_its_job(tmp_path):

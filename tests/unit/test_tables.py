@@ -10,6 +10,7 @@ from blackholes.artifacts import tables
 from blackholes.errors import UserError
 
 LOG = "step,loss,grad_norm,learning_rate\n"
+HOLES = "hole,population,token_ids\n"
 
 
 def refused(path, read, text, **options):
@@ -87,14 +88,32 @@ def test_tables_of_tokens_that_are_none(tmp_path):
     ("text", "message"),
     [
         (None, "no such file"),
-        ("", "no column 'hole'; expected columns hole, token_ids"),
-        ("hole,population\n1,2\n", "no column 'token_ids'; expected columns hole, token_ids"),
-        ("hole,token_ids\nx,1 2\n", "row 1: hole is 'x'; expected a whole number"),
-        ("hole,token_ids\n1,1 b\n", "row 1: token_ids is '1 b'; expected numbers"),
+        ("", "no column 'hole'; expected columns hole, population, token_ids"),
+        ("hole,population\n1,2\n", "no column 'token_ids'; expected columns hole, population, token_ids"),
+        (HOLES + "x,2,1 2\n", "row 1: hole is 'x'; expected a whole number"),
+        (HOLES + "1,2,1 b\n", "row 1: token_ids is '1 b'; expected numbers"),
+        (HOLES + "1,3,1 2\n", "hole 1 has 2 token_ids; expected its population, 3"),
+        (HOLES + "1,2,1 60\n", "hole 1 holds token 60; expected 0 to 59"),
+        (HOLES + "1,2,1 2\n3,2,2 3\n", "a token of hole 3 is there twice; expected each token in one hole at most"),
+        (HOLES + "1,2,1 1\n", "a token of hole 1 is there twice; expected each token in one hole at most"),
+        (HOLES + "1,2,1 2\n1,2,5 6\n", "two rows are of one hole; expected a row for each"),
     ],
 )
 def test_what_is_no_table_of_holes(tmp_path, text, message):
-    assert refused(tmp_path / "holes.csv", tables.read_holes, text) == message
+    assert refused(tmp_path / "holes.csv", tables.read_holes, text, vocabulary=60) == message
+
+
+def test_a_table_that_was_cut_off_within_a_row(tmp_path):
+    """Every line ends with a line break, so every cut but one at the end of a row shows in the table itself."""
+    text = LOG + "1,2,3,4\n2,2,3,40\n"
+    for length in range(len(LOG), len(text)):
+        if text[length - 1] != "\n":
+            said = refused(tmp_path / "log.csv", tables.read_training_log, text[:length])
+            assert "cut off" in said or "row 1" in said or "row 2" in said
+    cut = "the last line has no end: the table was cut off there"
+    assert refused(tmp_path / "log.csv", tables.read_training_log, text[:-2]) == cut
+    (tmp_path / "log.csv").write_text(text)
+    assert len(tables.read_training_log(tmp_path / "log.csv")["step"]) == 2
 
 
 def test_statistics(tmp_path):

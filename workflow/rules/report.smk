@@ -1,18 +1,15 @@
 """The report: every figure and table with its caption, in one HTML file."""
 
-import shlex
-
 CONFIG_FILES, CONFIG_VALUES = workflow.config_settings.configfiles, workflow.config_settings.config_args
 
-# a second Snakemake, with the configuration of this one: it reads what finished jobs left in .snakemake
-REPORT_COMMAND = shlex.join(
-    [
-        *(sys.executable, "-m", "snakemake", "contents"),
-        *("--snakefile", str(workflow.main_snakefile), "--cores", "1", "--nolock"),
-        *(["--configfile", *map(str, CONFIG_FILES)] if CONFIG_FILES else []),
-        *(["--config", *CONFIG_VALUES] if CONFIG_VALUES else []),
-    ]
-)
+# arguments of a second Snakemake, with the configuration of this one: it reads what finished jobs left in .snakemake
+SAME_CONFIGURATION = [
+    *("--snakefile", str(workflow.main_snakefile), "--cores", "1", "--nolock"),
+    *(["--configfile", *map(str, CONFIG_FILES)] if CONFIG_FILES else []),
+    *(["--config", *CONFIG_VALUES] if CONFIG_VALUES else []),
+]
+# for the script; no parameter of the rule, since that would run it again where only these differ
+config["report_command"] = ["-m", "snakemake", "contents", *SAME_CONFIGURATION]
 
 
 rule contents:
@@ -29,14 +26,16 @@ rule contents:
 
 rule report:
     input:
-        rules.contents.input,
+        shown=rules.contents.input,
     output:
-        "results/report.html",
+        report="results/report.html",
     log:
         "results/logs/report.log",
     benchmark:
         "results/benchmarks/report.tsv"
     conda:
         "../../envs/report.yaml"
-    shell:
-        "{REPORT_COMMAND} --report {output:q} > {log:q} 2>&1"
+    params:
+        code=code_digest("report.py"),
+    script:
+        "../scripts/report.py"

@@ -4,7 +4,7 @@ from blackholes.artifacts.job import open_job
 from blackholes.kernels import device
 from blackholes.runs import distances
 
-with open_job(snakemake) as job:
+with open_job(snakemake, streamed=["history"]) as job:
     on = device.choose(job.config["distances"]["device"])
     size = distances.write_chebyshev(
         job.input.history,

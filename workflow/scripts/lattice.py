@@ -3,7 +3,7 @@
 from blackholes.artifacts.job import open_job
 from blackholes.lattice import displacements
 
-with open_job(snakemake) as job:
+with open_job(snakemake, streamed=["history"]) as job:
     summary = displacements.write(
         job.input.get("history") or job.params.settings["path"],
         displacements.Outputs(**dict(job.output.items())),

@@ -1,5 +1,6 @@
-"""The exception raised for bad user input, and text that may come from anywhere made fit for a terminal."""
+"""The exceptions raised for bad input, and text that may come from anywhere made fit for a terminal."""
 
+import os
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,10 +31,25 @@ class UserError(ValueError):
         super().__init__("\n".join(map(printable, lines)))
 
 
+class DamagedFile(UserError):
+    """A file is not the one that was written: `path`, and what is wrong with it."""
+
+    def __init__(self, path: str | os.PathLike, wrong: str):
+        super().__init__(f"{path}: {wrong}")
+        self.path, self.wrong = path, wrong
+
+    @property
+    def foreign(self) -> bool:
+        """Whether it is a complete file, but of another job."""
+        return self.wrong.startswith("foreign")
+
+
 @contextmanager
 def about(subject: object) -> Iterator[None]:
-    """Put `subject`, usually a file, in front of the message of a UserError raised inside."""
+    """Put `subject`, usually a file, in front of the message of a UserError raised inside; a DamagedFile names one."""
     try:
         yield
+    except DamagedFile:
+        raise
     except UserError as error:
         raise UserError(f"{subject}: {error}") from error

@@ -14,14 +14,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import xxhash
 from jaxtyping import BFloat16, Bool
 from torch import Tensor
 
+from blackholes.artifacts import digests
 from blackholes.artifacts.files import atomic
 from blackholes.artifacts.hdf5 import open_reader
 from blackholes.artifacts.inputs import open_regular
-from blackholes.artifacts.tensors import TensorWriter, open_tensors
-from blackholes.errors import UserError
+from blackholes.artifacts.tensors import TensorReader, TensorWriter, open_tensors
+from blackholes.errors import DamagedFile, UserError
 
 KEY = "embedding_history"  # in safetensors files, bfloat16
 HDF5_KEY = "W"  # in HDF5 files, uint16: the bits of bfloat16, which that format does not have
@@ -118,10 +120,14 @@ class History:
 def open_history(path: str, key: str | None = None) -> Iterator[History]:
     """Open a history for reading in pieces: a safetensors or an HDF5 file, whatever its name.
 
+    A safetensors file that was made here says the digest of its tensors. They are compared with it while the snapshots
+    are read in their order; what was not read by the end is read then, to be compared too.
+
     Args:
         key: of the history in the file; by default `embedding_history` (safetensors) or `W` (HDF5).
 
     Raises:
+        DamagedFile: with the last snapshot, or at the end: the tensors are not those that were written.
         UserError: missing, truncated, incomplete, or without such a tensor (S, V, D): bfloat16 in a safetensors file,
             uint16, the bits of bfloat16, in an HDF5 file, stored whole in the file itself: contiguous or in chunks,
             plain or through gzip, shuffle, fletcher32 or lzf.
@@ -137,12 +143,66 @@ def open_history(path: str, key: str | None = None) -> Iterator[History]:
         with _open_hdf5(path, key or HDF5_KEY) as history:
             yield history
         return
-    with open_tensors(path) as file:
+    with open_tensors(path) as tensors:
         key = key or KEY
-        S, V, D = file.expect(key, torch.bfloat16, ("S", "V", "D"))
-        mask = file.rows("dead_mask") if "dead_mask" in file.keys() else None  # noqa: SIM118 - no mapping
+        S, V, D = tensors.expect(key, torch.bfloat16, ("S", "V", "D"))
+        mask = tensors.rows("dead_mask") if "dead_mask" in tensors.keys() else None  # noqa: SIM118 - no mapping
         mask = mask if mask is not None and mask.dtype == torch.bool and mask.shape == (V,) else None
-        yield History(path, S, V, D, lambda start, stop: file.rows(key, start, stop), file.metadata, mask)
+        check = _PayloadCheck(path, tensors, key)
+
+        def rows(start: int, stop: int) -> Tensor:
+            return check.seen(start, tensors.rows(key, start, stop))
+
+        yield History(path, S, V, D, rows, tensors.metadata, mask)
+        check.finish()
+
+
+class _PayloadCheck:
+    """Compares a file's tensors with the digest that it says, while the rows of one tensor are read in their order.
+
+    What is left in the end, or was read in another order, is read once more. A file without a digest passes.
+    """
+
+    def __init__(self, path: str, file: TensorReader, key: str):
+        self._path, self._file, self._key = path, file, key
+        self._hash, self._next, self._length = xxhash.xxh3_128(), 0, file.shape(key)[0]
+        self._done = file.payload is None or not digests.checking
+
+    def seen(self, start: int, rows: Tensor) -> Tensor:
+        """Take note of rows `start` … of the tensor; they are returned.
+
+        Raises:
+            DamagedFile: these were the last, and the file's tensors are not those that were written.
+        """
+        if not self._done and start <= self._next < start + len(rows):
+            self._hash.update(_bytes(rows[self._next - start :]))
+            self._next = start + len(rows)
+            if self._next == self._length:
+                self.finish()
+        return rows
+
+    def finish(self) -> None:
+        """Read what is left.
+
+        Raises:
+            DamagedFile: as `seen`.
+        """
+        if self._done:
+            return
+        self._done = True
+        while self._next < self._length:
+            rows = self._file.rows(self._key, self._next, self._next + 1)
+            self._hash.update(_bytes(rows))
+            self._next += 1
+        found = {self._key: self._hash.hexdigest()}
+        for key in set(self._file.keys()) - {self._key}:
+            found[key] = xxhash.xxh3_128(_bytes(self._file.rows(key))).hexdigest()
+        if digests.of_keys(found) != self._file.payload:
+            raise DamagedFile(self._path, "damaged: its tensors are not those that were written")
+
+
+def _bytes(tensor: Tensor) -> memoryview:
+    return tensor.contiguous().view(-1).view(torch.uint8).numpy().data
 
 
 @contextmanager

@@ -3,21 +3,22 @@
 Imports no torch, so that a script that draws figures starts quickly.
 """
 
-import json
 import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TextIO
 
-from blackholes.artifacts import gpu_leases, provenance
-from blackholes.artifacts.files import write_text
-from blackholes.errors import UserError, printable
+from blackholes.artifacts import digests, gpu_leases, provenance
+from blackholes.artifacts.files import guarded
+from blackholes.artifacts.parents import end_with_snakemake
+from blackholes.artifacts.records import Records, write_json
+from blackholes.errors import DamagedFile, UserError, printable
 
 
 @dataclass
@@ -39,25 +40,44 @@ class Job:
     def metadata(self) -> dict[str, str]:
         """Provenance of the outputs, text → text (see provenance.describe)."""
         inputs = {}
-        for name, value in self.input.items():
-            paths = [value] if isinstance(value, str) else list(value)
+        for name, paths in self._inputs.items():
             for index, path in enumerate(paths):
                 inputs[name if len(paths) == 1 else f"{name}[{index}]"] = path
         return provenance.describe(self._settings, inputs)
+
+    @property
+    def _inputs(self) -> dict[str, list[str]]:
+        """Name → paths."""
+        return {name: [value] if isinstance(value, str) else list(value) for name, value in self.input.items()}
+
+    def check_inputs(self, records: Records, streamed: Sequence[str] = ()) -> None:
+        """Compare the input files with what is recorded of them.
+
+        Args:
+            streamed: names of inputs whose tensors are checked while they are read (see `histories.open_history`).
+
+        Raises:
+            DamagedFile: naming the first that differs.
+        """
+        for name, paths in self._inputs.items():
+            for path in paths:
+                records.check(path, whole=name not in streamed)
 
     @property
     def _settings(self) -> dict[str, Any]:
         """The rule's parameters but for the digest of its code, which may change where no value does."""
         return {key: value for key, value in self.params.items() if key != "code"}
 
-    def record(self) -> dict[str, Any]:
+    def record(self, records: Records) -> dict[str, Any]:
         """What the outputs' own metadata leaves out, since it may change where their bytes do not."""
+        paths = [path for paths in self._inputs.values() for path in paths]
         return {
             "job": self.name,
             "code_digest": self.params.get("code", ""),
             "config_digest": provenance.digest(self._settings),
             "threads": self.threads,
             "versions": provenance.versions(),
+            "inputs": {records.name(path): digest for path in paths if (digest := records.digest(path))},
             "outputs": {path: provenance.file_digest(path) for path in self.output if Path(path).exists()},
         }
 
@@ -100,8 +120,18 @@ class Job:
 
 
 @contextmanager
-def open_job(snakemake) -> Iterator[Job]:
-    """Run a script's body: a UserError ends it with one clear line and exit status 1, any other with its traceback."""
+def open_job(snakemake, streamed: Sequence[str] = ()) -> Iterator[Job]:
+    """Run a script's body: a UserError ends it with one clear line and exit status 1, any other with its traceback.
+
+    The job ends with the Snakemake that started it. It claims its outputs, and stops where it would write one that
+    another job has claimed since (see `artifacts.records`). It compares its inputs with what was recorded of them when
+    they were written, unless `check_inputs` of the configuration is false. One that differs is an error, and gets
+    another name, so that the next call makes it anew.
+
+    Args:
+        streamed: as `Job.check_inputs`.
+    """
+    end_with_snakemake()
     wildcards = dict(snakemake.wildcards.items())
     kinds = ("experiment", "corpus", "checkpoint", "snowball", "sigma", "lattice")
     parts = [*map(wildcards.get, kinds), f"run_{wildcards['run']}" if "run" in wildcards else None]
@@ -120,25 +150,39 @@ def open_job(snakemake) -> Iterator[Job]:
     if snakemake.log:
         Path(snakemake.log[0]).parent.mkdir(parents=True, exist_ok=True)
         job.log_file = open(snakemake.log[0], "w", encoding="utf-8")  # noqa: SIM115 - closed below
-    began, show = time.monotonic(), warnings.showwarning
+    records = Records.beside(snakemake.log[0]) if snakemake.log else None
+    began, show, checking = time.monotonic(), warnings.showwarning, digests.checking
     if job.log_file:
         warnings.showwarning = lambda message, category, *_: job.log(
             f"{category.__name__}: {' '.join(str(message).split())}"
         )
     try:
+        digests.checking = bool(snakemake.config.get("check_inputs", True))
+        if records:
+            records.claim(job.output, job.name)
+            if digests.checking:
+                job.check_inputs(records, streamed)
         gpu_leases.take(snakemake.resources.get("gpu", 0), job.log)
-        yield job
+        with guarded(job.output, records.check_owner if records else lambda path: None):
+            yield job
+        if records and job.log_file:
+            for path in job.output:
+                records.check_owner(path)
+            record = Path(job.log_file.name).with_suffix(".json")
+            write_json(record, job.record(records))
+            records.complete(job.output, job.name, record)
         if job.log_file:
-            write_text(Path(job.log_file.name).with_suffix(".json"), json.dumps(job.record(), indent=2) + "\n")
             print(f"{job.name}: done in {time.monotonic() - began:.1f} s, without its start-up", file=job.log_file)
     except UserError as error:
-        job.log(f"error: {error}")
+        kept = records.set_aside(error.path) if records and isinstance(error, DamagedFile) else ""
+        job.log(f"error: {error}{kept}")
         sys.exit(1)
     except Exception:
         if job.log_file:
             traceback.print_exc(file=job.log_file)
         raise
     finally:
+        digests.checking = checking
         warnings.showwarning = show
         if job.log_file:
             job.log_file.close()

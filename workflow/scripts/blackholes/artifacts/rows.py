@@ -13,11 +13,12 @@ import torch
 import xxhash
 from torch import Tensor
 
-from blackholes.artifacts.files import atomic, resumable
+from blackholes.artifacts import digests
+from blackholes.artifacts.files import atomic, check_guard, resumable
 from blackholes.errors import UserError
 
-DIGEST_LENGTH = 32  # hexadecimal digits of 128 bits
-_PIECE = 16 << 20  # bytes read at once
+DIGEST_LENGTH = digests.LENGTH
+_PIECE = 1 << 20  # bytes read at once
 _FLUSH = 64 << 20  # bytes written between two flushes in the background
 
 
@@ -89,8 +90,7 @@ class RowWriter:
         return self
 
     def _digest(self) -> bytes:
-        of_keys = [f"{key}:{self._hashes[key].hexdigest()}" for key in sorted(self._hashes)]
-        return xxhash.xxh3_128("\n".join(of_keys).encode()).hexdigest().encode()
+        return digests.of_keys({key: self.digest(key) for key in self._hashes}).encode()
 
     def _without_digest(self, head: bytes) -> bytes:
         return head[: self._digest_at] + head[self._digest_at + DIGEST_LENGTH :]
@@ -120,20 +120,36 @@ class RowWriter:
             self._flush.result()  # an error of the disk is this writer's error
             self._flush, self._unflushed = self._flusher.submit(os.fsync, self._file.fileno()), 0
 
-    def holds(self, key: str, rows: int) -> bool:
-        """Whether an earlier writer of this marked file got so far that `rows` more rows of tensor `key` are there."""
+    def digest(self, key: str) -> str:
+        """The digest of the rows of tensor `key` that were appended or skipped so far."""
+        return self._hashes[key].hexdigest()
+
+    def holds(self, key: str, rows: int, digest: str | None = None) -> bool:
+        """Whether an earlier writer of this marked file got so far that `rows` more rows of tensor `key` are there.
+
+        Args:
+            digest: what `digest` has to be with them; None: they are not read.
+        """
         offset, width, left = self._rows[key]
-        return rows * width <= left and offset + rows * width <= self._there
+        if rows * width > left or offset + rows * width > self._there:
+            return False
+        return digest is None or self._with_rows(key, rows).hexdigest() == digest
+
+    def _with_rows(self, key: str, rows: int):
+        """The running digest of tensor `key`, and of `rows` more rows, which are read from the file."""
+        offset, width, _ = self._rows[key]
+        hashed, end = self._hashes[key].copy(), offset + rows * width
+        for start in range(offset, end, _PIECE):
+            hashed.update(os.pread(self._file.fileno(), min(_PIECE, end - start), start))
+        return hashed
 
     def skip(self, key: str, rows: int) -> None:
         """Go on after `rows` more rows of tensor `key`, which the file `holds`."""
         if not self.holds(key, rows):
             raise ValueError(f"{key}: {rows} more rows are not there")
+        self._hashes[key] = self._with_rows(key, rows)
         offset, width, left = self._rows[key]
-        end = offset + rows * width
-        for start in range(offset, end, _PIECE):
-            self._hashes[key].update(os.pread(self._file.fileno(), min(_PIECE, end - start), start))
-        self._rows[key] = [end, width, left - rows * width]
+        self._rows[key] = [offset + rows * width, width, left - rows * width]
 
     def flush(self) -> None:
         """Wait until all that was appended is on the disk."""
@@ -143,8 +159,9 @@ class RowWriter:
         """The name that a marked file has by now: the final one, if who writes the same at the same time was faster.
 
         Raises:
-            UserError: another job writes something else under this name.
+            UserError: another job writes something else under this name, or has claimed it (see `files.guarded`).
         """
+        check_guard(self.path)
         own = os.fstat(self._file.fileno())
         for name in (self._temporary, self.path):
             with suppress(FileNotFoundError):

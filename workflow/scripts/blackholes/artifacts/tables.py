@@ -68,14 +68,33 @@ def read_tokens(path: Path) -> dict[str, np.ndarray]:
     return {name: np.array(values, object if name == "character" else None)[order] for name, values in table.items()}
 
 
-def read_holes(path: Path) -> dict[int, np.ndarray]:
+def read_holes(path: Path, vocabulary: int) -> dict[int, np.ndarray]:
     """Hole → its token ids, int64 (n,), of a checkpoint's black_holes.csv, in its order.
 
+    Args:
+        vocabulary: number of tokens of the checkpoint.
+
     Raises:
-        UserError: as `read_columns`.
+        UserError: as `read_columns`; also for a hole without its population, with a token that another hole has, or
+            with one that the vocabulary has not.
     """
-    table = read_columns(path, {"hole": int, "token_ids": lambda text: np.array(text.split(), np.int64)})
-    return dict(zip(table["hole"], table["token_ids"], strict=True))
+
+    def numbers(text: str) -> np.ndarray:
+        return np.array(text.split(), np.int64)
+
+    table = read_columns(path, {"hole": int, "population": int, "token_ids": numbers})
+    holes, seen = dict(zip(table["hole"], table["token_ids"], strict=True)), np.zeros(vocabulary, bool)
+    if len(holes) < len(table["hole"]):
+        raise UserError(f"{path}: two rows are of one hole; expected a row for each")
+    for (name, ids), population in zip(holes.items(), table["population"], strict=True):
+        if len(ids) != population:
+            raise UserError(f"{path}: hole {name} has {len(ids)} token_ids; expected its population, {population}")
+        if ids.min() < 0 or ids.max() >= vocabulary:
+            raise UserError(f"{path}: hole {name} holds token {ids.max()}; expected 0 to {vocabulary - 1}")
+        if seen[ids].any() or len(set(ids.tolist())) < len(ids):
+            raise UserError(f"{path}: a token of hole {name} is there twice; expected each token in one hole at most")
+        seen[ids] = True
+    return holes
 
 
 def read_statistics(path: Path) -> dict[str, float]:
@@ -89,11 +108,20 @@ def read_statistics(path: Path) -> dict[str, float]:
 
 
 def _lines(path: Path, rows: int | None) -> list[list[str]]:
-    """The fields of the header line (none in an empty file), then of up to `rows` lines (None: of all)."""
+    """The fields of the header line (none in an empty file), then of up to `rows` lines (None: of all).
+
+    Every line of a table that is written here ends with a line break, so a last line without one was cut off.
+    """
     try:
         with open(path, newline="", encoding="utf-8") as file:
             table = csv.reader(file)
-            return [next(table, []), *islice(filter(None, table), rows)]
+            lines = [next(table, []), *islice(filter(None, table), rows)]
+        with open(path, "rb") as raw:
+            if raw.seek(0, os.SEEK_END):
+                raw.seek(-1, os.SEEK_END)
+                if raw.read(1) != b"\n":
+                    raise UserError(f"{path}: the last line has no end: the table was cut off there")
+        return lines
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file") from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:

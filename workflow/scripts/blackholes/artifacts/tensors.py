@@ -107,7 +107,7 @@ class TensorReader:
     def __init__(self, path: Path, file):
         self.path, self._file = path, file
         self.metadata: dict[str, str] = dict(file.metadata() or {})  # as it was given to the writer
-        self.metadata.pop(PAYLOAD, None)
+        self.payload: str | None = self.metadata.pop(PAYLOAD, None)  # digest of the tensors' bytes when written
 
     def keys(self) -> list[str]:
         return list(self._file.keys())

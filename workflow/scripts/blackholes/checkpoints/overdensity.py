@@ -59,9 +59,10 @@ def write(
         UserError: naming the file and what is wrong with it; a basis with more axes than W has; a box without tokens,
             or with more than the disk budget allows.
     """
-    groups = list(read_holes(holes).values())
     with about(W):
         embedding = read_embedding(W)
+    groups = list(read_holes(holes, len(embedding)).values())
+    with about(W):
         on_device = embedding.to(device)
         vectors, values = sphere.principal_axes(on_device)
         projected = sphere.coordinates(on_device, **settings["basis"], eigenvectors=vectors)

@@ -13,7 +13,7 @@ from blackholes.artifacts.tables import read_holes
 from blackholes.artifacts.tensors import TensorReader, open_tensors
 from blackholes.checkpoints import token_texts
 from blackholes.checkpoints.embedding import read_embedding
-from blackholes.errors import UserError, about
+from blackholes.errors import about
 from blackholes.kernels import indicators
 
 COLUMNS = [
@@ -86,9 +86,7 @@ def hole_of(table: str, V: int) -> Int64[np.ndarray, "V"]:
         UserError: the table cannot be read, or belongs to another vocabulary.
     """
     hole = np.full(V, -1)
-    for name, ids in read_holes(table).items():
-        if ids.min() < 0 or ids.max() >= V:
-            raise UserError(f"{table}: hole {name} holds token {ids.max()}; expected 0 to {V - 1}")
+    for name, ids in read_holes(table, V).items():
         hole[ids] = name
     return hole
 

@@ -158,6 +158,11 @@ class Config(Section):
         "a mapping of histories ({} for none)",
     )
     figures: Figures = setting(Figures(), "what is shown")
+    check_inputs: bool = setting(
+        True,
+        "true: every job compares the files that it reads with the digests recorded when they were written; one that "
+        "differs is an error, and is made anew by the next call",
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -3,6 +3,7 @@
 import json
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from blackholes.config import model as config
 from blackholes.config.fields import allowed_words, section_type, type_words
@@ -38,6 +39,8 @@ In YAML, write 1.0e-3 or 0.001; YAML reads 1e-3 as text, which is accepted too.
 for completion, descriptions and checks in files that start with `# yaml-language-server: $schema=schema.json` (the path
 is relative to the file). It checks types and ranges of single keys; what keys demand of each other is checked on load.
 """
+
+HEAD = "| key | type | default | allowed | meaning |\n|---|---|---|---|---|\n"
 
 EXPERIMENTS = """\
 Each entry is one experiment; its name is a folder: `results/<name>/`. A name starts with a lower-case letter, contains
@@ -104,28 +107,27 @@ def markdown() -> str:
             parts.append(f"## lattice\n\n{_section(config.Lattice, 'lattice.<name>')}\n{LATTICE}")
         elif section := section_type(field):
             parts.append(f"## {name}\n\n{_section(section, name)}")
+        else:  # a single key
+            parts.append(f"## {name}\n\n{HEAD}{_row(name, field)}")
     return "\n".join(parts)
 
 
 def _section(model: type[BaseModel], name: str) -> str:
     meaning = " ".join((model.__doc__ or "").split())
-    head = f"{meaning}\n\n| key | type | default | allowed | meaning |\n|---|---|---|---|---|\n"
     rows, inner = "", ""
     for key, field in model.model_fields.items():
         section = section_type(field)
         if section and section is not config.Corpus:  # whose keys are in a section of their own
             inner += f"\n### {name}.{key}\n\n{_section(section, f'{name}.{key}')}"
             continue
-        default = "required" if field.is_required() else "`{}`" if section else f"`{_value(field.default)}`"
-        cells = [
-            f"`{key}`",
-            type_words(field.annotation),
-            default,
-            allowed_words(field),
-            field.description or "",
-        ]
-        rows += "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
-    return head + rows + inner
+        rows += _row(key, field)
+    return f"{meaning}\n\n{HEAD}{rows}{inner}"
+
+
+def _row(key: str, field: FieldInfo) -> str:
+    default = "required" if field.is_required() else "`{}`" if section_type(field) else f"`{_value(field.default)}`"
+    cells = [f"`{key}`", type_words(field.annotation), default, allowed_words(field), field.description or ""]
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
 
 
 def _value(value) -> str:

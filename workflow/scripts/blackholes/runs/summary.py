@@ -34,20 +34,29 @@ def write(
     Raises:
         UserError: naming the file and what is wrong with it.
     """
+    rises: list[tuple] = []
+    for run, path in zip(runs, counts, strict=True):
+        with open_tensors(path) as file:
+            file.expect("counts", torch.int32, ("S",))
+            rises += [(run, *rise) for rise in black_holes.increases(file.rows("counts").numpy())]
     table: dict[str, list[np.ndarray]] = {}
     for log in logs:
         columns = read_training_log(log, LOG, max(steps))
         for name in LOG:  # NaN at step 0
             table.setdefault(name, []).append(np.append(np.nan, columns[name])[list(steps)])
     for kind in files:
+        first: set[str] = set()
         for path in kind:
             with open_tensors(path) as file:
-                for key in file.keys():  # noqa: SIM118 - a reader, not a dict
-                    if len(file.shape(key)) == 1:
-                        series = file.rows(key).to(torch.float64).numpy()
-                        if len(series) <= max(steps):
-                            raise UserError(f"{path}: {key} ends at step {len(series) - 1}, expected {max(steps)}")
-                        table.setdefault(key, []).append(series[list(steps)])
+                keys = {key for key in file.keys() if len(file.shape(key)) == 1}  # noqa: SIM118 - a reader, not a dict
+                for key in sorted(keys):
+                    series = file.rows(key).to(torch.float64).numpy()
+                    if len(series) <= max(steps):
+                        raise UserError(f"{path}: {key} ends at step {len(series) - 1}, expected {max(steps)}")
+                    table.setdefault(key, []).append(series[list(steps)])
+            for key in sorted(keys ^ (first or keys)):  # a mean over some of the runs would look like one over all
+                raise UserError(f"{path}: '{key}' is a series of only one of this file and {kind[0]}; expected both")
+            first = first or keys
     rows = []
     for row, step in enumerate(steps):
         for name, of_runs in table.items():
@@ -58,10 +67,5 @@ def write(
             numbers = values.mean(), std, values.min(), values.max()
             rows.append((step, name, *map(float, numbers), len(values)))
 
-    rises: list[tuple] = []
-    for run, path in zip(runs, counts, strict=True):
-        with open_tensors(path) as file:
-            file.expect("counts", torch.int32, ("S",))
-            rises += [(run, *rise) for rise in black_holes.increases(file.rows("counts").numpy())]
     write_table(summary, ["step", "series", "mean", "std", "min", "max", "runs"], rows)
     write_table(increases, ["run", "step", "before", "after"], rises)

@@ -184,6 +184,9 @@ def _members(path: str | None, embedding: str | None) -> Float[Tensor, "n D"] | 
         file.expect("token_ids", torch.int64, ("n",))
         ids = file.rows("token_ids").tolist()
     with open_tensors(embedding) as file:
+        V = file.shape("W")[0]
+        if min(ids) < 0 or max(ids) >= V:
+            raise UserError(f"{path}: token_ids has token {max(ids)}; expected 0 to {V - 1}, the tokens of {embedding}")
         return torch.cat([file.rows("W", token, token + 1) for token in ids])
 
 

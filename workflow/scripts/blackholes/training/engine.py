@@ -31,7 +31,7 @@ from blackholes.training import facts
 from blackholes.training import model as gpt2_model
 from blackholes.training import tokens as corpus_tokens
 from blackholes.training.interface import Runs
-from blackholes.training.resume import Checkpoint
+from blackholes.training.resume import LOCK, Checkpoint, Saved
 from blackholes.training.schedules import learning_rate
 from blackholes.training.settings import RunSettings
 from blackholes.training.windows import window_order
@@ -224,6 +224,20 @@ class _Group:
     log: Callable[[str], None]
 
     def write(self, device: torch.device, threads: int, checkpoint_seconds: float, stop: Event) -> None:
+        def pause() -> None:
+            if stop.wait(0.2):
+                raise _Stopped
+
+        with ExitStack() as stack:
+            for folder in sorted({paths.folder for paths in self.files}):  # sorted, so that no two wait for each other
+                stack.enter_context(files.sole_writer(folder / LOCK, self.log, pause))
+            self._write(device, threads, checkpoint_seconds, stop)
+            for paths in self.files:  # delete what this attempt and earlier ones left for a resumption
+                Checkpoint(paths.folder, {}).forget()
+                files.forget(paths.history)
+                shutil.rmtree(paths.folder / _DIVERGED, ignore_errors=True)
+
+    def _write(self, device: torch.device, threads: int, checkpoint_seconds: float, stop: Event) -> None:
         steps = self.settings[0].steps
         runs, windows = start(self.tokens.token_ids.numpy(), self.settings, device, threads, self.corpus)
         self._log_facts(runs)
@@ -262,8 +276,10 @@ class _Group:
                 if step < steps and now - saved_at >= checkpoint_seconds:
                     written.result()
                     for writer in writers:
+                        writer.check_owner()
                         writer.flush()
-                    checkpoint.save(step, runs.state, series[:, :, :step])
+                    histories = [writer.digest(KEY) for writer in writers]
+                    checkpoint.save(step, runs.state, series[:, :, :step], histories)
                     saved_at = time.monotonic()
                 if stop.is_set():
                     raise _Stopped
@@ -271,10 +287,6 @@ class _Group:
             for writer in writers:
                 writer.check_owner()
             self._write_small_files(runs, series)
-        for paths in self.files:  # delete what this attempt and earlier ones left for a resumption
-            Checkpoint(paths.folder, {}).forget()
-            files.forget(paths.history)
-            shutil.rmtree(paths.folder / _DIVERGED, ignore_errors=True)
 
     @property
     def _shape(self) -> tuple[int, int, int]:
@@ -310,17 +322,21 @@ class _Group:
         for k, writer in enumerate(writers):
             writer.append(KEY, snapshots[:, k])
 
-    def _begin(self, runs: Runs, writers: list[RowWriter], saved) -> tuple[int, Tensor]:
+    def _begin(self, runs: Runs, writers: list[RowWriter], saved: Saved | None) -> tuple[int, Tensor]:
         """(last step done, losses and gradient norms (2, K, steps) so far); sets `runs` and `writers` to that step."""
         steps = self.settings[0].steps
         series = torch.empty(2, len(writers), steps, dtype=torch.float64)
-        if saved and all(writer.holds(KEY, saved[0] + 1) for writer in writers):
-            step, state, series[:, :, : saved[0]] = saved
-            _restore(runs, state)
+        if saved and all(
+            writer.holds(KEY, saved.step + 1, digest) for writer, digest in zip(writers, saved.histories, strict=True)
+        ):
+            step, series[:, :, : saved.step] = saved.step, saved.series
+            _restore(runs, saved.state)
             for writer in writers:
                 writer.skip(KEY, step + 1)
             self.log(f"resumes after step {step:,} of {steps:,}, from the checkpoint of a job that was killed")
             return step, series
+        if saved:
+            self.log("checkpoint not used: the history it is of is not there as it was; training starts from step 0")
         for writer, snapshot in zip(writers, runs.embeddings().cpu(), strict=True):
             writer.append(KEY, snapshot[None])
         return 0, series

@@ -1,18 +1,30 @@
 """Checkpoints of training jobs, from which a killed job resumes."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from blackholes.artifacts.provenance import digest
-from blackholes.artifacts.tensors import open_tensors, write_tensors
+from blackholes.artifacts.tensors import write_tensors
+from blackholes.artifacts.whole import read_whole
 from blackholes.errors import UserError
 
 NAME = ".training_state.safetensors"
+LOCK = ".training_state.lock"  # held by the one process that writes the run (see `artifacts.files.sole_writer`)
+
+
+class Saved(NamedTuple):
+    """What a checkpoint holds (see Checkpoint.save)."""
+
+    step: int
+    state: dict[str, Tensor]
+    series: Tensor  # (2, K, step)
+    histories: list[str]
 
 
 @dataclass
@@ -36,32 +48,45 @@ class Checkpoint:
         """Names the histories that belong to this recipe (see `artifacts.files.resumable`)."""
         return digest(dict(self.recipe))
 
-    def save(self, step: int, state: Mapping[str, Tensor], series: Tensor) -> None:
-        """Write the state after `step`, and losses and gradient norms (2, K, step). Flush the histories first."""
+    def save(self, step: int, state: Mapping[str, Tensor], series: Tensor, histories: Sequence[str]) -> None:
+        """Write the state after `step`. Flush the histories first.
+
+        Args:
+            series: losses and gradient norms (2, K, step).
+            histories: of each run the digest of its history's rows up to this step.
+        """
         tensors = {f"state.{name}": value.detach().cpu() for name, value in state.items()}
         tensors |= {"step": torch.tensor(step), "log": series.contiguous()}
-        write_tensors(self.path, tensors, {"recipe": json.dumps(dict(self.recipe), sort_keys=True)})
+        recipe = json.dumps(dict(self.recipe), sort_keys=True)
+        write_tensors(self.path, tensors, {"recipe": recipe, "histories": json.dumps(list(histories))})
 
-    def load(self, log: Callable[[str], None]) -> tuple[int, dict[str, Tensor], Tensor] | None:
-        """What `save` was given, or None. `log` says why a file is not used; such a file is deleted."""
+    def load(self, log: Callable[[str], None]) -> Saved | None:
+        """What `save` was given, or None. `log` says why a file is not used; such a file is deleted.
+
+        The file is read once, through one descriptor, and checked: another process may replace it meanwhile.
+        """
         if not self.path.exists():
             return None
         try:
-            with open_tensors(self.path) as file:
-                recipe = json.loads(file.metadata.get("recipe", "{}"))
-                values = {key: file.rows(key).clone() for key in file.keys()}  # noqa: SIM118 - no mapping
-        except (UserError, ValueError) as error:
-            log(f"checkpoint not used: {error}; training starts from step 0")
+            return self._read()
+        except (UserError, ValueError, KeyError) as error:
+            why = str(error) if isinstance(error, UserError) else f"{self.path}: not a training state"
+            log(f"checkpoint not used: {why}; training starts from step 0")
             self.forget()
             return None
+
+    def _read(self) -> Saved:
+        values, metadata = read_whole(self.path)
+        recipe = json.loads(metadata.get("recipe", "{}"))
         if recipe != self.recipe:
             keys = sorted(key for key in {*recipe, *self.recipe} if recipe.get(key) != self.recipe.get(key))
-            differ = ", ".join(keys)
-            log(f"checkpoint not used: {self.path}: {differ} differ from this job's; training starts from step 0")
-            self.forget()
-            return None
+            raise UserError(f"{self.path}: {', '.join(keys)} differ from this job's")
+        step, series, histories = int(values["step"]), values["log"], json.loads(metadata["histories"])
+        if tuple(series.shape) != (2, len(histories), step):
+            shape, expected = tuple(series.shape), (2, len(histories), step)
+            raise UserError(f"{self.path}: its log has shape {shape}, expected {expected} after step {step}")
         state = {name.removeprefix("state."): value for name, value in values.items() if name.startswith("state.")}
-        return int(values["step"]), state, values["log"]
+        return Saved(step, state, series, histories)
 
     def forget(self) -> None:
         self.path.unlink(missing_ok=True)
