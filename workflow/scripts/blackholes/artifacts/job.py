@@ -103,7 +103,7 @@ class Job:
 def open_job(snakemake) -> Iterator[Job]:
     """Run a script's body: a UserError ends it with one clear line and exit status 1, any other with its traceback."""
     wildcards = dict(snakemake.wildcards.items())
-    kinds = ("experiment", "corpus", "checkpoint", "snowball", "sigma", "lattice")
+    kinds = ("experiment", "corpus", "checkpoint", "snowball", "sigma", "part", "lattice")
     parts = [*map(wildcards.get, kinds), f"run_{wildcards['run']}" if "run" in wildcards else None]
     name = " ".join([snakemake.rule, "/".join(part for part in parts if part)]).strip()
     job = Job(
