@@ -69,7 +69,7 @@ def expected_files():
         yield from (f"{experiment}/summary.csv", f"{experiment}/increases.csv")
     checkpoint = ("W", "sphere", "black_hole_centroid", "overdensity_distances", "distance_statistics")
     yield from (f"checkpoints/trained/{name}.safetensors" for name in checkpoint)
-    tables = ("black_holes.csv", "census.json", "overdensity.csv", "tokens.csv")
+    tables = ("black_holes.csv", "census.json", "overdensity.csv", "tokens.csv", "ranking.csv")
     yield from (f"checkpoints/trained/{name}" for name in tables)
     for name in ("sky_map", "distance_distribution", "overdensity_graph", "token_ranking"):
         yield from (f"checkpoints/trained/figures/{name}.{kind}" for kind in ("png", "svg"))

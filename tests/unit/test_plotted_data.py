@@ -669,7 +669,11 @@ def test_sky_map_of_many():
 
 
 def test_token_ranking(tmp_path):
-    figure = drawn(token_ranking, write_sky(tmp_path, ROWS, SKY, {}))
+    areas = [("auroc_in_sample", 1.0), ("auroc_cross_fitted", 0.4567)]
+    ranking = write_table(tmp_path / "ranking.csv", ["quantity", "value"], *areas)
+    figure = drawn(token_ranking, write_sky(tmp_path, ROWS, SKY, {}) | {"ranking": ranking})
+    said = "AUROC of hole members: 0.457 held out,\n1.000 in sample (by construction)"
+    assert panel(figure, "indicators of every token").get_xlabel().endswith(said)
     shares, points = panel(figure, "categories"), panel(figure, "indicators of every token")
     colour = style.CATEGORIES
     expected = {
