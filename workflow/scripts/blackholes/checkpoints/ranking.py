@@ -71,9 +71,9 @@ def judge(tokens: Tokens, rank: Int64[Tensor, "V"]) -> Judged:
     fold, areas = folds(tokens), []
     for number in range(int(fold.max()) + 1):
         away = fold == number
-        left = [each & ~away for each in (in_hole, tokens.in_cluster)]
-        box = _box(tokens, away) if (left[0] | left[1]).sum() < 2 else tokens.in_box & ~away
-        reference = reference_set(*left, box)
+        holes, cluster = in_hole & ~away, tokens.in_cluster & ~away
+        box = _box(tokens, away) if (holes | cluster).sum() < 2 else tokens.in_box & ~away
+        reference = reference_set(holes, cluster, box)
         judged = np.flatnonzero(in_hole & away)
         rest = np.setdiff1d(others, reference.numpy())
         if not len(reference) or not len(rest):
@@ -120,9 +120,9 @@ def _box(tokens: Tokens, away: Bool[np.ndarray, "V"]) -> Bool[np.ndarray, "V"]:
         return tokens.in_box & ~away
     latitude, longitude, radius = (each[~away].astype(float) for each in tokens.coordinates)
     box, _ = boxes.automatic_box(latitude, longitude, radius, [], len(radius))
-    sky = (torch.from_numpy(each) for each in (latitude, longitude, radius))
+    sky = [torch.from_numpy(each) for each in (latitude, longitude, radius)]
     inside = np.zeros(len(away), bool)
-    inside[~away] = sphere.in_box(*sky, box["lat"], box["lon"], box["r"]).numpy()
+    inside[~away] = sphere.in_box(sky[0], sky[1], sky[2], **box).numpy()
     return inside
 
 
