@@ -23,6 +23,7 @@ def make(folder: Path, W: torch.Tensor, tokenizer: str | None = None, box=AUTOMA
         table=folder / "overdensity.csv",
         statistics=folder / "distance_statistics.safetensors",
         tokens=folder / "tokens.csv",
+        ranking=folder / "ranking.csv",
     )
     made = SimpleNamespace(**{key: str(path) for key, path in vars(made).items()})
     write_tensors(made.W, {"W": W})
@@ -35,5 +36,5 @@ def make(folder: Path, W: torch.Tensor, tokenizer: str | None = None, box=AUTOMA
 
 
 def write_tokens(made: SimpleNamespace, tokenizer: str | None = None, out: str | None = None) -> str:
-    files = (made.W, made.holes, made.sphere, made.centroid, made.statistics, out or made.tokens)
+    files = (made.W, made.holes, made.sphere, made.centroid, made.statistics, out or made.tokens, made.ranking)
     return token_table.write(*files, tokenizer=tokenizer)

@@ -22,7 +22,7 @@ FIGURES = [
     "loss_curves",
     "tokens_per_hole",
 ]
-SNOWBALL_FIGURES = ["snowball_elements", "snowball_sweep", "z_scores"]
+SNOWBALL_FIGURES = ["snowball_elements", "snowball_permutation", "snowball_singletons", "snowball_sweep", "z_scores"]
 I32, F32, BF16 = torch.int32, torch.float32, torch.bfloat16
 SERIES = [
     *("centroid_norm", "centroid_displacement", "centroid_distance", "cloud_radius"),
@@ -69,11 +69,12 @@ def expected_files():
         yield from (f"{experiment}/summary.csv", f"{experiment}/increases.csv")
     checkpoint = ("W", "sphere", "black_hole_centroid", "overdensity_distances", "distance_statistics")
     yield from (f"checkpoints/trained/{name}.safetensors" for name in checkpoint)
-    tables = ("black_holes.csv", "census.json", "overdensity.csv", "tokens.csv")
+    tables = ("black_holes.csv", "census.json", "overdensity.csv", "tokens.csv", "ranking.csv")
     yield from (f"checkpoints/trained/{name}" for name in tables)
     for name in ("sky_map", "distance_distribution", "overdensity_graph", "token_ranking"):
         yield from (f"checkpoints/trained/figures/{name}.{kind}" for kind in ("png", "svg"))
-    tables = ("trials.csv", "z_scores.csv", "elements.safetensors", "sigmas/global.csv", "sigmas/0.001.csv")
+    tables = ["trials.csv", "z_scores.csv", "elements.safetensors", "sigmas/global.csv", "sigmas/0.001.csv"]
+    tables += ["latent.safetensors", "permutations/0.csv", "permutation_test.csv"]
     yield from (f"snowballs/trained/{name}" for name in tables)
     for name in SNOWBALL_FIGURES:
         yield from (f"snowballs/trained/figures/{name}.{kind}" for kind in ("png", "svg"))

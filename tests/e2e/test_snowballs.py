@@ -18,7 +18,8 @@ def table(checkout, name):
 def test_a_sweep_around_the_hole_of_a_run(finished):
     """The default checkpoint is qwen/run_001, whose dead tokens are one hole; tiny.yaml asks for two σ."""
     trials = table(finished, "trials.csv")
-    assert list(trials[0]) == ["sigma", "trial_id", *snowball.STATISTICS]
+    assert list(trials[0]) == ["sigma", "trial_id", *snowball.STATISTICS, "label"]
+    trials = [row for row in trials if row["label"] != "permutation"]
     with safe_open(
         finished.path("results/checkpoints/trained/black_hole_centroid.safetensors"), framework="pt"
     ) as file:
@@ -28,7 +29,10 @@ def test_a_sweep_around_the_hole_of_a_run(finished):
     assert [row["trial_id"] for row in trials] == ["0", "1", "2", "3", "4"] * 2
     assert {row["n_tokens"] for row in trials} == {str(tokens)} == {str(sum(populations))}
     scores = {(row["label"], row["statistic"]): row for row in table(finished, "z_scores.csv")}
-    assert len(scores) == 2 * 20
+    assert len(scores) == 3 * 20
+    facts = {row["quantity"]: row["value"] for row in table(finished, "permutation_test.csv")}
+    assert facts["tokens"] == scores["permutation", "n_tokens"]["checkpoint"]
+    assert ("joint_p" in facts) != ("not_tested" in facts)
     assert scores["global", "n_black_holes"]["checkpoint"] == str(len(populations))
     assert scores["global", "largest_bh"]["checkpoint"] == str(max(populations))
 
@@ -40,8 +44,8 @@ def test_a_sigma_more_runs_that_sigma_and_what_puts_them_together(clone):
     assert ran.jobs["snowball_trials"] == [f"{FOLDER}/sigmas/within.csv"]
     assert set(ran.jobs) == {"snowball_trials", "snowball_sweep", "snowball_figures"}
     assert {label: clone.path(f"{FOLDER}/sigmas/{label}.csv").stat().st_mtime_ns for label in before} == before
-    assert len(table(clone, "trials.csv")) == 15
-    assert {row["label"] for row in table(clone, "z_scores.csv")} == {"global", "0.001", "within"}
+    assert len([row for row in table(clone, "trials.csv") if row["label"] != "permutation"]) == 15
+    assert {row["label"] for row in table(clone, "z_scores.csv")} == {"global", "0.001", "within", "permutation"}
     assert "snowball_trials trained/within: trial 5/5" in ran.said
 
 

@@ -25,6 +25,7 @@ def refusal(**keys):
         (3.281911e-3, {"0.003281911": 3.281911e-3}),
         ("global", {"global": "global"}),
         (["within", 1, 1.0], {"within": "within", "1": 1.0}),
+        (["latent", {"range": "holes", "num": 2}], {w: w for w in ("latent", "holes_1of2", "holes_2of2")}),
         ({"from": 1e-9, "to": 1e-6, "num": 4}, {"1e-09": 1e-9, "1e-08": 1e-8, "1e-07": 1e-7, "1e-06": 1e-6}),
         ({"from": 0, "to": 1, "num": 3, "scale": "linear"}, {"0": 0.0, "0.5": 0.5, "1": 1.0}),
         ({"from": 1, "to": 10, "num": 3, "scale": "log"}, {"1": 1.0, "3.16228": 3.16228, "10": 10.0}),
@@ -34,7 +35,9 @@ def refusal(**keys):
 def test_allowed_sigmas(sigma, expected):
     found = Snowball(sigma=sigma).sigmas()
     assert found == expected
-    assert all(re.fullmatch(r"within|global|[\d.e+-]+", label) for label in found)  # as the rules take them
+    assert all(
+        re.fullmatch(r"within|global|latent|holes_\d+of\d+|[\d.e+-]+", label) for label in found
+    )  # as the rules take them
 
 
 def test_labels_are_numbers():
@@ -54,7 +57,9 @@ def test_the_defaults_are_a_sweep_with_both_words_around_the_default_checkpoint(
     loaded = config.load({})
     assert list(loaded.snowballs) == ["trained"]
     assert loaded.snowballs["trained"].centroid in loaded.checkpoints
-    assert {"within", "global"} < set(loaded.snowballs["trained"].sigmas())
+    assert {"within", "global", "latent", "holes_1of9", "holes_9of9"} < set(loaded.snowballs["trained"].sigmas())
+    assert not any(isinstance(sigma, float) for sigma in loaded.snowballs["trained"].sigmas().values())
+    assert loaded.snowballs["trained"].permutations == 1000
 
 
 def test_a_loaded_configuration_loads_again():
@@ -64,7 +69,10 @@ def test_a_loaded_configuration_loads_again():
 
 @pytest.mark.parametrize(
     ("sigma", "label"),
-    [(["within", 3, "global"], "global"), (["within", 3, 7, 5], "7"), ("within", "within"), ([0, "within"], "0")],
+    [
+        *[(["within", 3, "global"], "global"), (["within", 3, 7, 5], "7"), ("within", "within"), ([0, "within"], "0")],
+        *[(["within", "latent"], "latent"), (["within", {"range": "holes", "num": 3}], "holes_3of3")],
+    ],
 )
 def test_the_sigma_whose_elements_are_shown(sigma, label):
     assert Snowball(sigma=sigma).shown() == label
@@ -79,13 +87,17 @@ def test_the_sigma_whose_elements_are_shown(sigma, label):
         {"from": 1, "to": 2, "num": 0},
         {"from": 1, "to": 2, "num": 3, "scale": "ln"},
         {"from": 1, "to": 2, "num": 3, "step": 1},
+        {"range": "holes"},
+        {"range": "holes", "num": 1},
+        {"range": "cells", "num": 3},
+        {"range": "holes", "num": 3, "from": 1},
     ],
 )
 def test_a_sigma_that_is_refused(sigma):
     line = refusal(sigma=sigma)
     assert line.startswith("snowballs.mine.sigma: ")
     assert line.endswith(
-        "is not allowed; expected a number from 0 up to 1000, `within`, `global`, "
+        "is not allowed; expected a number from 0 up to 1000, `within`, `global`, `latent`, {range: holes, num}, "
         "{from, to, num, scale: log or linear} (above 0 where log), or a list of these, at most 10,000 σ in all"
     )
 
@@ -109,6 +121,7 @@ def test_a_sigma_that_is_refused(sigma):
             "snowballs.mine.n_tokens: 'auto' is not allowed; expected an integer where centroid is {dim, norm, seed}",
         ),
         ({"n_trials": 0}, "snowballs.mine.n_trials: 0 is not allowed; expected integer from 1 up to 10000000"),
+        ({"permutations": -1}, "snowballs.mine.permutations: -1 is not allowed; expected integer from 0 up to 1000000"),
         ({"n_tokens": 16385}, "snowballs.mine.n_tokens: 16385 is not allowed; expected `auto`, or an integer from 1"),
         ({"epsilon": 0}, "snowballs.mine.epsilon: 0 is not allowed; expected `auto`, or a number above 0"),
         ({"sigmas": 1}, "snowballs.mine.sigmas: unknown key (value 1); did you mean sigma?"),
@@ -116,6 +129,11 @@ def test_a_sigma_that_is_refused(sigma):
 )
 def test_other_keys(keys, line):
     assert refusal(**keys).startswith(line)
+
+
+@pytest.mark.parametrize(("permutations", "jobs"), [(0, 0), (1, 1), (500, 1), (501, 2), (1000, 2)])
+def test_permutations_are_divided_among_jobs(permutations, jobs):
+    assert Snowball(permutations=permutations).permutation_jobs() == jobs
 
 
 def test_entries_can_be_left_out():

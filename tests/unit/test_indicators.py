@@ -123,3 +123,14 @@ def test_unused_tokens_come_first():
     found = indicators.under_training(W, torch.arange(3), W[0].float(), torch.ones(16))
     rank = indicators.suspicion(found["centroid_distance"], found["cosine_unused"])
     assert set(rank[:8].tolist()) == set(range(1, 9))
+
+
+def test_areas_under_the_curve():
+    random = np.random.default_rng(0)
+    for n, m in ((1, 1), (7, 4), (30, 50)):
+        first, second = random.integers(0, 20, n), random.integers(0, 20, m)
+        pairs = [(a < b) + (a == b) / 2 for a in first for b in second]
+        assert indicators.auroc(first, second) == pytest.approx(sum(pairs) / len(pairs), abs=1e-12)
+    assert indicators.auroc(np.array([1, 2]), np.array([3, 4])) == 1.0
+    with pytest.raises(UserError, match="at least one of each kind"):
+        indicators.auroc(np.array([1]), np.array([], dtype=np.int64))

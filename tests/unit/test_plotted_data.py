@@ -32,14 +32,20 @@ from blackholes.figures.runs import (
     loss_curves,
     tokens_per_hole,
 )
-from blackholes.figures.snowballs import snowball_elements, snowball_sweep, z_scores
+from blackholes.figures.snowballs import (
+    snowball_elements,
+    snowball_permutation,
+    snowball_singletons,
+    snowball_sweep,
+    z_scores,
+)
 from matplotlib.colors import same_color, to_rgb, to_rgba
 from matplotlib.patches import Rectangle, StepPatch
 from safetensors.numpy import save_file
 
 C = style.COLOURS
 FIGURES = Path(style.__file__).parent
-READERS = {"checkpoint_data", "lattice_data"}  # no figures
+READERS = {"checkpoint_data", "lattice_data", "sigma_axis", "snowball_data"}  # no figures
 
 
 def test_no_figure_is_left_out():
@@ -702,7 +708,11 @@ def test_sky_map_of_many():
 
 
 def test_token_ranking(tmp_path):
-    figure = drawn(token_ranking, write_sky(tmp_path, ROWS, SKY, {}))
+    areas = [("auroc_in_sample", 1.0), ("auroc_cross_fitted", 0.4567)]
+    ranking = write_table(tmp_path / "ranking.csv", ["quantity", "value"], *areas)
+    figure = drawn(token_ranking, write_sky(tmp_path, ROWS, SKY, {}) | {"ranking": ranking})
+    said = "AUROC of hole members: 0.457 held out,\n1.000 in sample (by construction)"
+    assert panel(figure, "indicators of every token").get_xlabel().endswith(said)
     shares, points = panel(figure, "categories"), panel(figure, "indicators of every token")
     colour = style.CATEGORIES
     expected = {
@@ -749,16 +759,20 @@ STATISTICS = ("n_unique", "n_singletons", "n_black_holes", "largest_bh")
 
 def test_snowball_sweep(tmp_path):
     given = {0.001: [(7, 6, 1, 4), (9, 8, 3, 2)], 0.0: [(1, 0, 1, 9)] * 2, 0.1: [(10, 9, 0, 0), (10, 7, 2, 3)]}
-    rows = [(sigma, 10, *values) for sigma, trials in given.items() for values in trials]
+    rows = [(sigma, "x", 10, *values) for sigma, trials in given.items() for values in trials]
+    rows += [("", "permutation", 30, 20, 15, 5, 9)]  # other tokens
     own = dict(zip(STATISTICS, (5, 3, 2, 4), strict=True))
     scores = [("within", 0.02, name, value) for name, value in own.items()]
+    scores += [("permutation", "", name, 99) for name in own]
     files = {
-        "trials": write_table(tmp_path / "trials.csv", ["sigma", "n_tokens", *STATISTICS], *rows),
+        "trials": write_table(tmp_path / "trials.csv", ["sigma", "label", "n_tokens", *STATISTICS], *rows),
         "scores": write_table(tmp_path / "z.csv", ["label", "sigma", "statistic", "checkpoint"], *scores),
+        "latent": str(tmp_path / "latent.safetensors"),
     }
+    save_file({"sigma_latent_low": np.array(0.002), "sigma_latent_high": np.array(0.03)}, files["latent"])
     figure = drawn(snowball_sweep, files)
     panels = ("unique vectors", "singletons (tokens)", "black holes (number)", "population of the largest hole")
-    places = [-4, -3, -1]  # 0 a decade before the smallest
+    places = [-0.5, 0, 2]  # in decades from the smallest number; 0 a quarter of them before it
     roles = ("duplicates", "isolated", "holes", "largest")
     for k, (words, role) in enumerate(zip(panels, roles, strict=True)):
         axes = panel(figure, words)
@@ -766,16 +780,79 @@ def test_snowball_sweep(tmp_path):
         curves = [line for line in lines(axes, C[role]) if line.get_marker() in ("None", "o")]
         assert len(curves) == 2
         for line in curves:  # the mean, as a line and as points
-            assert np.array_equal(line.get_data(), [places, values.mean(1)])
+            assert np.allclose(line.get_data(), [places, values.mean(1)])
         ranges, errors = axes.collections
         assert np.array_equal([s[:, 1] for s in ranges.get_segments()], np.sort(values, 1))
-        assert np.array_equal([s[0, 0] for s in ranges.get_segments()], places)
+        assert np.allclose([s[0, 0] for s in ranges.get_segments()], places)
         far = np.abs(values[:, 0] - values[:, 1]) / np.sqrt(2)
         assert np.allclose([np.ptp(s[:, 1]) / 2 for s in errors.get_segments()], far)
         assert levels(axes, style.INK) == [own[STATISTICS[k]]]
-        assert marks(axes, style.PALE) == pytest.approx([np.log10(0.02)])
-        assert axes.xaxis.get_major_formatter()(-4, 0) == "0"
-        assert axes.xaxis.get_major_formatter()(-3, 0) == "$10^{-3}$"
+        assert marks(axes, style.PALE) == pytest.approx([np.log10(20)])
+        (band,) = [patch for patch in axes.patches if same_color(patch.get_facecolor(), snowball_sweep.BAND)]
+        assert np.allclose(
+            band.get_extents().intervalx, axes.transData.transform([[np.log10(2), 0], [np.log10(30), 0]])[:, 0]
+        )
+        ticks = dict(zip(axes.xaxis.get_major_locator()(), axes.xaxis.get_major_formatter().seq, strict=True))
+        assert list(ticks) == pytest.approx([-0.5, 0, 1, 2], abs=1e-9)
+        assert list(ticks.values()) == ["0", "$10^{-3}$", "$10^{-2}$", "$10^{-1}$"]
+
+
+def test_snowball_singletons(tmp_path):
+    given = {0.01: [3, 4, 9], 0.0: [0, 0], 0.1: [10]}
+    rows = [(sigma, "x", 10, value) for sigma, values in given.items() for value in values]
+    rows += [("", "permutation", 30, value) for value in (12, 17, 14)]
+    columns = ["label", "sigma", "statistic", "checkpoint"]
+    scores = [("within", 0.02, "n_singletons", 5), ("permutation", "", "n_singletons", 13)]
+    files = {
+        "trials": write_table(tmp_path / "trials.csv", ["sigma", "label", "n_tokens", "n_singletons"], *rows),
+        "scores": write_table(tmp_path / "z.csv", columns, *scores),
+    }
+    trials, permuted = drawn(snowball_singletons, files).axes
+    (dots,) = lines(trials, C["isolated"])
+    x, y = dots.get_data()
+    places = {0.01: 0.0, 0.0: -0.25, 0.1: 1.0}
+    assert list(y) == [value for values in given.values() for value in values]
+    assert np.allclose(x, [places[sigma] for sigma, values in given.items() for _ in values], atol=0.03)
+    assert len(set(x)) >= 5  # side by side
+    (dots,) = lines(permuted, C["isolated"])
+    assert list(dots.get_ydata()) == [12, 17, 14]
+    assert levels(permuted, style.INK) == [13]
+    assert marks(trials, style.PALE) == pytest.approx([np.log10(2)])
+
+
+def test_snowball_permutation(tmp_path):
+    names, values = ("n_unique", "n_tokens"), [(number, 40) for number in range(1, 101)]
+    columns = ["label", "statistic", "checkpoint", "mean", "std", "z", "min", "max", "p", "note"]
+    scores = [("0.1", "n_unique", 1, 1, 1, 1, 1, 1, "", "")]
+    scores += [("permutation", "n_unique", 120, 50.5, 10.0, 6.95, 1, 100, 0.0123, "")]
+    scores += [("permutation", "n_tokens", 40, 40, 0, 0, 40, 40, 1, "")]
+    facts = {"tokens": 40, "permutations": 100, "joint_p": 0.25}
+    shares = {0: 0.05, 1: 0.1, 20: 0.9}
+    facts |= {f"told_apart_{percent}_percent": share for percent, share in shares.items()}
+    files = {
+        "trials": write_table(
+            tmp_path / "t.csv", ["sigma", "label", *names], *(("", "permutation", *v) for v in values)
+        ),
+        "scores": write_table(tmp_path / "z.csv", columns, *scores),
+        "test": write_table(tmp_path / "f.csv", ["quantity", "value"], *facts.items()),
+    }
+    rows, numbers, power = drawn(snowball_permutation, files).axes
+    assert [text.get_text() for text in rows.get_yticklabels()] == list(names)
+    (bar,) = rows.patches
+    middle = (np.quantile(np.arange(1, 101), [0.025, 0.975]) - 50.5) / 10
+    assert np.allclose([bar.get_x(), bar.get_x() + bar.get_width()], middle)
+    (span,) = [line for line in rows.lines if same_color(line.get_color(), style.PALE)]
+    assert np.allclose(span.get_data(), [[-4.95, 4.95], [0, 0]])
+    (dot,) = lines(rows, C["box"])
+    assert dot.get_marker() == ">"
+    assert [float(np.ravel(place)[0]) for place in dot.get_data()] == [6, 0]  # 6.95 lies beyond
+    found = [text for _, text in sorted((text.get_position()[::-1], text.get_text()) for text in numbers.texts)]
+    assert found == ["tokens", "permutations", "p", "120", "50.5 ± 10", "0.0123", "40", "always 40", "1"]
+    (curve,) = lines(power, C["holes"])
+    assert np.array_equal(curve.get_data(), [[0, 1, 2], list(shares.values())])
+    assert [text.get_text() for text in power.get_xticklabels()] == ["0", "1", "20"]
+    assert levels(power, style.PALE) == [0.05]
+    assert power.get_title(loc="left").startswith("joint p 0.25")
 
 
 def test_snowball_elements(tmp_path):
@@ -786,12 +863,17 @@ def test_snowball_elements(tmp_path):
             f"{name}.counts": np.array([10, 20 + k, 70]),
             f"{name}.z": np.array([-1.0, 0.0, 1.0]),
             f"{name}.quantiles": mean + std * np.array([-1.5, 0.25 * k, 1.0]),
+            f"{name}.fit": np.array([1.25 * std, mean + 0.1 * std, 0.875]),
             f"{name}.moments": np.array([mean, std, 0.5, -0.25]),
         }
     path = str(tmp_path / "elements.safetensors")
-    save_file(tensors, path, {"label": "0.25", "sigma": "0.25"})
+    save_file(tensors, path, {"label": "0.25", "sigma": "0.25", "trials": "40"})
     figure = drawn(snowball_elements, {"elements": path})
-    titled = {"global": "about one mean", "within": "(σ within)", "snowball": "snowball, σ = 0.25 about the centroid"}
+    titled = {
+        "global": "about one mean",
+        "within": "(σ within)",
+        "snowball": "40 snowballs, σ = 0.25 about the centroid",
+    }
     roles = {"global": "population", "within": "holes", "snowball": "duplicates"}
     for k, (name, words) in enumerate(titled.items()):
         top = panel(figure, words)
@@ -807,7 +889,10 @@ def test_snowball_elements(tmp_path):
         assert np.allclose(dots.get_data(), [[-1, 0, 1], [-1.5, 0.25 * k, 1]])
         (diagonal,) = lines(bottom, style.INK)
         assert np.array_equal(*diagonal.get_data())
-        assert "skewness 0.5\nexcess kurtosis −0.25" in bottom.texts[0].get_text()
+        (fitted,) = lines(bottom, C["box"])
+        assert np.allclose(fitted.get_data(), [[-1, 0, 1], [-1.15, 0.1, 1.35]])
+        assert "skewness 0.5\nexcess kurtosis −0.25\nline: slope" in bottom.get_xlabel()
+        assert bottom.get_xlabel().endswith("R² 0.8750")
 
 
 def scores(checkpoint=True):
@@ -815,8 +900,8 @@ def scores(checkpoint=True):
     z = {("n_unique", 0.1): 12.0, ("n_unique", 1e-8): -3.5, ("n_unique", 0.001): 0.5}
     z |= {("mean_distance", 0.1): -20.0, ("mean_distance", 1e-8): 1.0, ("mean_distance", 0.001): -1.25}
     own = {"n_unique": 7, "mean_distance": 0.5}
-    rows = [(str(sigma), sigma, name, own[name], 100 * value, value) for (name, sigma), value in z.items()]
-    table = pd.DataFrame(rows, columns=z_scores.COLUMNS)
+    rows = [(str(sigma), sigma, name, own[name], 100 * value, value, "") for (name, sigma), value in z.items()]
+    table = pd.DataFrame(rows, columns=["label", *z_scores.COLUMNS])
     return table if checkpoint else table.assign(checkpoint=np.nan, z=np.nan)
 
 
@@ -836,8 +921,27 @@ def test_z_scores(tmp_path):
     assert [text.get_text() for text in axes.get_yticklabels()] == ["n_unique   7", "mean_distance   0.5"]
 
 
+def test_z_scores_beside_permutations(tmp_path):
+    table = scores()
+    tested = [("permutation", "", "n_tokens", 400, 0.0, 0.0, ""), ("permutation", "", "n_unique", 7, 9.0, 8.5, "")]
+    more = [(str(sigma), sigma, "n_tokens", 30, 30, 0, "") for sigma in (0.1, 1e-8, 0.001)]
+    rows = pd.DataFrame([*table.to_numpy().tolist(), *more, *tested])
+    rows.to_csv(tmp_path / "z.csv", index=False, header=table.columns)
+    (axes,) = drawn(z_scores, {"scores": str(tmp_path / "z.csv")}).axes
+    assert [text.get_text() for text in axes.get_xticklabels()][3:] == ["", "permuted,\n400\ntokens"]
+    names = [text.get_text().split()[0] for text in axes.get_yticklabels()]
+    said = texts(axes)
+    assert said[4, names.index("n_unique")] == "8.5"
+    assert (3, 0) not in said
+    rows.iloc[-2:, 4:] = [[np.nan, np.nan, "all are equal"]] * 2
+    rows.to_csv(tmp_path / "z.csv", index=False, header=table.columns)
+    (axes,) = drawn(z_scores, {"scores": str(tmp_path / "z.csv")}).axes
+    assert axes.get_xlabel() == "noise σ\nno permutations: all are equal"
+    assert len(axes.get_xticklabels()) == 3
+
+
 def test_z_scores_without_a_checkpoint():
-    (axes,) = z_scores.draw(scores(checkpoint=False)).axes
+    (axes,) = z_scores.draw(scores(checkpoint=False), scores().iloc[:0]).axes
     assert not axes.images[0].get_array().any()
     expected = np.array([[-350, 50, 1200], [100, -125, -2000]])
     assert texts(axes) == {(x, y): f"{v:,}".replace("-", "−") for (y, x), v in np.ndenumerate(expected)}

@@ -25,8 +25,13 @@ def results(tmp_path):
         put(f"checkpoints/{name}/census.json", json.dumps(census))
     put(
         "snowballs/one/z_scores.csv",
-        "statistic,sigma,mean,checkpoint\nn_unique,0.5,34,1\nn_unique,0,1,1\nn_singletons,0,0,0\n",
+        "statistic,sigma,mean,checkpoint\nn_unique,0.5,34,1\nn_unique,0,1,1\nn_singletons,0,0,0\nn_unique,,7,2\n",
     )
+    put("snowballs/one/permutation_test.csv", "quantity,value\ntokens,40\njoint_p,0.1\n")
+    put("snowballs/two/z_scores.csv", "statistic,sigma,mean,checkpoint\nn_unique,0.5,34,1\n")
+    put("snowballs/two/permutation_test.csv", "quantity,value\ntokens,9\nnot_tested,all are equal\n")
+    put("snowballs/xyz/z_scores.csv", "statistic,sigma,mean,checkpoint\nn_unique,0.5,34,\n")
+    put("snowballs/xyz/permutation_test.csv", "quantity,value\nnot_tested,there is no checkpoint\n")
     put(
         "lattice/toy/lifecycle_medians.csv",
         "tokens,coordinates,late\ndead,all,1312\ndead,without tiny,1300\nlive,all,\n",
@@ -49,7 +54,9 @@ def test_summary_of_all_results(results):
         "checkpoint many: 6 holes of 814, 704, 306, 228, 11, … tokens among 151,936",
         "checkpoint none: no hole among 151,936",
         "checkpoint one: 1 hole of 34 tokens among 151,936",
-        "snowballs one: 1.0 vectors at σ = 0, 34.0 vectors at σ = 0.5; the checkpoint has 1",
+        "snowballs one: 1.0 vectors at σ = 0, 34.0 vectors at σ = 0.5; the checkpoint has 1; permutations: joint p 0.1",
+        "snowballs two: 34.0 vectors at σ = 0.5; the checkpoint has 1; not tested: all are equal",
+        "snowballs xyz: 34.0 vectors at σ = 0.5",
         "lattice still: the median token freezes: no tokens",
         "lattice toy: the median token freezes: dead tokens after step 1,312",
     ]

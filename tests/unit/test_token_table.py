@@ -8,9 +8,9 @@ import pytest
 import tokenizers_by_hand as by_hand
 import torch
 from blackholes.artifacts.tensors import open_tensors, write_tensors
-from blackholes.checkpoints import token_table
+from blackholes.checkpoints import boxes, census, ranking, token_table
 from blackholes.errors import UserError
-from blackholes.kernels import indicators
+from blackholes.kernels import indicators, sphere
 from checkpoint_folder import make, write_tokens
 from helpers import names
 from planted import POPULATIONS, embedding
@@ -78,17 +78,119 @@ def test_holes_and_what_lies_beside_them_come_first(planted):
     tokens = [token for group in members for token in group]
     assert (rank[tokens] <= inside + beside).mean() == 1
     assert made.summary.startswith("4,096 tokens: 4,094 ordinary, 2 padding; in holes 2,")
-    assert made.summary.endswith(f"; {inside + beside:,} in the reference set")
+    assert f"; {inside + beside:,} in the reference set; AUROC " in made.summary
 
 
 def test_the_reference():
     yes, no = np.array([True, False, False, True]), np.zeros(4, bool)
     box = np.array([True, True, False, True])
-    assert token_table.reference_set(yes, no, box).tolist() == [0, 3]
-    assert token_table.reference_set(yes, ~yes, box).tolist() == [0, 1, 2, 3]
-    assert token_table.reference_set(no, no, box).tolist() == [0, 1, 3]
+    assert ranking.reference_set(yes, no, box).tolist() == [0, 3]
+    assert ranking.reference_set(yes, ~yes, box).tolist() == [0, 1, 2, 3]
+    assert ranking.reference_set(no, no, box).tolist() == [0, 1, 3]
     alone = np.array([False, True, False, False])
-    assert token_table.reference_set(no, alone, box).tolist() == [0, 1, 3]  # a cluster of one is none
+    assert ranking.reference_set(no, alone, box).tolist() == [0, 1, 3]  # a cluster of one is none
+
+
+def facts(made):
+    return {row["quantity"]: row["value"] for row in read(made.ranking)}
+
+
+def test_holes_are_judged_without_themselves(planted):
+    """Every fold is computed again here, slowly: a reference and a centroid without it, pairs counted one by one."""
+    made, W, members, _ = planted
+    rows, found = read(made.tokens), facts(made)
+    hole = np.array([int(row["hole"] or -1) for row in rows])
+    in_cluster = column(rows, "in_cluster") == 1
+    with open_tensors(made.sphere) as file:
+        component = file.rows("eigenvectors")[:, 0]
+    with open_tensors(made.centroid) as file:
+        central = np.isin(np.arange(len(W)), file.rows("token_ids").numpy())
+    folds, loads = {}, [0] * 5
+    for group in sorted(members, key=lambda group: (-len(group), min(group))):
+        fold = loads.index(min(loads))
+        loads[fold] += len(group)
+        folds[min(group)] = fold
+    names_, ids = list(folds), [min(group) for group in members]
+    of = np.array([folds.get(int(each), -1) for each in hole])
+    for token in np.flatnonzero(in_cluster & (hole < 0)):
+        nearest = min(ids, key=lambda each: float((W[each].double() - W[token].double()).norm()))
+        of[token] = folds[nearest]
+    others = np.flatnonzero((hole < 0) & ~in_cluster)
+    won = total = 0
+    for fold in range(5):
+        reference = np.flatnonzero(((hole >= 0) | in_cluster) & (of != fold))
+        centre = W[torch.from_numpy(np.flatnonzero(central & (of != fold)))].double().mean(0)
+        scores = indicators.under_training(W, torch.from_numpy(reference), centre, component)
+        rank = indicators.suspicion(scores["centroid_distance"], scores["cosine_unused"]).numpy()
+        held = np.flatnonzero((hole >= 0) & (of == fold))
+        assert [int(rows[token]["rank_held_out"]) for token in held] == rank[held].tolist()
+        pool = torch.from_numpy(np.concatenate([held, others]))
+        among = indicators.suspicion(scores["centroid_distance"][pool], scores["cosine_unused"][pool]).numpy()
+        won += sum((among[len(held) :] > place).sum() for place in among[: len(held)])
+        total += len(held) * len(others)
+    assert len(names_) == 13
+    assert float(found["auroc_cross_fitted"]) == pytest.approx(won / total, abs=1e-12)
+    assert (found["folds"], found["hole_members"]) == ("5", str(sum(POPULATIONS)))
+    assert found["other_tokens"] == str(len(others))
+    assert {rows[token]["rank_held_out"] for token in np.flatnonzero(hole < 0)} == {""}
+
+
+def test_a_hole_that_is_like_nothing_else_is_found_only_in_sample():
+    """Two holes on opposite sides: each has rank 1 by construction, and the last rank by the other's direction."""
+    W = 0.05 * torch.randn(300, 12, generator=torch.Generator().manual_seed(0))
+    W[:40, 5], W[40:80, 5] = 3.0, -3.0
+    W[:40] = W[0]
+    W[40:80] = W[40]
+    both = token_of(W, members=range(80))
+    rank = torch.arange(1, 301)
+    judged = dict(ranking.judge(both, rank).facts)
+    assert judged["auroc_in_sample"] == 1.0
+    assert judged["auroc_cross_fitted"] < 0.1
+
+
+def token_of(W, members):
+    """Tokens with a hole for each distinct vector of `members`, in a box that holds everything."""
+    hole = np.full(len(W), -1)
+    for group in census.holes(W):
+        hole[group] = group[0] if group[0] in members else -1
+    yes, no = np.ones(len(W), bool), np.zeros(len(W), bool)
+    return ranking.Tokens(W, hole, yes, no, hole >= 0, W.mean(0), torch.eye(W.shape[1])[0])
+
+
+def test_a_single_hole_is_judged_by_a_box_that_does_not_know_it(tmp_path):
+    """A box around the densest region of the other tokens, made here from the coordinates of these alone."""
+    W = 0.3 * torch.randn(200, 6, generator=torch.Generator().manual_seed(1)).bfloat16()
+    W[:30] = W[0]
+    made = make(tmp_path / "one", W)
+    found, rows = facts(made), read(made.tokens)
+    assert found["folds"] == "1"
+    with open_tensors(made.sphere) as file:
+        component = file.rows("eigenvectors")[:, 0]
+        sky = [file.rows(name)[30:].double() for name in ("latitude", "longitude", "radius")]
+    box, rule = boxes.automatic_box(*(each.numpy() for each in sky), [], 170)
+    assert rule.startswith("around the densest region")
+    rest = 30 + sphere.in_box(*sky, **box).nonzero()[:, 0]
+    assert set(rest.tolist()) != set(np.flatnonzero(column(rows, "in_box") == 1).tolist()) - set(range(30))
+    scores = indicators.under_training(W, rest, W[rest].double().mean(0), component)
+    rank = indicators.suspicion(scores["centroid_distance"], scores["cosine_unused"])
+    assert [int(row["rank_held_out"]) for row in rows[:30]] == rank[:30].tolist()
+    assert float(found["auroc_in_sample"]) == 1.0
+    assert float(found["auroc_cross_fitted"]) < 1.0
+    alone = W.clone()
+    alone[30:] = torch.linspace(20, 40, 170)[:, None]
+    tokens = token_of(alone, members=range(30))
+    tokens.in_box = tokens.hole >= 0
+    judged = ranking.judge(tokens, torch.arange(1, 201))
+    assert judged.facts == [("not_judged", "without one of the holes no token is left to refer to")]
+    assert (judged.held_out == -1).all()
+
+
+def test_without_a_hole_nothing_is_judged(tmp_path):
+    made = make(tmp_path / "none", torch.randn(128, 8, generator=torch.Generator().manual_seed(0)))
+    assert facts(made) == {"not_judged": "there is no hole"}
+    assert made.summary.endswith("; ranking not judged: there is no hole")
+    equal = make(tmp_path / "equal", torch.ones(30, 4, dtype=torch.bfloat16))
+    assert facts(equal) == {"not_judged": "every token is in a hole or in the cluster"}
 
 
 @pytest.mark.parametrize(

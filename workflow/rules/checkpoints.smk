@@ -213,6 +213,12 @@ rule token_table:
         statistics=f"{CHECKPOINT}/distance_statistics.safetensors",
     output:
         tokens=f"{CHECKPOINT}/tokens.csv",
+        ranking=report(
+            f"{CHECKPOINT}/ranking.csv",
+            caption="../report/ranking.rst",
+            category="Checkpoints",
+            labels={"table": "how well the ranking finds holes", "checkpoint": "{checkpoint}"},
+        ),
     log:
         "results/logs/checkpoints/{checkpoint}_tokens.log",
     benchmark:
@@ -233,6 +239,7 @@ rule token_table:
 rule checkpoint_figures:
     input:
         tokens=f"{CHECKPOINT}/tokens.csv",
+        ranking=f"{CHECKPOINT}/ranking.csv",
         sphere=f"{CHECKPOINT}/sphere.safetensors",
         statistics=f"{CHECKPOINT}/distance_statistics.safetensors",
         table=f"{CHECKPOINT}/overdensity.csv",

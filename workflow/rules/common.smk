@@ -27,7 +27,8 @@ wildcard_constraints:
     checkpoint="|".join(CONFIG.checkpoints) or "none",
     snowball="|".join(CONFIG.snowballs) or "none",
     lattice="|".join(CONFIG.lattice) or "none",
-    sigma=r"within|global|[\d.e+-]+",
+    sigma=r"within|global|latent|holes_\d+of\d+|[\d.e+-]+",
+    part=r"\d+",
 
 
 def code_digest(script, *modules):

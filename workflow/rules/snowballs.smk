@@ -1,10 +1,25 @@
-"""Snowballs (row D): for each σ, trials around a centroid, computed and discarded → one table, figures."""
+"""Snowballs (row D): for each σ, trials around a centroid, and permutations of the tokens → one table, figures."""
 
 SNOWBALL_FIGURES = {
     "snowball_sweep": "what becomes of tokens as σ grows",
+    "snowball_singletons": "singletons of every trial",
+    "snowball_permutation": "the tokens among their permutations",
     "z_scores": "z-scores of the checkpoint",
     "snowball_elements": "elements and normal distribution",
 }
+LATENT = f"{SNOWBALL}/latent.safetensors"
+
+
+def snowball_latent(wildcards):
+    """Input function: the estimate that the snowballs of a checkpoint are made from; nothing for other centroids."""
+    centroid = CONFIG.snowballs[wildcards.snowball].centroid
+    return LATENT.format(snowball=wildcards.snowball) if centroid in list(CONFIG.checkpoints) else []
+
+
+def snowball_permutations(wildcards):
+    """Input function: the tables of permutations of a checkpoint's tokens."""
+    jobs = CONFIG.snowballs[wildcards.snowball].permutation_jobs() if snowball_latent(wildcards) else 0
+    return expand(f"{SNOWBALL}/permutations/{{part}}.csv", snowball=wildcards.snowball, part=range(jobs))
 
 
 def snowball_checkpoint(file):
@@ -35,14 +50,40 @@ def snowball_sigmas(wildcards):
 
 rule snowballs:
     input:
-        expand(f"{SNOWBALL}/{{file}}", snowball=CONFIG.snowballs, file=["trials.csv", "z_scores.csv"]),
+        expand(
+            f"{SNOWBALL}/{{file}}",
+            snowball=CONFIG.snowballs,
+            file=["trials.csv", "z_scores.csv", "permutation_test.csv"],
+        ),
         expand(f"{SNOWBALL}/figures/{{figure}}.png", snowball=CONFIG.snowballs, figure=SNOWBALL_FIGURES),
+
+
+rule snowball_latent:
+    # of a checkpoint: which tokens surround its largest hole, and what point and noise they were rounded from
+    input:
+        centroid=snowball_checkpoint("black_hole_centroid.safetensors"),
+        W=snowball_checkpoint("W.safetensors"),
+    output:
+        latent=LATENT,
+    log:
+        "results/logs/snowballs/{snowball}_latent.log",
+    benchmark:
+        "results/benchmarks/snowballs/{snowball}_latent.tsv"
+    conda:
+        "../../envs/blackholes.yaml"
+    resources:
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=lambda wildcards, attempt: 60 * attempt,
+    params:
+        code=code_digest("snowball_latent.py"),
+    script:
+        "../scripts/snowball_latent.py"
 
 
 rule snowball_trials:
     # one σ: a sweep runs over as many cores as there are, and one more σ leaves the others as they are
     input:
-        centroid=snowball_checkpoint("black_hole_centroid.safetensors"),
+        centroid=snowball_latent,
     output:
         trials=f"{SNOWBALL}/sigmas/{{sigma}}.csv",
     log:
@@ -63,10 +104,37 @@ rule snowball_trials:
         "../scripts/snowball_trials.py"
 
 
+rule snowball_permutations:
+    # a part of them: they run over as many cores as there are
+    input:
+        latent=snowball_latent,
+        W=snowball_checkpoint("W.safetensors"),
+    output:
+        clouds=f"{SNOWBALL}/permutations/{{part}}.csv",
+    log:
+        "results/logs/snowballs/{snowball}_permutations_{part}.log",
+    benchmark:
+        "results/benchmarks/snowballs/{snowball}_permutations_{part}.tsv"
+    conda:
+        "../../envs/blackholes.yaml"
+    resources:
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=lambda wildcards, attempt: 120 * attempt,
+        gpu=gpus(CONFIG.distances.device),
+    params:
+        settings=snowball_settings,
+        permutations=lambda wildcards: CONFIG.snowballs[wildcards.snowball].permutations,
+        part=lambda wildcards: [int(wildcards.part), CONFIG.snowballs[wildcards.snowball].permutation_jobs()],
+        code=code_digest("snowball_permutations.py"),
+    script:
+        "../scripts/snowball_permutations.py"
+
+
 rule snowball_sweep:
     input:
-        centroid=snowball_checkpoint("black_hole_centroid.safetensors"),
+        centroid=snowball_latent,
         W=snowball_checkpoint("W.safetensors"),
+        clouds=snowball_permutations,
         tables=lambda wildcards: expand(
             f"{SNOWBALL}/sigmas/{{sigma}}.csv", snowball=wildcards.snowball, sigma=snowball_sigmas(wildcards)
         ),
@@ -79,6 +147,12 @@ rule snowball_sweep:
             labels={"table": "z-scores of the checkpoint", "snowball": "{snowball}"},
         ),
         elements=f"{SNOWBALL}/elements.safetensors",
+        test=report(
+            f"{SNOWBALL}/permutation_test.csv",
+            caption="../report/permutation_test.rst",
+            category="Snowballs",
+            labels={"table": "permutation test and its power", "snowball": "{snowball}"},
+        ),
     log:
         "results/logs/snowballs/{snowball}.log",
     benchmark:
@@ -91,6 +165,7 @@ rule snowball_sweep:
         settings=snowball_settings,
         labels=lambda wildcards: list(snowball_sigmas(wildcards)),
         shown=lambda wildcards: CONFIG.snowballs[wildcards.snowball].shown(),
+        permutations=lambda wildcards: CONFIG.snowballs[wildcards.snowball].permutations,
         code=code_digest("snowball_sweep.py"),
     script:
         "../scripts/snowball_sweep.py"
@@ -101,6 +176,8 @@ rule snowball_figures:
         trials=f"{SNOWBALL}/trials.csv",
         scores=f"{SNOWBALL}/z_scores.csv",
         elements=f"{SNOWBALL}/elements.safetensors",
+        test=f"{SNOWBALL}/permutation_test.csv",
+        latent=snowball_latent,
     output:
         **figure_outputs(SNOWBALL, "Snowballs", SNOWBALL_FIGURES, snowball="{snowball}"),
     log:

@@ -2,10 +2,10 @@
 
 from blackholes.artifacts.job import open_job
 from blackholes.kernels import device
-from blackholes.snowballs import sweep
+from blackholes.snowballs import trials
 
 with open_job(snakemake) as job:
-    summary = sweep.write_trials(
+    summary = trials.write(
         job.input.get("centroid") or None,
         job.params.settings,
         job.params.sigma,

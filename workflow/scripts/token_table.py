@@ -11,6 +11,7 @@ with open_job(snakemake) as job:
         job.input.centroid,
         job.input.statistics,
         job.output.tokens,
+        job.output.ranking,
         tokenizer=job.input.get("tokenizer") or None,
     )
     job.log(summary)

@@ -41,15 +41,24 @@ def table(results: Path) -> str:
         holes = f"{census['holes']:,} hole{'s' * (census['holes'] > 1)} of {sizes} tokens" if sizes else "no hole"
         lines.append(f"checkpoint {path.parent.name}: {holes} among {census['tokens']:,}")
     for path in sorted(results.glob("snowballs/*/z_scores.csv")):
-        scores = pd.read_csv(path).query("statistic == 'n_unique'").sort_values("sigma")
+        scores = pd.read_csv(path).query("statistic == 'n_unique'").dropna(subset="sigma").sort_values("sigma")
         means = [f"{row.mean:,.1f} vectors at σ = {row.sigma:.3g}" for row in scores.iloc[[0, -1]].itertuples()]
         own = "".join(f"; the checkpoint has {own:,.0f}" for own in scores["checkpoint"].dropna().unique())
-        lines.append(f"snowballs {path.parent.name}: {', '.join(dict.fromkeys(means))}{own}")
+        lines.append(f"snowballs {path.parent.name}: {', '.join(dict.fromkeys(means))}{own}{_test(path)}")
     for path in sorted(results.glob("lattice/*/lifecycle_medians.csv")):
         late = pd.read_csv(path).query("coordinates == 'all'").set_index("tokens")["late"].dropna()
         groups = [f"{tokens} tokens after step {step:,.0f}" for tokens, step in late.items()]
         lines.append(f"lattice {path.parent.name}: the median token freezes: {', '.join(groups) or 'no tokens'}")
     return "\n".join(lines)
+
+
+def _test(scores: Path) -> str:
+    """What the permutations of a checkpoint's tokens say, from the table beside z_scores.csv."""
+    table = scores.with_name("permutation_test.csv")
+    facts = dict(pd.read_csv(table, dtype=str).itertuples(index=False)) if table.exists() else {}
+    if "joint_p" in facts:
+        return f"; permutations: joint p {float(facts['joint_p']):.3g}"
+    return f"; not tested: {facts['not_tested']}" if "tokens" in facts else ""
 
 
 def main() -> None:

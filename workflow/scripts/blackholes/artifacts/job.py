@@ -133,7 +133,7 @@ def open_job(snakemake, streamed: Sequence[str] = ()) -> Iterator[Job]:
     """
     end_with_snakemake()
     wildcards = dict(snakemake.wildcards.items())
-    kinds = ("experiment", "corpus", "checkpoint", "snowball", "sigma", "lattice")
+    kinds = ("experiment", "corpus", "checkpoint", "snowball", "sigma", "part", "lattice")
     parts = [*map(wildcards.get, kinds), f"run_{wildcards['run']}" if "run" in wildcards else None]
     name = " ".join([snakemake.rule, "/".join(part for part in parts if part)]).strip()
     job = Job(

@@ -5,20 +5,20 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int64
+from jaxtyping import Int64
 from torch import Tensor
 
 from blackholes.artifacts.files import write_table
 from blackholes.artifacts.tables import read_holes
 from blackholes.artifacts.tensors import TensorReader, open_tensors
-from blackholes.checkpoints import token_texts
+from blackholes.checkpoints import boxes, ranking, token_texts
 from blackholes.checkpoints.embedding import read_embedding
 from blackholes.errors import about
 from blackholes.kernels import indicators
 
 COLUMNS = [
     *("token_id", "text", "hole", "in_box", "in_cluster", "norm", "centroid_distance", "cosine_unused", "category"),
-    *("script", "merge_rank", "round_trip", "round_trip_spaced", "round_trip_context", "rank"),
+    *("script", "merge_rank", "round_trip", "round_trip_spaced", "round_trip_context", "rank", "rank_held_out"),
 ]
 
 
@@ -29,9 +29,10 @@ def write(
     centroid: str,
     statistics: str,
     out: str,
+    ranking_out: str,
     tokenizer: str | None = None,
 ) -> str:
-    """Write tokens.csv, one row per token, ordered by id. Returns a one-line summary.
+    """Write tokens.csv, one row per token, ordered by id, and ranking.csv. Returns a one-line summary.
 
     Args:
         weights: W.safetensors. holes: black_holes.csv. sphere: sphere.safetensors, of which the first eigenvector and
@@ -40,7 +41,8 @@ def write(
         tokenizer: tokenizer.json; without it texts are empty and categories `unknown`.
 
     Columns: `hole` (empty for a singleton), `in_box`, `in_cluster` (0 or 1); `text`, `category`, `script`, `merge_rank`
-    and round trips (0 or 1) as in checkpoints.token_texts; the indicators of kernels.indicators, and `rank` from them.
+    and round trips (0 or 1) as in checkpoints.token_texts; the indicators of kernels.indicators, and `rank` from them;
+    `rank_held_out`, for members of holes, the rank with their hole held out of the reference set (see ranking.judge).
 
     The indicators compare with an automatically chosen reference set of unused tokens: the members of black holes,
     since no two trained tokens end with equal vectors, and the overdensity's cluster, which holds their neighbours.
@@ -55,28 +57,28 @@ def write(
     with open_tensors(sphere) as file:
         in_box = _read(file, "in_box", torch.bool, (V,)).numpy()
         component = _read(file, "eigenvectors", torch.float64, (D, "n"))[:, 0]
+        coordinates = None
+        if file.metadata.get("box_rule") != boxes.CONFIGURED:
+            names = ("latitude", "longitude", "radius")
+            coordinates = [_read(file, name, torch.float32, (V,)).numpy() for name in names]
     with open_tensors(centroid) as file:
         centre = _read(file, "centroid", torch.float32, (D,))
+        central = np.zeros(V, bool)
+        central[_read(file, "token_ids", torch.int64, ("n",)).numpy()] = True
     with open_tensors(statistics) as file:
         in_cluster = np.zeros(V, bool)
         in_cluster[_read(file, "cluster_token_ids", torch.int64, ("n",)).numpy()] = True
-    reference = reference_set(hole >= 0, in_cluster, in_box)
+    reference = ranking.reference_set(hole >= 0, in_cluster, in_box)
     with about(weights):
         scores = indicators.under_training(W, reference, centre, component)
     rank = indicators.suspicion(scores["centroid_distance"], scores["cosine_unused"])
+    tokens = ranking.Tokens(W, hole, in_box, in_cluster, central, centre, component, coordinates)
+    judged = ranking.judge(tokens, rank)
     explained = token_texts.explain(tokenizer, V)
-    table = _rows(hole, in_box, in_cluster, {name: values.numpy() for name, values in scores.items()}, explained, rank)
-    write_table(out, COLUMNS, table)
-    return _summary(explained.category, hole >= 0, len(reference))
-
-
-def reference_set(
-    in_hole: Bool[np.ndarray, "V"], in_cluster: Bool[np.ndarray, "V"], in_box: Bool[np.ndarray, "V"]
-) -> Int64[Tensor, "n"]:
-    """Ids of the tokens taken to be unused: those in holes or in the cluster; if fewer than two, those in the box."""
-    unused = in_hole | in_cluster
-    chosen = unused if unused.sum() > 1 else in_box
-    return torch.from_numpy(np.flatnonzero(chosen))
+    columns = {name: values.numpy() for name, values in scores.items()}
+    write_table(out, COLUMNS, _rows(hole, in_box, in_cluster, columns, explained, rank, judged.held_out))
+    write_table(ranking_out, ["quantity", "value"], judged.facts)
+    return f"{_summary(explained.category, hole >= 0, len(reference))}; {judged.summary()}"
 
 
 def hole_of(table: str, V: int) -> Int64[np.ndarray, "V"]:
@@ -103,6 +105,7 @@ def _rows(
     scores: dict[str, np.ndarray],
     explained: token_texts.Explained,
     rank: Tensor,
+    held_out: np.ndarray,
 ) -> Iterator[tuple]:
     category = explained.category
     for id, place in enumerate(rank.tolist()):
@@ -120,6 +123,7 @@ def _rows(
             "" if merge is None else merge,
             *trips,
             place,
+            held_out[id] if held_out[id] >= 0 else "",
         )
 
 

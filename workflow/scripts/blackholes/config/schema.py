@@ -8,7 +8,7 @@ import json
 from typing import Any
 
 from blackholes.config.model import REMOVABLE, Config
-from blackholes.config.snowballs import LARGEST, WORDS, Point, Range
+from blackholes.config.snowballs import LARGEST, WORDS, Holes, Point, Range
 
 LIMITS = {"ge": "minimum", "le": "maximum", "gt": "exclusiveMinimum", "lt": "exclusiveMaximum"}
 DROPPED = ("title", "required", "minProperties")
@@ -17,10 +17,10 @@ DROPPED = ("title", "required", "minProperties")
 def schema() -> dict[str, Any]:
     """The schema, of draft 7: the latest that all YAML language servers support."""
     whole = Config.model_json_schema()
-    sections = whole["$defs"] | {model.__name__: model.model_json_schema() for model in (Point, Range)}
+    sections = whole["$defs"] | {model.__name__: model.model_json_schema() for model in (Holes, Point, Range)}
     keys = sections["Snowball"]["properties"]
     keys["centroid"]["anyOf"] = [{"type": "string", "minLength": 1}, _ref("Point")]
-    sigma = [{"type": "number", "minimum": 0, "maximum": LARGEST}, {"enum": list(WORDS)}, _ref("Range")]
+    sigma = [{"type": "number", "minimum": 0, "maximum": LARGEST}, {"enum": list(WORDS)}, _ref("Range"), _ref("Holes")]
     keys["sigma"]["anyOf"] = [*sigma, {"type": "array", "minItems": 1, "items": {"anyOf": sigma}}]
     for section in sections.values():
         for key, value in section["properties"].items():

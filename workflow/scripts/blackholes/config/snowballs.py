@@ -11,7 +11,8 @@ from blackholes.config.fields import Integer, Number, Section, file_path, no_boo
 
 LARGEST = 1000  # σ
 MOST = 10_000  # σ of a sweep, a job each
-WORDS = ("within", "global")
+PERMUTATIONS_A_JOB = 500
+WORDS = ("within", "global", "latent")
 
 
 class Point(Section):
@@ -29,6 +30,13 @@ _RANGE: dict[str, Any] = {
     "scale": (Literal["log", "linear"], setting("log", "`log`: equal ratios; `linear`: equal steps")),
 }
 Range = create_model("Range", __base__=Section, **_RANGE)  # not a class statement: `from` is a keyword
+
+
+class Holes(Section):
+    """σ over the range in which snowballs around this centroid have both holes and more than one vector."""
+
+    range: Literal["holes"] = setting(..., "`holes`")
+    num: Integer = setting(..., "how many σ, in equal ratios", ge=2, le=1000)
 
 
 def _checked(model: type[Section], value: Mapping) -> dict:
@@ -59,6 +67,8 @@ def _sigma(value: Any) -> Any:
     if value in WORDS:
         return value
     if isinstance(value, Mapping):
+        if "range" in value:
+            return _checked(Holes, value)
         limits = _checked(Range, value)
         if limits["scale"] == "log" and not (limits["from"] > 0 and limits["to"] > 0):
             raise ValueError
@@ -84,13 +94,22 @@ class Snowball(Section):
         "the name of a checkpoint, a .safetensors file, or {dim, norm, seed}",
     )
     sigma: Annotated[float | str | dict | list, BeforeValidator(_sigma)] = setting(
-        ["within", "global", {"from": 1e-6, "to": 1.0, "num": 7, "scale": "log"}],
+        ["within", "global", "latent", {"range": "holes", "num": 9}],
         "standard deviation of the noise in every dimension, one job per σ. `within`: the spread of the checkpoint's "
-        "hole members about their centroid; `global`: that of all their elements about one mean (as the notebook)",
-        f"a number from 0 up to {LARGEST}, `within`, `global`, "
+        "hole members about their centroid; `global`: that of all their elements about one mean (as the notebook); "
+        "`latent`: estimated from what rounding left of the noise. `range: holes`: over all σ with both holes and more "
+        "than one vector",
+        f"a number from 0 up to {LARGEST}, `within`, `global`, `latent`, {{range: holes, num}}, "
         f"{{from, to, num, scale: log or linear}} (above 0 where log), or a list of these, at most {MOST:,} σ in all",
     )
     n_trials: Integer = setting(100, "trials for every σ", ge=1, le=10_000_000)
+    permutations: Integer = setting(
+        1000,
+        "clouds in which every dimension's values are permuted among the tokens around the checkpoint's largest hole: "
+        "the null hypothesis of noise and rounding alone. 0: none; other centroids have no tokens, so none either",
+        ge=0,
+        le=1_000_000,
+    )
     n_tokens: Auto | Annotated[Integer, Field(ge=1, le=16384)] = setting(
         "auto",
         "tokens in a trial; `auto`: the number of the checkpoint's hole members",
@@ -116,10 +135,11 @@ class Snowball(Section):
         return self
 
     def sigmas(self) -> dict[str, float | str]:
-        """One entry per job: label → σ. The label is σ as text; for `within` and `global` both are that word."""
+        """One entry per job: label → σ. The label is σ as text. Both are a word where σ depends on the centroid: one of
+        WORDS, or `holes_2of9`, the second of 9 σ over the range of holes."""
         sigmas: dict[str, float | str] = {}
         for item in self.sigma if isinstance(self.sigma, list) else [self.sigma]:
-            for value in _expand_range(item) if isinstance(item, dict) else [item]:
+            for value in _expand(item) if isinstance(item, dict) else [item]:
                 sigmas[value if isinstance(value, str) else _text(value)] = value
         return sigmas
 
@@ -128,13 +148,23 @@ class Snowball(Section):
         return self.model_dump(include={"centroid", "n_tokens", "epsilon", "seed"})
 
     def shown(self) -> str:
-        """Label of the σ that is plotted beside the checkpoint: `global`, else the largest."""
+        """Label of the σ that is plotted beside the checkpoint: `global`, else the largest number, else the last of the
+        range of holes, else `latent`."""
         sigmas = self.sigmas()
-        return "global" if "global" in sigmas else max(sigmas, key=lambda label: (label != "within", sigmas[label]))
+        numbers = {label: value for label, value in sigmas.items() if not isinstance(value, str)}
+        if "global" in sigmas or not numbers:
+            return next((word for word in ("global", *reversed(sigmas)) if word in sigmas), "within")
+        return max(numbers, key=lambda label: numbers[label])
+
+    def permutation_jobs(self) -> int:
+        """Jobs that the permutations are divided among."""
+        return -(-self.permutations // PERMUTATIONS_A_JOB)
 
 
-def _expand_range(limits: Mapping) -> list[float]:
-    """The numbers of a range. Those between its ends are rounded to six digits, to keep labels short."""
+def _expand(limits: Mapping) -> list[float] | list[str]:
+    """The σ of a range. Numbers between its ends are rounded to six digits, to keep labels short."""
+    if "range" in limits:
+        return [f"holes_{k}of{limits['num']}" for k in range(1, limits["num"] + 1)]
     first, last, num = limits["from"], limits["to"], limits["num"]
     if num == 1:
         return [first]

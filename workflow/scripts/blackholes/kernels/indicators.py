@@ -1,5 +1,6 @@
 """Indicators of under-training, from an embedding matrix alone (row C)."""
 
+import numpy as np
 import torch
 from jaxtyping import Float, Float32, Int64
 from torch import Tensor
@@ -94,3 +95,15 @@ def suspicion(centroid_distance: Float32[Tensor, "V"], cosine_unused: Float32[Te
     rank = torch.empty_like(order)
     rank[order] = torch.arange(1, len(order) + 1, device=order.device)
     return rank
+
+
+def auroc(first: Int64[np.ndarray, "n"], second: Int64[np.ndarray, "m"]) -> float:
+    """The share of pairs in which the first has the smaller rank: the area under the ROC curve. Equal ranks count half.
+
+    Raises UserError where one of the two is empty.
+    """
+    require(len(first) > 0 and len(second) > 0, "ranks: at least one of each kind is expected")
+    ordered = np.sort(second)
+    after = len(second) - np.searchsorted(ordered, first, side="right")
+    equal = len(second) - np.searchsorted(ordered, first, side="left") - after
+    return float((after + equal / 2).mean() / len(second))

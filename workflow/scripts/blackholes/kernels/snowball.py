@@ -109,8 +109,8 @@ def trial_statistics(vectors: Float[Tensor, "N D"], epsilon: float, threshold: f
     distances are). Populations are numbers of tokens; `median_bh_size` is the lower median too.
 
     Conventions, as in the notebook: without a hole, all statistics of holes are 0; with a single unique vector,
-    distances are 0 and it is one isolated component of density 1. A largest component of one vector among several has
-    density 0.
+    distances are 0 and it is one isolated component of density 1. A largest component of one vector has density 1
+    too.
 
     Memory beside the vectors: a float32 matrix (n, n) of the n unique vectors, and their copy in float32.
     Raises UserError for an epsilon or threshold out of range, and for NaN or infinity, naming token and dimension.
@@ -160,7 +160,7 @@ def _pairs(vectors: Tensor, epsilon: float, threshold: float) -> tuple[int | flo
     return (
         *(largest / epsilon, _exact_sum(mantissas) / pairs / epsilon, median / epsilon),
         *(graph["n_components"].item(), graph["n_isolated"].item(), size),
-        *(inside / (size * (size - 1) // 2) if size > 1 else 0.0, edges / pairs),
+        *(inside / (size * (size - 1) // 2) if size > 1 else 1.0, edges / pairs),
     )
 
 

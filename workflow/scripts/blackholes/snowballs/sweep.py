@@ -1,221 +1,138 @@
-"""Snowballs: trials around a centroid for each σ, and their comparison with the checkpoint (row D)."""
+"""All trials of a snowball, and how the checkpoint lies among them (row D)."""
 
 import csv
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32
+from jaxtyping import Float
 from torch import Tensor
 
 from blackholes.artifacts.files import write_table
-from blackholes.artifacts.tensors import TensorReader, open_tensors, write_tensors
-from blackholes.errors import UserError, about
-from blackholes.kernels import bf16, snowball
+from blackholes.artifacts.tensors import open_tensors, write_tensors
+from blackholes.errors import UserError
+from blackholes.kernels import permutation, snowball
+from blackholes.snowballs import elements, permutations
+from blackholes.snowballs import trials as one_sigma
+from blackholes.snowballs.source import TOUCHING, rows, source
 
-COLUMNS = ["sigma", "trial_id", *snowball.STATISTICS]
-SCORES = ["label", "sigma", "statistic", "checkpoint", "mean", "std", "z"]
-TOUCHING = 2  # ε, inclusive
-MOST = 16384  # tokens in a trial: their distances take 1 GB
-BINS = 60  # of a histogram of elements
-QUANTILES = 241
+COLUMNS = [*one_sigma.COLUMNS, "label"]
+SCORES = ["label", "sigma", "statistic", "checkpoint", "mean", "std", "z", "min", "max", "p", "note"]
+FACTS = ["quantity", "value"]
 
 
 @dataclass
-class Source:
-    """What the trials need: the centroid, and how many tokens to draw around it."""
+class Outputs:
+    """The files that `write` makes."""
 
-    name: str  # of the file, for messages
-    centroid: Float32[Tensor, "D"]
-    epsilon: float
-    n_tokens: int
-    spreads: dict[str, float]  # `within` and `global`, if the file has them
-
-    def sigma(self, value: float | str) -> float:
-        """A configured σ as a number; `within` and `global` are looked up."""
-        if not isinstance(value, str):
-            return float(value)
-        if value not in self.spreads:
-            raise UserError(f"{self.name}: no tensor 'sigma_{value}', which sigma: {value} asks for; expected a number")
-        return self.spreads[value]
+    trials: str
+    scores: str
+    elements: str
+    test: str
 
 
-def source(path: str | None, settings: Mapping) -> Source:
-    """The centroid of a file, or a random one, with `auto` settings resolved.
-
-    Args:
-        path: a safetensors file with `centroid` float32 (D,) and, if it is a checkpoint's, `epsilon`, `sigma_within`,
-            `sigma_global` and `n_tokens`; None: settings["centroid"] is such a path, or has dim, norm and seed.
-        settings: `centroid`, `n_tokens` and `epsilon`, as configured.
-
-    Raises:
-        UserError: naming the file and the key that is missing, of another shape, or out of range.
-    """
-    stored: dict[str, float] = {}
-    given = path or settings["centroid"]
-    if isinstance(given, Mapping):
-        name, centroid = "centroid", direction(**given)
-    else:
-        name = str(given)
-        with open_tensors(Path(given).expanduser()) as file:
-            file.expect("centroid", torch.float32, ("D",))
-            centroid = file.rows("centroid")
-            for key in {"epsilon", "sigma_within", "sigma_global", "n_tokens"} & set(file.keys()):
-                stored[key] = _number(file, key)
-    if not torch.isfinite(centroid).all():
-        dimension = int((~torch.isfinite(centroid)).nonzero()[0])
-        value = centroid[dimension].item()
-        raise UserError(f"{name}: {value} in dimension {dimension} of the centroid; expected a finite number")
-    epsilon = stored.get("epsilon") if settings["epsilon"] == "auto" else settings["epsilon"]
-    if epsilon is None:
-        epsilon = bf16.ulp(centroid.abs().max().bfloat16()).item()
-    n_tokens = stored.get("n_tokens") if settings["n_tokens"] == "auto" else settings["n_tokens"]
-    if n_tokens is None or not 1 <= n_tokens <= MOST:
-        auto = "there is no tensor 'n_tokens'" if n_tokens is None else f"it has {n_tokens:,.0f} tokens"
-        raise UserError(f"{name}: {auto}; expected n_tokens in the configuration, from 1 up to {MOST:,}")
-    spreads = {word: stored[f"sigma_{word}"] for word in ("within", "global") if f"sigma_{word}" in stored}
-    return Source(name, centroid, float(epsilon), int(n_tokens), spreads)
-
-
-def direction(dim: int, norm: float, seed: int) -> Float32[Tensor, "D"]:
-    """A vector of length `norm` in a random direction."""
-    numbers = np.random.Generator(np.random.Philox(key=seed)).standard_normal(dim)
-    return torch.from_numpy((norm / np.linalg.norm(numbers) * numbers).astype(np.float32))
-
-
-def _number(file: TensorReader, key: str) -> float:
-    value = file.rows(key)
-    if value.numel() != 1 or not 0 <= (number := float(value)) < math.inf:
-        raise UserError(f"{file.path}: tensor '{key}' is {value.tolist()}, expected one finite number, 0 or greater")
-    return number
-
-
-# ---- one σ --------------------------------------------------------------------------------------------------------
-
-
-def write_trials(
-    path: str | None,
-    settings: Mapping,
-    sigma: float | str,
-    n_trials: int,
-    out: str,
-    device: torch.device | str = "cpu",
-    progress: Callable = lambda done, total, more=None: None,
-) -> str:
-    """Write the trials of one σ as a table. Returns a one-line summary.
-
-    One trial is in memory at a time; only its 20 statistics are kept.
-    Raises UserError as `source` does, and for `within` or `global` if the file lacks that σ.
-    """
-    around = source(path, settings)
-    value = around.sigma(sigma)
-    rows = []
-    with about(around.name):
-        for trial in range(n_trials):
-            tokens = snowball.sample(around.centroid, value, around.n_tokens, settings["seed"], trial)
-            result = snowball.trial_statistics(tokens.to(device), around.epsilon, TOUCHING * around.epsilon)
-            rows.append((value, trial, *result.values()))
-            progress(trial + 1, n_trials, lambda: {"unique": result["n_unique"], "holes": result["n_black_holes"]})
-    write_table(out, COLUMNS, rows)
-    means = {name: np.mean([row[COLUMNS.index(name)] for row in rows]) for name in ("n_unique", "n_black_holes")}
-    return (
-        f"σ = {value:g}, {n_trials:,} trials of {around.n_tokens:,} tokens: {means['n_unique']:,.1f} unique vectors, "
-        f"{means['n_black_holes']:,.1f} holes on average"
-    )
-
-
-# ---- the sweep ----------------------------------------------------------------------------------------------------
-
-
-def write_sweep(
+def write(
     path: str | None,
     embedding: str | None,
     settings: Mapping,
-    tables: Sequence[str],
-    labels: Sequence[str],
+    tables: Mapping[str, str],
     shown: str,
-    trials: str,
-    scores: str,
-    elements: str,
+    n_permutations: int,
+    clouds: Sequence[str],
+    out: Outputs,
     metadata: Mapping[str, str] | None = None,
     device: torch.device | str = "cpu",
 ) -> str:
-    """Write trials.csv (every σ, ascending), z_scores.csv and elements.safetensors. Returns a one-line summary.
+    """Write trials.csv, z_scores.csv, elements.safetensors and permutation_test.csv. Returns a one-line summary.
 
     Args:
-        path: as in `source`; a checkpoint's file also has `token_ids`, the rows of its members in `embedding`.
-        embedding: the checkpoint's W.safetensors; None: no checkpoint to compare with.
-        tables: one table of trials for each σ in `labels`. shown: the σ whose elements are written.
+        path: as in `source`; latent.safetensors of a checkpoint. embedding: its W.safetensors; None: no checkpoint.
+        tables: label → table of the trials of its σ. shown: the label whose elements are written.
+        n_permutations: how many; `clouds`: the tables of `permutations.write`, in order.
 
-    z = (checkpoint − mean) / std over the trials of a σ, std over n − 1. If all trials are equal, z is 0 if the
-    checkpoint equals them too, else ± infinity. Without a checkpoint, `checkpoint` and `z` are empty.
+    trials.csv has every σ, ascending, then the permutations, whose `sigma` is empty and whose `label` is `permutation`.
+
+    z = (checkpoint − mean) / std over the trials of a label, std over n − 1; `min` and `max` are their range. If all
+    trials are equal, z is 0 if the checkpoint equals them too, else ± infinity. Beside a σ the checkpoint is the tokens
+    of its holes; beside the permutations the tokens that are permuted, and `p` is their two-sided p-value. `note` says
+    why there is none. Without a checkpoint, `checkpoint` and `z` are empty.
 
     Raises:
         UserError: as `source`, and for a file of another kind.
     """
     around = source(path, settings)
-    by_label = {label: _read(table) for label, table in zip(labels, tables, strict=True)}
-    by_sigma = {rows[0][0]: rows for rows in by_label.values()}  # `within` may equal a σ that is listed as a number
+    by_label = {label: _read(table) for label, table in tables.items()}
+    by_sigma: dict[str, tuple[str, list]] = {}  # `within` may equal a σ that is listed as a number
+    for label, found in by_label.items():
+        by_sigma.setdefault(found[0][0], (label, found))
     own: Mapping[str, float] = {}
-    members = _members(path, embedding)
+    members, mean = _members(path, embedding)
     if members is not None:
         own = snowball.trial_statistics(members.to(device), around.epsilon, TOUCHING * around.epsilon)
-    write_table(trials, COLUMNS, (row for sigma in sorted(by_sigma, key=float) for row in by_sigma[sigma]))
-    write_table(scores, SCORES, _scores(by_label, own))
+    test = None
+    if n_permutations and path and embedding:
+        test = permutations.compare(path, embedding, settings, n_permutations, clouds)
+    sigmas = (
+        [*row, label] for sigma in sorted(by_sigma, key=float) for label, found in [by_sigma[sigma]] for row in found
+    )
+    write_table(out.trials, COLUMNS, [*sigmas, *(_permuted(test) if test else [])])
+    scores = (score for label, found in by_label.items() for score in _scores(label, found, own))
+    write_table(out.scores, SCORES, [*scores, *(_test_scores(test) if test else [])])
+    write_table(out.test, FACTS, test.facts if test else [("not_tested", _no_test(embedding))])
+
     sigma = float(by_label[shown][0][0])
-    tokens = snowball.sample(around.centroid, sigma, around.n_tokens, settings["seed"], 0, every=True)
-    parts = {"snowball": (tokens.float() - around.centroid).double()}
-    if members is not None:
-        parts["global"] = members.double()
-        parts["within"] = members.double() - around.centroid.double()
-    facts = {**(metadata or {}), "sigma": repr(sigma), "label": shown, "members": _members_text(path)}
-    tensors = {f"{name}.{key}": value for name, part in parts.items() for key, value in distribution(part).items()}
-    write_tensors(elements, tensors, facts)
-    return f"{sum(map(len, by_sigma.values())):,} trials of {len(by_sigma)} σ"
+    parts, used = elements.of_trials(around, sigma, settings["seed"], len(by_label[shown]))
+    tensors = {f"snowball.{name}": value for name, value in parts.items()}
+    if members is not None and mean is not None:
+        for name, values in (("global", members.double()), ("within", members.double() - mean.double())):
+            tensors |= {f"{name}.{key}": value for key, value in elements.distribution(values).items()}
+    facts = {"sigma": repr(sigma), "label": shown, "trials": str(used)}
+    write_tensors(out.elements, tensors, {**(metadata or {}), **facts})
+    number = sum(len(found) for _, found in by_sigma.values())
+    return f"{number:,} trials of {len(by_sigma)} σ" + (f"; permutations: {test.summary()}" if test else "")
 
 
-def _members(path: str | None, embedding: str | None) -> Float[Tensor, "n D"] | None:
+def _no_test(embedding: str | None) -> str:
+    return "`permutations` is 0" if embedding else "there is no checkpoint, whose tokens could be permuted"
+
+
+def _members(path: str | None, embedding: str | None) -> tuple[Float[Tensor, "n D"] | None, Float[Tensor, "D"] | None]:
+    """The tokens of the checkpoint's holes, and their mean."""
     if path is None or embedding is None:
-        return None
+        return None, None
     with open_tensors(path) as file:
         file.expect("token_ids", torch.int64, ("n",))
-        ids = file.rows("token_ids").tolist()
-    with open_tensors(embedding) as file:
-        V = file.shape("W")[0]
-        if min(ids) < 0 or max(ids) >= V:
-            raise UserError(f"{path}: token_ids has token {max(ids)}; expected 0 to {V - 1}, the tokens of {embedding}")
-        return torch.cat([file.rows("W", token, token + 1) for token in ids])
-
-
-def _members_text(path: str | None) -> str:
-    if path is None:
-        return ""
-    with open_tensors(path) as file:
-        return file.metadata.get("members", "")
+        file.expect("mean", torch.float32, ("D",))
+        ids, mean = file.rows("token_ids").tolist(), file.rows("mean")
+    return rows(embedding, ids), mean
 
 
 def _read(table: str) -> list[list[str]]:
     """Rows of a table of trials, as text, so that they are copied unchanged."""
     try:
         with open(table, newline="", encoding="utf-8") as file:
-            head, *rows = csv.reader(file)
+            head, *found = csv.reader(file)
     except (OSError, ValueError) as error:
         raise UserError(f"{table}: cannot be read ({error}), expected a table of trials") from error
-    if head != COLUMNS or not rows:
-        raise UserError(f"{table}: columns {', '.join(head)} with {len(rows)} rows; expected {', '.join(COLUMNS)}")
-    return rows
+    if head != one_sigma.COLUMNS or not found:
+        wanted = ", ".join(one_sigma.COLUMNS)
+        raise UserError(f"{table}: columns {', '.join(head)} with {len(found)} rows; expected {wanted}")
+    return found
 
 
-def _scores(by_label: Mapping[str, list[list[str]]], own: Mapping[str, float]):
-    for label, rows in by_label.items():
-        for name in snowball.STATISTICS:
-            values = np.array([float(row[COLUMNS.index(name)]) for row in rows])
-            mean, std = float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else 0.0
-            checkpoint = (own[name], z_score(own[name], mean, std)) if own else ("", "")
-            yield label, rows[0][0], name, checkpoint[0], mean, std, checkpoint[1]
+def _scores(label: str, found: list[list[str]], own: Mapping[str, float]) -> Iterator[tuple]:
+    for name in snowball.STATISTICS:
+        values = np.array([float(row[one_sigma.COLUMNS.index(name)]) for row in found])
+        yield label, found[0][0], *_score(name, values, own.get(name)), "", ""
+
+
+def _score(name: str, values: np.ndarray, own: float | None) -> tuple:
+    """(statistic, checkpoint, mean, std, z, min, max)"""
+    mean, std = float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else 0.0
+    checkpoint = ("", "") if own is None else (own, z_score(own, mean, std))
+    return name, checkpoint[0], mean, std, checkpoint[1], float(values.min()), float(values.max())
 
 
 def z_score(value: float, mean: float, std: float) -> float:
@@ -225,30 +142,18 @@ def z_score(value: float, mean: float, std: float) -> float:
     return 0.0 if value == mean else math.copysign(math.inf, value - mean)
 
 
-# ---- elements -----------------------------------------------------------------------------------------------------
+def _permuted(test: permutations.Result) -> Iterator[tuple]:
+    for trial, values in zip(test.trials, test.null, strict=True):
+        statistics = zip(snowball.STATISTICS, values.tolist(), strict=True)
+        numbers = [int(value) if isinstance(test.own[name], int) else value for name, value in statistics]
+        yield "", trial, *numbers, permutations.LABEL
 
 
-def distribution(values: Float[Tensor, "n D"]) -> dict[str, Tensor]:
-    """Histogram, quantiles and moments of all elements, for the figure.
-
-    `edges` (BINS + 1,), `counts` (BINS,); `quantiles` (QUANTILES,): the values with a share Φ(`z`) of the elements
-    below them, for equally spaced `z` from the smallest element's to the largest's; `moments` (4,): mean, standard
-    deviation, skewness and excess kurtosis (0 if all elements are equal).
-    """
-    numbers = values.flatten().numpy()
-    mean, std = float(numbers.mean()), float(numbers.std())
-    centred = (numbers - mean) / (std or 1.0)
-    skewness = float((centred**3).mean())
-    kurtosis = float((centred**4).mean()) - 3 if std else 0.0
-    counts, edges = np.histogram(numbers, BINS, (numbers.min(), numbers.max()) if std else (mean - 1, mean + 1))
-    normal = torch.distributions.Normal(0.0, 1.0)
-    end = -normal.icdf(torch.tensor(0.5 / len(numbers), dtype=torch.float64)).item()
-    z = torch.linspace(-end, end, QUANTILES, dtype=torch.float64)
-    place = (normal.cdf(z).numpy() * len(numbers)).astype(np.int64).clip(0, len(numbers) - 1)
-    return {
-        "edges": torch.from_numpy(edges),
-        "counts": torch.from_numpy(counts),
-        "z": z,
-        "quantiles": torch.from_numpy(np.sort(numbers)[place]),
-        "moments": torch.tensor([mean, std, skewness, kurtosis], dtype=torch.float64),
-    }
+def _test_scores(test: permutations.Result) -> Iterator[tuple]:
+    if test.note:
+        for name in snowball.STATISTICS:
+            yield permutations.LABEL, "", name, test.own.get(name, ""), *[""] * 6, test.note
+        return
+    values = np.array([test.own[name] for name in snowball.STATISTICS], float)
+    for name, column, p in zip(snowball.STATISTICS, test.null.T, permutation.p_values(values, test.null), strict=True):
+        yield permutations.LABEL, "", *_score(name, column, test.own[name]), float(p), ""

@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
-from blackholes.figures import scales, style
+from blackholes.figures import data, scales, style
 from blackholes.figures.checkpoints import checkpoint_data
 
 _LINES, _COLUMNS, _LETTERS = 22, 2, 31  # lines and columns of the list, characters of a text
@@ -34,18 +34,20 @@ class Row(NamedTuple):
 
 
 def from_files(inputs, options: Mapping) -> Figure:
-    """inputs: tokens (tokens.csv). options: checkpoint."""
-    return draw(checkpoint_data.read_tokens(inputs.tokens), options.get("checkpoint"))
+    """inputs: tokens (tokens.csv), ranking (ranking.csv). options: checkpoint."""
+    table = data.read_table(data.paths(inputs.ranking)[0], ["quantity", "value"], dtype=str)
+    facts = dict(zip(table["quantity"], table["value"], strict=True))
+    return draw(checkpoint_data.read_tokens(inputs.tokens), facts, options.get("checkpoint"))
 
 
 @style.styled
-def draw(tokens: pd.DataFrame, checkpoint: str | None = None) -> Figure:
-    """tokens: the table tokens.csv."""
+def draw(tokens: pd.DataFrame, judged: Mapping[str, str], checkpoint: str | None = None) -> Figure:
+    """tokens: the table tokens.csv; judged: quantity → value of ranking.csv."""
     figure, grid = style.panels(
         2, 2, (7.2, 8.2), f"{checkpoint}, {len(tokens):,} tokens", gridspec_kw={"height_ratios": [1, 1.75]}
     )
     _shares(grid[0, 0], tokens)
-    _indicators(grid[0, 1], tokens)
+    _indicators(grid[0, 1], tokens, _area(judged))
     rows = list(folded(tokens, _LINES * _COLUMNS))
     for column, axes in enumerate(grid[1]):
         _list(axes, rows[_LINES * column : _LINES * (column + 1)], len(rows) > _LINES * column)
@@ -136,7 +138,14 @@ def _stack(axes: Axes, categories: pd.Series | list[str], x: float, y: float, wi
             x += share
 
 
-def _indicators(axes: Axes, tokens: pd.DataFrame) -> None:
+def _area(judged: Mapping[str, str]) -> str:
+    if "not_judged" in judged:
+        return f"ranking not judged:\n{judged['not_judged']}"
+    held_out, in_sample = (float(judged[f"auroc_{kind}"]) for kind in ("cross_fitted", "in_sample"))
+    return f"AUROC of hole members: {held_out:.3f} held out,\n{in_sample:.3f} in sample (by construction)"
+
+
+def _indicators(axes: Axes, tokens: pd.DataFrame, area: str) -> None:
     distance = tokens["centroid_distance"].to_numpy(float)
     above = distance[distance > 0]
     least = above.min() / 1.6 if len(above) else 1.0
@@ -158,7 +167,7 @@ def _indicators(axes: Axes, tokens: pd.DataFrame) -> None:
     ticks = [tick for tick in scales.log_ticks(low, high, most=6) if not zero or tick > 1.3 * least]
     axes.set_xticks(zero + ticks, ["0"] * len(zero) + [f"{tick:g}" for tick in ticks])
     axes.set_xticks([], minor=True)
-    axes.set_xlabel("distance to the centroid (embedding\nunits, logarithmic)")
+    axes.set_xlabel(f"distance to the centroid (embedding\nunits, logarithmic)\n{area}")
     axes.set_ylabel("cosine to the unused direction")
     axes.set_title("indicators of every token", fontweight="bold")
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:.3g}"))

@@ -1,8 +1,9 @@
-"""Are the elements normally distributed? Those of a checkpoint's hole members, and those of a snowball's tokens."""
+"""Are the elements normally distributed? Those of a checkpoint's hole members, and those of snowballs' tokens."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,47 +13,60 @@ from matplotlib.lines import Line2D
 from blackholes.figures import data, style
 
 _PARTS = [  # key, whose elements, relative to what, colour
-    ("global", "checkpoint", "about one mean (σ global)", "population"),
-    ("within", "checkpoint", "about the centroid (σ within)", "holes"),
-    ("snowball", "snowball", "about the centroid", "duplicates"),
+    ("global", "checkpoint's holes", "about one mean (σ global)", "population"),
+    ("within", "checkpoint's holes", "about their mean (σ within)", "holes"),
+    ("snowball", "snowballs", "about the centroid", "duplicates"),
 ]
+_KEYS = ("edges", "counts", "z", "quantiles", "fit", "moments")
 
 
 def from_files(inputs, options: Mapping) -> Figure:
     """inputs: elements. options: snowball."""
     tensors, metadata = data.read_tensors(data.paths(inputs.elements)[0])
     parts = {
-        name: {key: tensors[f"{name}.{key}"] for key in ("edges", "counts", "z", "quantiles", "moments")}
-        for name, *_ in _PARTS
-        if f"{name}.moments" in tensors
+        name: {key: tensors[f"{name}.{key}"] for key in _KEYS} for name, *_ in _PARTS if f"{name}.moments" in tensors
     }
-    return draw(parts, metadata.get("label", ""), float(metadata.get("sigma", "nan")), options.get("snowball"))
+    sigma, trials = float(metadata.get("sigma", "nan")), int(metadata.get("trials", 1))
+    return draw(parts, metadata.get("label", ""), sigma, trials, options.get("snowball"))
 
 
 @style.styled
 def draw(
-    parts: Mapping[str, Mapping[str, np.ndarray]], label: str, sigma: float, snowball: str | None = None
+    parts: Mapping[str, Mapping[str, np.ndarray]], label: str, sigma: float, trials: int, snowball: str | None = None
 ) -> Figure:
-    """parts: global, within, snowball → edges, counts, z, quantiles, moments (mean, σ, skewness, excess kurtosis);
-    label and sigma: of the snowball shown."""
-    shown = [part for part in _PARTS if part[0] in parts]  # without a checkpoint only the snowball
-    figure, grid = style.panels(2, len(shown), (2.6 * len(shown) + 0.4 * (len(shown) == 1), 5.4), snowball or "")
+    """parts: global, within, snowball → edges, counts, z, quantiles, fit (slope, intercept, R²), moments (mean, σ,
+    skewness, excess kurtosis); label and sigma: of the snowballs shown; trials: how many. Equal elements are left out.
+    """
+    present = [part for part in _PARTS if part[0] in parts]  # without a checkpoint only the snowball
+    shown = [part for part in present if parts[part[0]]["moments"][1] > 0]
+    if not shown:
+        figure, grid = style.panels(1, 1, (5.2, 1.8), snowball or "")
+        style.note(grid[0, 0], "all tokens are at the centroid: no spread to show")
+        grid[0, 0].set_axis_off()
+        return figure
+    figure, grid = style.panels(2, len(shown), (2.7 * len(shown) + 0.5 * (len(shown) < 3), 5.9), snowball or "")
     for column, (name, whose, about, colour) in enumerate(shown):
         top, bottom = grid[:, column]
-        noise = f", σ = {sigma:.3g}" + (f" ({label})" if label == "global" else "") if name == "snowball" else ""
-        top.set_title(f"{whose}{noise}\n{about}")
-        part = parts[name]
-        if part["moments"][1] == 0:
-            for axes in (top, bottom):
-                _nothing(axes, "all tokens are at the centroid:\nno spread to show")
-        else:
-            _histogram(top, part, style.COLOURS[colour])
-            _quantiles(bottom, part, style.COLOURS[colour])
+        if name == "snowball":
+            word = "" if label.startswith("holes") or label == f"{sigma:g}" else f" ({label})"
+            whose = f"{trials:,} {whose if trials > 1 else 'snowball'}, σ = {sigma:.3g}{word}"
+        top.set_title(f"{whose}\n{about}")
+        _histogram(top, parts[name], style.COLOURS[colour])
+        _quantiles(bottom, parts[name], style.COLOURS[colour])
     grid[0, 0].set_ylabel("density × σ (logarithmic)")
     grid[1, 0].set_ylabel("Q–Q plot: value − mean (in σ)")
-    normal = Line2D([], [], color=style.INK, linewidth=1.0)
-    style.legend(figure, [(normal, "normal distribution of the same mean and σ")])
+    entries = [
+        (Line2D([], [], color=style.INK, linewidth=1.0), "normal distribution of the same mean and σ"),
+        (_fitted(), "line fitted to the quantiles"),
+    ]
+    equal = [part for part in present if part not in shown]
+    entries += [(style.nothing(), f"{whose} {about}: all are equal") for _, whose, about, _ in equal]
+    style.legend(figure, entries, 1 if equal else 2)
     return figure
+
+
+def _fitted(xdata: Any = (), ydata: Any = ()) -> Line2D:
+    return Line2D(xdata, ydata, color=style.COLOURS["box"], linewidth=1.1, linestyle=(0, (4, 2)))
 
 
 def _histogram(axes: Axes, part: Mapping[str, np.ndarray], colour: str) -> None:
@@ -68,17 +82,17 @@ def _histogram(axes: Axes, part: Mapping[str, np.ndarray], colour: str) -> None:
 
 
 def _quantiles(axes: Axes, part: Mapping[str, np.ndarray], colour: str) -> None:
-    """A Q–Q plot. Quantiles rise, so the lower right corner is free for the moments."""
+    """A Q–Q plot, with the numbers below it."""
     mean, std, skewness, kurtosis = part["moments"]
+    slope, intercept, r2 = part["fit"]
     axes.plot(part["z"], part["z"], color=style.INK, linewidth=1.0)
     axes.plot(part["z"], (part["quantiles"] - mean) / std, ".", color=colour, markersize=3)
-    axes.set_xlabel("normal quantile (in σ)")
-    words = {"mean": mean, "σ": std, "skewness": skewness, "excess kurtosis": kurtosis}
-    text = "\n".join(f"{word} {value:.3g}".replace("-", "−") for word, value in words.items())
-    axes.text(0.98, 0.03, text, transform=axes.transAxes, ha="right", va="bottom", fontsize=6.5)
-
-
-def _nothing(axes: Axes, text: str) -> None:
-    style.note(axes, text)
-    axes.set_xticks([])
-    axes.set_yticks([])
+    line = _fitted(part["z"], (intercept + slope * part["z"] - mean) / std)
+    axes.add_line(line)
+    numbers = [
+        f"mean {mean:.3g}, σ {std:.3g}",
+        f"skewness {skewness:.3g}",
+        f"excess kurtosis {kurtosis:.3g}",
+        f"line: slope {slope:.3g}, R² {r2:.4f}",
+    ]
+    axes.set_xlabel("normal quantile (in σ)\n" + "\n".join(numbers).replace("-", "−"))
