@@ -19,6 +19,7 @@ FIGURES = [
     "centroid",
     "cluster_dynamics",
     "component_sizes",
+    "escapes",
     "loss_curves",
     "tokens_per_hole",
 ]
@@ -49,6 +50,12 @@ TENSORS = {
 COLUMNS = {
     "training_log.csv": ["step", "loss", "grad_norm", "learning_rate"],
     "events.csv": ["step", "kind", "parents", "children", "tokens"],
+    "lineage_events.csv": ["step", "kind", "parents", "children", "n_tokens", "flicker"],
+    "lineage.csv": [
+        *("hole", "born", "born_by", "died", "died_by", "parents", "children"),
+        *("peak_population", "peak_step", "tokens"),
+    ],
+    "escapes.csv": ["token_id", "text", "count", "escape_step", "censored", "first_input", "first_target"],
 }
 
 
@@ -59,14 +66,16 @@ def expected_files():
     for run in [*RUNS, LARGE]:
         absent = ["pairwise_distances"] if run == LARGE else []
         yield from (f"{run}/{name}.safetensors" for name in TENSORS if name not in absent)
-        yield from (f"{run}/{name}" for name in (*COLUMNS, "model/config.json", "model/model.safetensors"))
+        others = ("lineage.graphml", "model/config.json", "model/model.safetensors")
+        yield from (f"{run}/{name}" for name in (*COLUMNS, *others))
     for kind in ("png", "svg"):
         yield from (f"figures/{name}.{kind}" for name in ("experiments", "distinct_vectors"))
         for experiment in EXPERIMENTS:
             yield from (f"{experiment}/figures/{name}.{kind}" for name in FIGURES)
-            yield f"{experiment}/run_001/figures/hole_members.{kind}"
+            yield from (f"{experiment}/run_001/figures/{name}.{kind}" for name in ("hole_members", "lineage"))
     for experiment in EXPERIMENTS:
-        yield from (f"{experiment}/summary.csv", f"{experiment}/increases.csv")
+        tables = ("summary", "increases", "lineages", "escape_curves", "escape_statistics")
+        yield from (f"{experiment}/{name}.csv" for name in tables)
     checkpoint = ("W", "sphere", "black_hole_centroid", "overdensity_distances", "distance_statistics")
     yield from (f"checkpoints/trained/{name}.safetensors" for name in checkpoint)
     tables = ("black_holes.csv", "census.json", "overdensity.csv", "tokens.csv", "ranking.csv")
@@ -188,12 +197,18 @@ def test_the_checkpoint_is_the_last_step(finished):
 @pytest.mark.parametrize("name", COLUMNS)
 def test_tables_of_a_run(finished, run, name):
     rows = table(finished, f"{run}/{name}", COLUMNS[name])
-    steps = [int(row["step"]) for row in rows]
-    if name == "training_log.csv":
+    steps = [int(row.get("step") or row.get("born") or row.get("escape_step")) for row in rows]
+    if name == "escapes.csv":
+        assert len(rows) == sum(row["status"] == "live" for row in table(finished, "corpus/builtin/tokens.csv"))
+        never = str(S - 1)  # censored then
+        seen = [min(int(row[key] or never) for key in ("first_input", "first_target")) for row in rows]
+        together = run.startswith("qwen")  # nothing tells a token from the dead before training has seen it
+        assert all(early <= step for early, step in zip(seen, steps, strict=True)) == together
+    elif name == "training_log.csv":
         assert steps == list(range(1, S))
     else:
         assert steps == sorted(steps)
-        assert {row["kind"] for row in rows} <= {
+        assert {row.get("kind", "fusion") for row in rows} <= {
             "fission",
             "fusion",
             "evaporation",
@@ -209,6 +224,10 @@ def test_tables_over_the_runs(finished, experiment):
     assert {int(row["step"]) for row in rows} == {0, 1, 2, 5, 10, 20, EXPERIMENTS[experiment]}
     assert {"black_holes.counts", "counts"} & {row["series"] for row in rows}
     table(finished, f"{experiment}/increases.csv", ["run", "step", "before", "after"])
+    runs = [row["run"] for row in table(finished, f"{experiment}/lineages.csv")]
+    assert runs == [f"run_{run + 1:03d}" for run in range(2 if experiment == "qwen" else 1)]
+    statistics = {row["statistic"]: row for row in table(finished, f"{experiment}/escape_statistics.csv")}
+    assert bool(statistics["log_hazard_per_tenfold_count"]["value"]) == (experiment == "qwen")
 
 
 def table(checkout, name, columns=None):
@@ -229,6 +248,6 @@ def test_the_report_has_captions_and_categories(finished):
     page = finished.path("results/report.html").read_text(encoding="utf-8")
     for category in ("Corpus", "Training", "Black holes", "Graphs", "Geometry", "Tables", "Comparison", "Snowballs"):
         assert f'"{category}"' in page, category
-    for name in [*FIGURES, *SNOWBALL_FIGURES, "hole_members", "experiments", "distinct_vectors"]:
+    for name in [*FIGURES, *SNOWBALL_FIGURES, "hole_members", "lineage", "experiments", "distinct_vectors"]:
         assert f"{name}.png" in page, name
     assert "captions" in page or "caption" in page

@@ -20,6 +20,8 @@ from e2e.checkout import Checkout, tracked
 PACKAGE = "workflow/scripts/blackholes"
 OVERLAY = "overlay.yaml"
 FIGURES = {"experiment_figures": 1, "experiments_figure": 1, "report": 1}
+LINEAGE = {"lineage": 1, "lineages": 1}
+OF_A_RUN = {"hole_members": 1, "lineage_figure": 1}
 
 
 def append(text: str, *files: str) -> Callable[[Checkout], None]:
@@ -97,24 +99,24 @@ TABLE = [
     Row(
         "learning rate of `normal`",
         overlay("experiments: {normal: {learning_rate: 0.002}}"),
-        {"train": 1, "distances": 1, "black_holes": 1, "summarise": 1, "hole_members": 1, **FIGURES},
+        {"train": 1, "distances": 1, "black_holes": 1, "summarise": 1, **LINEAGE, **OF_A_RUN, **FIGURES},
     ),
     Row(
         "divisor of `normal`'s loss",
         overlay("experiments: {normal: {loss_divisor: tokens}}"),
-        {"train": 1, "distances": 1, "black_holes": 1, "summarise": 1, "hole_members": 1, **FIGURES},
+        {"train": 1, "distances": 1, "black_holes": 1, "summarise": 1, **LINEAGE, **OF_A_RUN, **FIGURES},
     ),
     Row(
         "one more run of `normal`",
         overlay("experiments: {normal: {runs: 2}}"),
-        {"train": 1, "distances": 1, "black_holes": 1, "summarise": 1, **FIGURES},
+        {"train": 1, "distances": 1, "black_holes": 1, "summarise": 1, **LINEAGE, **FIGURES},
     ),
     Row(
         "corpus of `thimble`",
         overlay("experiments: {thimble: {corpus: {training_part: 0.06}}}"),
         {
             **{"prepare_corpus": 1, "train": 1, "black_holes": 1, "summarise": 1, "experiment_figures": 1},
-            **{"hole_members": 1, "lattice_displacements": 1, "lattice_figures": 1, "report": 1},
+            **{**LINEAGE, **OF_A_RUN, "lattice_displacements": 1, "lattice_figures": 1, "report": 1},
         },
     ),
     Row("distances.store: false", overlay("distances: {store: false}"), {}),
@@ -226,7 +228,7 @@ def test_what_was_remade_in_an_earlier_call_still_counts(finished, tmp_path, rep
     assert counts(clone.run("histories", overlay=OVERLAY)) == {"train": 1}
     jobs = counts(clone.plan(overlay=OVERLAY))
     report_row("the same as `learning rate`, histories made by an earlier call", "plan", jobs)
-    assert jobs == {"distances": 1, "black_holes": 1, "summarise": 1, "hole_members": 1, **FIGURES}
+    assert jobs == {"distances": 1, "black_holes": 1, "summarise": 1, **LINEAGE, **OF_A_RUN, **FIGURES}
 
 
 def test_stale_files_that_are_all_touched_count_as_new(finished, tmp_path, report_row):

@@ -25,7 +25,7 @@ def alone(finished, tmp_path_factory):
         ("corpus", {"prepare_corpus"}),
         ("histories", {"prepare_corpus", "train"}),
         ("matrices", {"prepare_corpus", "train", "distances"}),
-        ("statistics", {"prepare_corpus", "train", "black_holes", "summarise"}),
+        ("statistics", {"prepare_corpus", "train", "black_holes", "summarise", "lineage", "lineages"}),
     ],
 )
 def test_targets_by_name(fresh, target, rules):
@@ -35,7 +35,7 @@ def test_targets_by_name(fresh, target, rules):
 @pytest.mark.parametrize("target", ["figures", "report"])
 def test_the_last_targets_ask_for_all_that_they_show(fresh, target):
     jobs = fresh.plan(target).jobs
-    assert {"experiment_figures", "hole_members", "experiments_figure"} < set(jobs)
+    assert {"experiment_figures", "hole_members", "lineage_figure", "experiments_figure"} < set(jobs)
     assert ("snowball_figures" in jobs) == (target == "report")
     assert ("report" in jobs) == (target == "report")
 

@@ -66,7 +66,7 @@ def test_at_the_published_sigma():
     assert len(like) > 8
     for stored, published in ((torch.bfloat16, BFLOAT16), (torch.float16, FLOAT16)):
         found = np.array([statistics(CENTRED, k, SIGMA, 100, stored=stored) for k in like])
-        print(f"\n{str(stored)[6:]}: {'':17s} published        means of {len(like)} directions with 12.8 ± {LIKE:g} holes"
+        print(f"\n{str(stored)[6:]}: {'':17s} published        means of {len(like)} directions, 12.8 ± {LIKE:g} holes"
               "     std over trials")  # fmt: skip
         for name, (mean, std) in published.items():
             means, spreads = column(found, name).mean(1), column(found, name).std(1, ddof=1)

@@ -27,8 +27,11 @@ from blackholes.figures.runs import (
     cluster_dynamics,
     component_sizes,
     distinct_vectors,
+    escapes,
     experiments,
     hole_members,
+    lineage,
+    lineage_data,
     loss_curves,
     tokens_per_hole,
 )
@@ -39,13 +42,14 @@ from blackholes.figures.snowballs import (
     snowball_sweep,
     z_scores,
 )
+from blackholes.runs import lineage as runs_lineage
 from matplotlib.colors import same_color, to_rgb, to_rgba
 from matplotlib.patches import Rectangle, StepPatch
 from safetensors.numpy import save_file
 
 C = style.COLOURS
 FIGURES = Path(style.__file__).parent
-READERS = {"checkpoint_data", "lattice_data", "sigma_axis", "snowball_data"}  # no figures
+READERS = {"checkpoint_data", "lattice_data", "lineage_data", "sigma_axis", "snowball_data"}  # no figures
 
 
 def test_no_figure_is_left_out():
@@ -307,6 +311,125 @@ def test_hole_members_of_a_large_vocabulary():
         image[5 + place // 30, place % 30] = to_rgb(style.HOLES[0]) if token == 595 else pale["live"]
     assert np.allclose(axes.images[0].get_array(), image)
     assert axes.images[0].origin == "upper"
+
+
+def write_lineage(folder, *steps):
+    """The lineage of labels that are written as letters, by the function that is tested elsewhere."""
+    labels = np.array([[step.index(letter) for letter in step] for step in steps], np.int32)
+    files = {name: str(folder / name) for name in ("counts", "graph", "events")}
+    save_file({"labels": labels}, files["counts"])
+    runs_lineage.write(files["counts"], runs_lineage.Outputs(str(folder / "holes"), files["graph"], files["events"]))
+    return files
+
+
+def test_lineage(tmp_path):
+    """Hole 1 loses hole 2, which loses a token and comes back; at step 3 two tokens leave for one step."""
+    files = write_lineage(tmp_path, "aaaaaaaa", "aaaaabbb", "aaaaabbx", "aaaccbbx", "aaaaabbx", "aaaaaaax", "aaaaaaax")
+    figure = drawn(lineage, files, experiment="qwen", run="run_001")
+    (axes,) = figure.axes
+    ribbons, bands = axes.collections
+    first, second = (to_rgba(fill) for fill in style.HOLES[:2])
+    spans = {}  # step → fill → lower and upper edge
+    for path, fill in zip(bands.get_paths(), bands.get_facecolors(), strict=True):
+        box = path.get_extents()
+        spans.setdefault(round(float(box.x0), 6), {})[tuple(fill)] = (box.y0, box.y1)
+    both = {first: (0, 5), second: (5, 7)}
+    assert spans == {0: {first: (0, 8)}, 1: both | {second: (5, 8)}, 2: both, 3: both, 4: both, 5: {first: (0, 7)}}
+    flows = set()
+    for path, fill in zip(ribbons.get_paths(), ribbons.get_facecolors(), strict=True):
+        x, y = path.vertices[:-1].T
+        (start, *_, end), half = x[:24], len(y) // 2
+        assert end == pytest.approx(round(end))  # a ribbon ends at a step, and begins after the one before
+        assert end - 1 < start < end
+        flows.add((round(end), to_rgba(fill, 1), round(fill[3], 2), *y[[0, -1, half - 1, half]].round(6)))
+    stay = {(step, first, 1.0, 0, 5, 0, 5) for step in (1, 2, 3, 4, 5)} | {
+        (step, second, 1.0, 5, 7, 5, 7) for step in (2, 3, 4)
+    }
+    moves = {(1, first, 0.8, 5, 8, 5, 8), (5, second, 0.8, 5, 7, 5, 7), (2, second, 0.35, 7, 8, 7, 8)}
+    assert flows == stay | moves
+    assert titles(axes)[2] == "last change at step 5 of 6; 1 hole of flicker folded"
+    assert {text.get_text() for text in axes.texts} >= {"1", "7"}
+    assert figure.get_suptitle() == "qwen, run 001"
+    assert axes.get_ylim() == (0, 8)
+
+
+def test_lineage_folds_what_comes_back(tmp_path):
+    """A pair of singletons that is a hole for one step, and a pair that leaves its hole for one."""
+    files = write_lineage(tmp_path, "aaxyaaaa", "aabbaaaa", "aaxyaaaa", "aaxyacca", "aaxyaaaa")
+    flows = lineage_data.read(Path(files["graph"]), Path(files["events"]), 4)
+    assert {hole: sizes.tolist() for hole, sizes in flows.populations.items()} == {1: [6, 6, 6, 6, 6]}
+    assert flows.folded == 2
+    assert not any(flows.passed)
+
+
+def test_lineage_of_very_many():
+    """Of 130 pairs that end one after the other 100 are drawn, and of 2,000 changes one in a column."""
+    populations = {hole: np.where(np.arange(2001) < 15 * hole, 2, 0) for hole in range(1, 131)}
+    flows = lineage_data.Flows(np.arange(2001), populations, [{} for _ in range(2001)], 0)
+    (axes,) = lineage.draw(flows, 300, 2000).axes
+    ribbons, bands = axes.collections
+    assert titles(axes)[2] == "last change at step 2,000 of 2,000; 30 smaller holes not drawn"
+    assert max(path.get_extents().y1 for path in bands.get_paths()) == 200
+    assert len({path.get_extents().x0 for path in bands.get_paths()}) <= 301
+    assert len(ribbons.get_paths()) <= 301 * 100
+
+
+def test_escapes(tmp_path):
+    columns = ["token_id", "text", "count", "escape_step", "censored", "first_input", "first_target"]
+    runs_ = [
+        [(0, "a", 5, 40, 0, 30, 31), (1, "b", 50, 9, 0, "", 7), (2, "c", 700, 0, 0, 1, 1)],
+        [(0, "a", 5, 90, 1, 60, 50), (1, "b", 50, 4, 0, 4, 8), (2, "c", 700, 2, 0, 1, 1)],
+    ]
+    files = []
+    for run, rows in enumerate(runs_, 1):
+        (tmp_path / f"run_{run:03}").mkdir()
+        files.append(write_table(tmp_path / f"run_{run:03}" / "escapes.csv", columns, *rows))
+    curves = write_table(
+        tmp_path / "curves",
+        ["count_from", "count_to", "step", "share", "low", "high", "at_risk", "tokens"],
+        *((1, 9, 40, 0.5, 0.1, 0.9, 2, 2), (10, 99, 4, 0.5, 0.2, 0.8, 2, 2), (10, 99, 9, 0, None, None, 1, 2)),
+        (100, 999, 2, 0, None, None, 1, 1),
+    )
+    name = "log_hazard_per_tenfold_count"
+    statistics = write_table(
+        tmp_path / "statistics",
+        ["statistic", "value", "low", "high"],
+        *((name, np.log(5), np.log(4), np.log(6)), (f"{name}_once_seen", None, None, None)),
+    )
+    figure = drawn(escapes, {"escapes": files, "curves": curves, "statistics": statistics}, experiment="qwen")
+    frequency, occurrence, survival = figure.axes
+    rare, middle, frequent = style.FREQUENCIES[:3]
+    for axes, place in ((frequency, {"a": 5, "b": 50, "c": 700}), (occurrence, None)):
+        left, still = axes.collections
+        seen = {(40, rare): 30, (9, middle): 7, (4, middle): 4, (2, frequent): 1, (90, rare): 50}
+        for dots, steps, colours in (
+            (left, (40, 9, 4, 2), left.get_facecolors()),
+            (still, (90,), still.get_edgecolors()),
+        ):
+            assert sorted(dots.get_offsets()[:, 1]) == sorted(steps)
+            for (x, y), colour in zip(dots.get_offsets(), colours, strict=True):
+                fill = next(f for f in (rare, middle, frequent) if same_color(colour[:3], f))
+                assert (y, fill) in seen
+                wanted = seen[y, fill] if place is None else place["abc"[(rare, middle, frequent).index(fill)]]
+                assert wanted - 0.45 * (place is None) <= x <= wanted
+        assert axes.get_yscale() == axes.get_xscale() == "log"
+    assert "× 5 (95 %: 4 to 6)" in titles(frequency)[0]
+    assert titles(occurrence)[0] == ""
+    assert [text.get_text() for text in frequency.texts] == ["c", "b", "a"]
+    assert levels_of(occurrence.lines[0])
+    for colour, steps in (
+        (rare, {0: 1, 39: 1, 40: 0.5, 90: 0.5}),
+        (middle, {3: 1, 4: 0.5, 9: 0, 90: 0}),
+        (frequent, {2: 0}),
+    ):
+        (line,) = lines(survival, colour)
+        assert at(line, list(steps)).tolist() == list(steps.values())
+    assert figure.get_suptitle() == "qwen, 2 runs"
+
+
+def levels_of(line):
+    """Whether a line is where both coordinates are equal."""
+    return np.array_equal(*line.get_data())
 
 
 def test_centroid(tmp_path):

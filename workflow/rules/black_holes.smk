@@ -4,7 +4,7 @@
 rule statistics:
     input:
         of_runs(f"{RUN}/black_hole_counts.safetensors"),
-        expand("results/{experiment}/summary.csv", experiment=CONFIG.experiments),
+        expand("results/{experiment}/{table}.csv", experiment=CONFIG.experiments, table=["summary", "lineages"]),
 
 
 rule black_holes:
@@ -63,3 +63,59 @@ rule summarise:
         code=code_digest("summarise.py"),
     script:
         "../scripts/summarise.py"
+
+
+rule lineage:
+    input:
+        counts=f"{RUN}/black_hole_counts.safetensors",
+        tokens=own_corpus_file("tokens.csv"),
+        corpus=own_corpus_file("tokens.safetensors"),
+    output:
+        holes=f"{RUN}/lineage.csv",
+        graph=f"{RUN}/lineage.graphml",
+        events=f"{RUN}/lineage_events.csv",
+        escapes=f"{RUN}/escapes.csv",
+    log:
+        "results/logs/lineage/{experiment}_{run}.log",
+    benchmark:
+        "results/benchmarks/lineage/{experiment}_{run}.tsv"
+    conda:
+        "../../envs/blackholes.yaml"
+    params:
+        flicker=CONFIG.lineage.flicker,
+        settings=run_settings,
+        code=code_digest("lineage.py"),
+    script:
+        "../scripts/lineage.py"
+
+
+rule lineages:
+    input:
+        holes=run_files("lineage.csv"),
+        events=run_files("lineage_events.csv"),
+        escapes=run_files("escapes.csv"),
+    output:
+        lineages=report(
+            "results/{experiment}/lineages.csv",
+            caption="../report/lineages.rst",
+            category="Tables",
+            labels={"table": "lineages of the runs", "experiment": "{experiment}"},
+        ),
+        curves="results/{experiment}/escape_curves.csv",
+        statistics=report(
+            "results/{experiment}/escape_statistics.csv",
+            caption="../report/escape_statistics.rst",
+            category="Tables",
+            labels={"table": "what escapes depend on", "experiment": "{experiment}"},
+        ),
+    log:
+        "results/logs/lineages/{experiment}.log",
+    benchmark:
+        "results/benchmarks/lineages/{experiment}.tsv"
+    conda:
+        "../../envs/blackholes.yaml"
+    params:
+        runs=lambda wildcards: [f"run_{run}" for run in run_numbers(wildcards.experiment)],
+        code=code_digest("lineages.py"),
+    script:
+        "../scripts/lineages.py"

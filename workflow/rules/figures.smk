@@ -9,6 +9,7 @@ FIGURES = {  # category in the report → name of the figure → its title there
         "black_hole_counts": "black hole counts",
         "black_hole_means": "black hole means",
         "tokens_per_hole": "tokens per hole",
+        "escapes": "escapes of live tokens",
     },
     "Graphs": {"cluster_dynamics": "cluster dynamics", "component_sizes": "component sizes"},
     "Geometry": {"centroid": "centroid"},
@@ -41,9 +42,10 @@ rule figures:
     input:
         expand("results/{experiment}/figures/{figure}.png", experiment=CONFIG.experiments, figure=EXPERIMENT_FIGURES),
         expand(
-            "results/{experiment}/run_{run:03d}/figures/hole_members.png",
+            "results/{experiment}/run_{run:03d}/figures/{figure}.png",
             experiment=CONFIG.experiments,
             run=CONFIG.figures.run,
+            figure=["hole_members", "lineage"],
         ),
         expand("results/figures/{figure}.png", figure=COMPARISONS),
 
@@ -55,6 +57,9 @@ rule experiment_figures:
         counts=run_files("black_hole_counts.safetensors"),
         graphs=run_files("graph_statistics.safetensors"),
         geometry=run_files("geometric_time_series.safetensors"),
+        escapes=run_files("escapes.csv"),
+        curves="results/{experiment}/escape_curves.csv",
+        statistics="results/{experiment}/escape_statistics.csv",
     output:
         **{
             kind: file
@@ -90,6 +95,27 @@ rule hole_members:
     params:
         **figure_params(
             "runs", ["hole_members"], lambda wildcards: figure_options(wildcards) | {"run": f"run_{wildcards.run}"}
+        ),
+    script:
+        "../scripts/figures.py"
+
+
+rule lineage_figure:
+    input:
+        graph=f"{RUN}/lineage.graphml",
+        events=f"{RUN}/lineage_events.csv",
+        counts=f"{RUN}/black_hole_counts.safetensors",
+    output:
+        **figure_outputs(RUN, "Black holes", {"lineage": "lineage, run {run}"}, experiment="{experiment}"),
+    log:
+        "results/logs/figures/{experiment}_{run}_lineage.log",
+    benchmark:
+        "results/benchmarks/figures/{experiment}_{run}_lineage.tsv"
+    conda:
+        "../../envs/blackholes.yaml"
+    params:
+        **figure_params(
+            "runs", ["lineage"], lambda wildcards: figure_options(wildcards) | {"run": f"run_{wildcards.run}"}
         ),
     script:
         "../scripts/figures.py"

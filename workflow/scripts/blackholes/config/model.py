@@ -17,6 +17,7 @@ from blackholes.config.experiments import EXPERIMENTS, Experiment
 from blackholes.config.fields import Integer, Number, Section, Step, inherit, problem_line, refuse, setting
 from blackholes.config.lattice import LATTICE, Lattice, drop_with_experiments
 from blackholes.config.lattice import resolve_runs as resolve_lattice_runs
+from blackholes.config.lineage import Lineage
 from blackholes.config.snowballs import SNOWBALLS, Snowball, refuse_unknown_centroids, snowball_name
 from blackholes.errors import UserError
 
@@ -157,6 +158,7 @@ class Config(Section):
         "name → a history whose motion is measured in steps of the lattice",
         "a mapping of histories ({} for none)",
     )
+    lineage: Lineage = setting(Lineage(), "identities of black holes")
     figures: Figures = setting(Figures(), "what is shown")
     check_inputs: bool = setting(
         True,

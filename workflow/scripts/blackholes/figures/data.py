@@ -43,9 +43,14 @@ def read_rows(files: Sequence[Path], key: str, rows: Sequence[int]) -> np.ndarra
 
 def length(file: Path, key: str) -> int:
     """S of a tensor (S, …)."""
+    return shape(file, key)[0]
+
+
+def shape(file: Path, key: str) -> tuple[int, ...]:
+    """Shape of a tensor, which is not read."""
     with _open(file) as tensors:
         _require(file, tensors, key)
-        return tensors.get_slice(key).get_shape()[0]
+        return tuple(tensors.get_slice(key).get_shape())
 
 
 def read_losses(files: Sequence[Path]) -> tuple[np.ndarray, np.ndarray]:

@@ -41,6 +41,11 @@ def log_axis(axes: Axes, last: int) -> None:
     axes.set_xlabel("training step (logarithmic)")
 
 
+def decades(last: float) -> FixedLocator:
+    """Ticks of a logarithmic axis that ends at `last`: the powers of ten from 1."""
+    return FixedLocator([10**k for k in range(int(np.log10(max(last, 1))) + 1)])
+
+
 def linear_step_axis(axes: Axes, last: int) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
     axes.xaxis.set_major_formatter(_WHOLE)

@@ -59,6 +59,16 @@ HOLES = (  # fills behind dark characters; a hole keeps its colour in all snapsh
     *("#8fd3c8", "#c9b79c", "#b9b9f2", "#d6e27a", "#a9cfd6", "#e8a3dc"),
 )
 SMALL_HOLES = "#c4c8cf"
+SINGLETONS = "#f6f7f9"  # the ground that holes lie on
+FREQUENCIES = (
+    "#c2476f",
+    "#d9762b",
+    "#a88414",
+    "#2e8b67",
+    "#3565a8",
+    "#5b3f8c",
+    "#22262e",
+)  # of tokens, by power of ten
 INK, PALE, RULE = "#22262e", "#8f96a2", "#d9dce1"
 
 _STYLE: Any = {  # Any: matplotlib types the keys of rcParams one by one
