@@ -1,6 +1,11 @@
-"""Shapes in the kernels' signatures are checked whenever a test calls them. Compiled loops are not checked."""
+"""Shapes in the kernels' signatures are checked whenever a test calls them. Compiled loops are not checked.
 
+Here too: what several folders of tests use.
+"""
+
+import fcntl
 import os
+import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -49,3 +54,22 @@ def disk_calls(monkeypatch):
     for name, recorded in ("pwrite", recorded_write), ("fsync", recorded_fsync), ("replace", recorded_replace):
         monkeypatch.setattr(os, name, recorded)
     return calls
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """A checkout in which the whole workflow has run, tiny, as users start it. Not to be changed: `copy` it.
+
+    Several pytests, side by side or one after the other, share one in the folder FINISHED_RUN; the first makes it.
+    """
+    from e2e.checkout import Checkout
+
+    shared = os.environ.get("FINISHED_RUN")
+    folder = Path(shared) if shared else tmp_path_factory.mktemp("finished")
+    with open(folder / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "done").exists():
+            shutil.rmtree(folder / "checkout", ignore_errors=True)
+            Checkout.fresh(folder / "checkout").run()
+            (folder / "done").touch()
+    return Checkout(folder / "checkout")

@@ -1,12 +1,8 @@
-"""One finished run of the whole workflow, tiny, that the end-to-end tests look at or copy."""
+"""Copies of one finished run of the whole workflow, tiny, for the end-to-end tests."""
 
-import fcntl
-import os
-import shutil
 from pathlib import Path
 
 import pytest
-from e2e.checkout import Checkout
 
 HERE = Path(__file__).parent
 
@@ -15,23 +11,6 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.e2e)
-
-
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory):
-    """A checkout in which the whole workflow has run, as users start it. Not to be changed: `copy` it.
-
-    Several pytests side by side share one, in the folder FINISHED_RUN; the first that needs it makes it.
-    """
-    shared = os.environ.get("FINISHED_RUN")
-    folder = Path(shared) if shared else tmp_path_factory.mktemp("finished")
-    with open(folder / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / "done").exists():
-            shutil.rmtree(folder / "checkout", ignore_errors=True)
-            Checkout.fresh(folder / "checkout").run()
-            (folder / "done").touch()
-    return Checkout(folder / "checkout")
 
 
 @pytest.fixture

@@ -1,75 +1,95 @@
-"""The whole workflow, tiny, through profiles/slurm on a real SLURM: the same bytes as here."""
-
-import subprocess
-import sys
-from pathlib import Path
+"""The whole workflow, tiny, through profiles/slurm on a real SLURM: the same bytes as here, whatever befalls a job."""
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-import cluster as throwaway
-from e2e.checkout import Checkout
-
-PROFILE = ["--profile", "profiles/slurm", "--slurm-status-command", "squeue", "--latency-wait", "10"]
-QUICK = ["--slurm-init-seconds-before-status-checks", "2"]
-pytestmark = [
-    pytest.mark.slurm,
-    pytest.mark.skipif(throwaway.missing() is not None, reason=str(throwaway.missing())),
-]
+from slurm import cluster, faults
+from slurm.faults import FAULTS, PROFILE
 
 
-@pytest.fixture(scope="module")
-def slurm(tmp_path_factory):
-    with throwaway.cluster(tmp_path_factory.mktemp("slurm") / "cluster"):
-        yield
-
-
-@pytest.fixture(scope="module")
-def local(tmp_path_factory):
-    checkout = Checkout.fresh(tmp_path_factory.mktemp("local"))
-    checkout.run()
+@pytest.fixture
+def checkout(finished, tmp_path):
+    """A checkout in which nothing has run, whose jobs go to the partition main: not the cluster's default one."""
+    checkout = finished.clean(tmp_path / "checkout")
+    profile = checkout.path("profiles/slurm/config.yaml")
+    text = profile.read_text()
+    assert "# slurm_partition: short " in text
+    profile.write_text(text.replace("# slurm_partition: short ", "slurm_partition: main "))
     return checkout
 
 
-def finished_jobs():
-    """Name and state of every job that the cluster has seen, and what trackable resources it was given."""
-    listed = subprocess.run(
-        ["squeue", "--noheader", "--states=all", "--format=%j|%T|%k"], check=True, capture_output=True, text=True
+@pytest.mark.usefixtures("outcomes")  # these go on meanwhile
+def test_the_same_bytes_as_a_local_run(slurm, finished, checkout):
+    checkout.path("torch.py").write_text("raise ImportError('torch is imported on the head node')\n")
+    ran = checkout.run(*PROFILE)
+    jobs = cluster.jobs(checkout.folder).values()
+    assert {job["state"] for job in jobs} == {"COMPLETED"}
+    assert {job["partition"] for job in jobs} == {"main"}
+    assert all(job["name"].startswith("blackholes_") for job in jobs)
+    assert {job["memory"] for job in jobs} >= {"1500M"}
+    kinds = {job["comment"].split("_wildcards")[0] for job in jobs}
+    assert kinds >= {"rule_prepare_corpus", "rule_train", "rule_summarise", "rule_experiments_figure"}
+    assert kinds >= {"group_matrices", "group_statistics", "group_trials", "group_figures"}
+    assert len(jobs) < sum(map(len, ran.jobs.values()))
+    assert checkout.results("logs/", "benchmarks/") == finished.results("logs/", "benchmarks/")
+    assert checkout.digests() == finished.digests()
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_training_that_a_fault_befell(outcomes, undisturbed, report_row, name):
+    ends_as_if_nothing_had_happened(outcomes[name].result(), FAULTS[name], undisturbed, report_row, name)
+
+
+def test_a_controller_that_was_away(slurm, finished, undisturbed, tmp_path, outcomes, report_row):
+    """After the others, which it would befall too."""
+    for other in outcomes.values():
+        other.exception()
+    training = faults.befall(faults.AWAY, finished.copy(tmp_path), slurm)
+    ends_as_if_nothing_had_happened(training, faults.AWAY, undisturbed, report_row, "slurmctld away")
+
+
+def ends_as_if_nothing_had_happened(training, fault, undisturbed, report_row, name):
+    jobs = list(training.jobs.values())
+    states = tuple(job["state"] for job in jobs)
+    same = faults.digests(training.checkout) == undisturbed
+    report_row(
+        name, ", ".join(states), training.resumed, "same bytes" if same else "other bytes", f"{training.seconds:.0f}"
     )
-    return [line.split("|") for line in listed.stdout.splitlines()]
+    assert training.snakemake.returncode == 0, training.said
+    assert states == fault.ends, training.said
+    assert same
+    assert training.resumed, training.log
+    if name == "scancel":  # as the profile says
+        assert [job["memory"] for job in jobs] == ["1500M", "3000M"]
+    if name == "over its time":
+        assert [job["limit"] for job in jobs] == ["1:00", "2:00"]
+    if name == "Snakemake killed":
+        assert "jobs of a Snakemake that was killed are cancelled" in training.said
 
 
-def test_the_same_bytes_as_a_local_run(slurm, local, tmp_path):
-    checkout = local.clean(tmp_path / "cluster")
-    checkout.run(*PROFILE, *QUICK)
-    jobs = finished_jobs()
-    assert len(jobs) > 30
-    assert {state for _, state, _ in jobs} == {"COMPLETED"}
-    assert all(name.startswith("blackholes") for name, _, _ in jobs)
-    assert {comment.split("_wildcards")[0].removeprefix("rule_") for *_, comment in jobs} >= {
-        *("prepare_corpus", "train", "distances", "black_holes", "summarise"),
-        "experiments_figure",
-    }
-    assert checkout.results("logs/", "benchmarks/") == local.results("logs/", "benchmarks/")
-    assert checkout.digests() == local.digests()
-
-
-def test_a_gpu_is_asked_for_where_the_device_is_one(slurm, local, tmp_path):
-    """The training asks for one, and is refused by the device itself: these GPUs are pretended."""
-    checkout = local.copy(tmp_path / "gpu")
-    checkout.path("overlay.yaml").write_text("training: {device: cuda}\nexperiments: {qwen: false}\n")
-    for name in ("embedding_evolution.safetensors", "training_log.csv"):
-        checkout.path(f"results/normal/run_001/{name}").unlink()
+def test_a_gpu_is_asked_for_where_the_device_is_one(slurm, finished, tmp_path):
+    """By name; a training is refused by the device itself, since these GPUs are pretended. A group has one together."""
+    checkout = finished.copy(tmp_path / "gpu")
+    checkout.path("overlay.yaml").write_text("training: {device: cuda}\ndistances: {device: cuda}\n")
+    for run in ("normal/run_001", "qwen/run_001", "qwen/run_002"):
+        for name in ("pairwise_distances.safetensors", "training_log.csv")[: 1 if "qwen" in run else 2]:
+            checkout.path(f"results/{run}/{name}").unlink()
+    targets = [f"results/qwen/run_00{run}/pairwise_distances.safetensors" for run in (1, 2)]
+    asks = ["train:slurm_partition=gpu", "distances:slurm_partition=gpu", "train:gpu_model=pretended"]
     ran = checkout.run(
-        *("histories", *PROFILE, *QUICK, "--retries", "0", "--set-resources", "train:slurm_partition=gpu"),
+        *(*targets, "results/normal/run_001/training_log.csv", *PROFILE, "--retries", "0"),
+        *("--resources", "gpu=1", "--set-resource-scopes", "gpu=local", "--set-resources", *asks),
         overlay="overlay.yaml",
         status=1,
     )
     assert "gpu=1" in ran.log
-    shown = subprocess.run(["scontrol", "show", "job", "--oneliner"], check=True, capture_output=True, text=True).stdout
-    (job,) = [line for line in shown.splitlines() if "Partition=gpu" in line]
-    assert "gres:gpu:1" in job or "gres/gpu:1" in job, job
-    assert "cuda" in checkout.path("results/logs/train/normal_001.log").read_text()
-    others = [line for line in shown.splitlines() if "Partition=main" in line]
-    assert not [line for line in others if "gpu" in line.partition("TresPer")[2]]
+    shown = cluster.output("scontrol", "show", "job", "--oneliner").splitlines()
+    group, alone = sorted(
+        (line for line in shown if f"WorkDir={checkout.folder} " in line), key=lambda it: "rule_" in it
+    )
+    assert "gres:gpu:1 " in group
+    assert "gres:gpu:pretended:1 " in alone
+    assert "cuda is not available" in checkout.path("results/logs/train/normal_001.log").read_text()
+
+
+def test_gpus_in_place_of_gpu_is_refused_at_once(finished):
+    ran = finished.plan("--set-resources", "train:gpus=1", status=1)
+    assert "resources: gpus of train is not allowed; expected gpu, as in gpu=1" in ran.said

@@ -1,0 +1,62 @@
+"""One cluster and one undisturbed run for all tests here, and a table of what was done to it at the end."""
+
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from slurm import cluster, faults
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.slurm)
+            if why := cluster.missing():
+                item.add_marker(pytest.mark.skip(reason=why))
+
+
+@pytest.fixture(scope="session")
+def slurm():
+    """The folder of a running cluster. Its name is short, since a socket is in it."""
+    with tempfile.TemporaryDirectory(prefix="slurm") as folder, cluster.cluster(Path(folder) / "cluster") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def undisturbed(finished, tmp_path_factory):
+    """File → digest of the training that faults befall, when none does, on this machine alone."""
+    checkout = finished.copy(tmp_path_factory.mktemp("undisturbed"))
+    checkout.path("overlay.yaml").write_text(faults.OVERLAY)
+    checkout.run(faults.TARGET, overlay="overlay.yaml", cores=1)
+    return faults.digests(checkout)
+
+
+@pytest.fixture(scope="session")
+def outcomes(request, slurm, finished, tmp_path_factory):
+    """Fault → the training that it befell, as a future: all at once, since each mostly waits."""
+    asked = [item.callspec.params["name"] for item in request.session.items if "befell" in item.name]
+    with ThreadPoolExecutor(max(1, len(asked))) as pool:
+        copies = {name: finished.copy(tmp_path_factory.mktemp("fault")) for name in asked}
+        yield {name: pool.submit(faults.befall, faults.FAULTS[name], copies[name], slurm) for name in asked}
+
+
+TABLE = []  # (fault, states of SLURM's jobs, step gone on from, seconds)
+
+
+@pytest.fixture
+def report_row():
+    """Adds a row to the table of faults that is printed at the end."""
+    return lambda *row: TABLE.append(row)
+
+
+def pytest_terminal_summary(terminalreporter):
+    if TABLE:
+        terminalreporter.section("faults, and how a training on the cluster ended")
+        rows = [("fault", "states of its jobs", "resumed after step", "result", "seconds"), *TABLE]
+        widths = [max(len(str(row[column])) for row in rows) for column in range(len(rows[0]))]
+        for row in rows:
+            cells = (str(cell).ljust(width) for cell, width in zip(row, widths, strict=True))
+            terminalreporter.line("  ".join(cells).rstrip())
