@@ -31,6 +31,7 @@ class Rule(NamedTuple):
     epsilon: float = 1e-8
     momentum: float = 0.0
     split: bool = False  # sgd: rate · direction is rounded before it is subtracted, as for bfloat16 on a CPU
+    double: bool = False  # adamw: w − rate · decay · w is computed in float64 and rounded, as on a GPU
 
 
 class Intended(NamedTuple):
@@ -82,7 +83,7 @@ def sgd(rule: Rule, weights: Tensor, gradient: Tensor, velocity: Tensor | None, 
 def predicted(
     rule: Rule, weights: Float32[Tensor, "*shape"], term: Float32[Tensor, "*shape"], rate: float
 ) -> Float32[Tensor, "*shape"]:
-    """The next weights as a CPU's kernel has them before it rounds them to their format.
+    """The next weights as the optimizer's kernel has them before it rounds them to their format.
 
     Args:
         rate: the learning rate that the kernel was given; one that is a float32 tensor there has its value.
@@ -91,6 +92,8 @@ def predicted(
     and the result rounded to float32: another value only where the first rounding makes a tie, once in 10⁸.
     """
     if rule.optimizer == "adamw":
+        if rule.double:
+            return (weights.double() - rate * rule.weight_decay * weights.double()).float() + term
         return weights * (1 - rate * rule.weight_decay) + term
     if rule.split:
         return weights - term * rate

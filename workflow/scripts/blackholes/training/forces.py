@@ -22,9 +22,11 @@ START = "start"  # the weights before the first step
 
 def rule(settings: RunSettings, device: torch.device | str = "cpu") -> forces.Rule:
     """The optimizer of the embedding, and where its kernel rounds on a device."""
-    split = settings.optimizer == "sgd" and settings.precision == "bf16" and torch.device(device).type == "cpu"
+    on_cpu = torch.device(device).type == "cpu"
+    split = settings.optimizer == "sgd" and settings.precision == "bf16" and on_cpu
     decay = settings.weight_decay if model.decays(model.EMBEDDING) else 0.0
-    return forces.Rule(settings.optimizer, decay, settings.betas, settings.epsilon, settings.momentum, split)
+    options = settings.betas, settings.epsilon, settings.momentum
+    return forces.Rule(settings.optimizer, decay, *options, split, double=not on_cpu)
 
 
 def layout(settings: RunSettings, kind: str) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
