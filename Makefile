@@ -64,6 +64,7 @@ bench: setup  ## ours beside the notebooks' methods and the usual libraries, in 
 	@$(BIN)/python benchmarks/training.py --side-by-side
 	@$(BIN)/python benchmarks/distances.py
 	@$(BIN)/python benchmarks/graphs.py
+	@$(BIN)/python benchmarks/forces.py
 	@$(BIN)/python benchmarks/lineage.py
 	@$(BIN)/python benchmarks/euclidean.py
 	@$(BIN)/python benchmarks/checkpoint.py
