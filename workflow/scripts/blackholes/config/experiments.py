@@ -1,6 +1,6 @@
 """The configuration of experiments: what is trained."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, PrivateAttr, model_validator
 
@@ -82,6 +82,27 @@ class Init(Section):
         return self
 
 
+class Rounding(Section):
+    """How results of float32 arithmetic are stored in bfloat16, with `precision: bf16`. A single word sets both keys:
+    `rounding: stochastic`.
+
+    `nearest`: to the nearest value. `stochastic`: to one of the two values around it, the nearer one more often, so
+    that the mean is exact; the bits that decide are a function of the run's seed, the step, the parameter and the
+    coordinate.
+    """
+
+    weights: Literal["nearest", "stochastic"] = setting("nearest", "how the parameters are stored after a step")
+    state: Literal["nearest", "stochastic"] = setting(
+        "nearest", "how AdamW's two moments or SGD's momentum are stored after a step"
+    )
+
+    @classmethod
+    def expand_shorthand(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        return {"weights": value} | ({"state": value} if value in ("nearest", "stochastic") else {})
+
+
 def _number(value):
     return int(value) if isinstance(value, str) and value.isdecimal() else value
 
@@ -99,6 +120,10 @@ class Experiment(Section):
         ("optimizer", "adamw"): ["momentum"],
         ("optimizer", "sgd"): ["betas", "epsilon"],
         ("schedule", "constant"): ["schedule_steps"],
+    }
+    LEFT_BEHIND: ClassVar = {
+        ("precision", "mixed"): ["rounding", "compensation"],
+        ("precision", "fp32"): ["rounding", "compensation"],
     }
 
     corpus: Corpus = setting(
@@ -129,6 +154,12 @@ class Experiment(Section):
         "number format of parameters, gradients and the optimizer's state. `bf16`: all in bfloat16, the regime "
         "studied; `mixed`: in float32, with a bfloat16 copy of the parameters for the forward and backward pass; "
         "`fp32`: in float32. The history is rounded to bfloat16 in all three",
+    )
+    rounding: Rounding = setting(Rounding(), "how parameters and optimizer state are rounded to bfloat16")
+    compensation: Literal["none", "kahan"] = setting(
+        "none",
+        "`kahan`: what rounding takes from an update of the parameters is kept, in bfloat16, and added to the next",
+        "none or kahan; kahan with precision: bf16 and rounding.weights: nearest only",
     )
     init: Init = setting(Init(), "the embedding before training")
     optimizer: Literal["adamw", "sgd"] = setting(
@@ -193,6 +224,19 @@ class Experiment(Section):
         if self.model.vocabulary_size not in (None, size):
             refuse("model.vocabulary_size", self.model.vocabulary_size, f"null, or {size}, the size of the vocabulary")
         self.model = self.model.model_copy(update={"vocabulary_size": size})
+        return self
+
+    @model_validator(mode="after")
+    def _rounding_fits(self):
+        why = f"where precision is {self.precision}: its parameters and state are float32; with bf16 it may be another"
+        if self.precision != "bf16":
+            for key, value in self.rounding.model_dump().items():
+                if value != "nearest":
+                    refuse(f"rounding.{key}", value, f"nearest {why}")
+            if self.compensation != "none":
+                refuse("compensation", self.compensation, f"none {why}")
+        elif self.compensation == "kahan" and self.rounding.weights == "stochastic":
+            refuse("rounding.weights", "stochastic", "nearest where compensation is kahan, which keeps what it leaves")
         return self
 
     @model_validator(mode="after")

@@ -27,6 +27,19 @@ class Init:
 
 
 @dataclass(frozen=True)
+class Rounding:
+    """How float32 results are stored in bfloat16: to the nearest value, or stochastically."""
+
+    weights: str = "nearest"  # nearest or stochastic
+    state: str = "nearest"  # of the optimizer's state
+
+    @property
+    def nearest(self) -> bool:
+        """Whether nothing is rounded stochastically."""
+        return self.weights == self.state == "nearest"
+
+
+@dataclass(frozen=True)
 class RunSettings:
     """One run. `config.experiments.Experiment` says what the keys mean, but for `seed` and `engine`."""
 
@@ -49,6 +62,8 @@ class RunSettings:
     schedule_steps: int | None
     model: Model
     engine: str  # auto, compiled or torch: the configuration's `training.engine`
+    rounding: Rounding = Rounding()
+    compensation: str = "none"  # none or kahan
 
     @property
     def divisor(self) -> int | None:
@@ -66,4 +81,5 @@ def run_settings(shared: Mapping, run: int) -> RunSettings:
     """
     own = {key: value for key, value in shared.items() if key != "base_seed"}
     own |= {"model": Model(**own["model"]), "init": Init(**own["init"]), "betas": tuple(own["betas"])}
+    own["rounding"] = Rounding(**own["rounding"])
     return RunSettings(seed=shared["base_seed"] + run, **own)
