@@ -14,6 +14,7 @@ from blackholes.kernels import forces
 from blackholes.training import model
 from blackholes.training.interface import ALIGN, DTYPES
 from blackholes.training.optimizer import Optimizer
+from blackholes.training.rounded import RoundedOptimizer
 from blackholes.training.settings import RunSettings
 
 KINDS = ("none", "summary", "full")
@@ -67,7 +68,7 @@ class Recorder:
         kind: str,
         flat: Tensor,
         embedding: Tensor,
-        optimizer: Optimizer,
+        optimizer: Optimizer | RoundedOptimizer,
         runs: Sequence[int] = (0,),
     ):
         self._settings, self._flat, self._state = settings, flat, optimizer.state
