@@ -64,6 +64,20 @@ def test_what_works(system, platform, executable, made):
     folders.refuse(made)
 
 
+def test_what_a_second_snakemake_is_told_has_its_spaces_and_quotes():
+    """The report and `verify` start one, without a shell: each argument reaches it as it is."""
+    text = (Path(__file__).parents[2] / "workflow/rules/report.smk").read_text(encoding="utf-8")
+    start = text.index("SAME_CONFIGURATION = ")
+    names = {
+        "workflow": SimpleNamespace(main_snakefile="/home/me/my work/Snakefile"),
+        "CONFIG_FILES": ["/home/me/it's mine.yaml"],
+        "CONFIG_VALUES": ["a=$(b)"],
+    }
+    exec(text[start : text.index("\n]\n", start) + 3], names)
+    words = names["SAME_CONFIGURATION"]
+    assert {"/home/me/my work/Snakefile", "/home/me/it's mine.yaml", "a=$(b)"} <= set(words)
+
+
 def test_no_rule_has_a_shell_command():
     """In which a path with a space would have to be quoted: rules have scripts, and those start lists of words."""
     workflow = Path(__file__).parents[2] / "workflow"
