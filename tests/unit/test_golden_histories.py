@@ -10,6 +10,7 @@ those. After a change of the arithmetic that is meant, or to add a machine:
 import hashlib
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import llvmlite.binding
@@ -56,6 +57,7 @@ CASES = {
     "noise": {"init": NOISE},
     "stochastic": {"rounding": Rounding("stochastic", "stochastic")},
     "kahan": {"compensation": "kahan"},
+    "untied": {"model": replace(SETTINGS["model"], tied=False)},
     "two threads": {"batch_split": 2},
     "three threads": {"batch_split": 3},  # a sum of two has but one order
 }

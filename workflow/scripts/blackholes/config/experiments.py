@@ -11,7 +11,7 @@ from blackholes.training.settings import RunSettings, run_settings
 
 
 class Model(Section):
-    """GPT-2 without dropout, input and output embeddings tied, initialised as `transformers` does."""
+    """GPT-2 without dropout, initialised as `transformers` does."""
 
     vocabulary_size: Integer | None = setting(
         None, "V, rows of the embedding; null: the size of the corpus' vocabulary", "null, or that size", ge=2, le=65536
@@ -23,6 +23,11 @@ class Model(Section):
     layers: Integer = setting(2, "transformer blocks", ge=1, le=256)
     heads: Integer = setting(
         2, "attention heads of a block", "integer from 1 up to 1024, a divisor of width", ge=1, le=1024
+    )
+    tied: bool = setting(
+        True,
+        "true: the embedding is the output matrix too, as in GPT-2; false: the model has an output matrix of its own, "
+        "which starts as a copy of the embedding. The history is the embedding's in both",
     )
 
     @model_validator(mode="after")

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 Weights = Mapping[str, Tensor]
+OUTPUT = "lm_head.weight"  # the output matrix (V, C), of models that have one of their own
 
 
 def loss(
@@ -36,7 +37,9 @@ def losses(
     Losses are float32, or float64 for float64 weights. Every weight is (K, *shape). Model k sees only `tokens[k]`, so
     the gradient of the sum of the losses is each model's own gradient.
 
-    Source: Radford et al. 2019; `transformers.models.gpt2` with tanh GELU, no dropout, tied embeddings.
+    The output matrix is `lm_head.weight` where there is one, and otherwise the token embedding: they are tied then.
+
+    Source: Radford et al. 2019; `transformers.models.gpt2` with tanh GELU, no dropout.
     """
     K, B, T = tokens.shape
     wte, wpe = weights["transformer.wte.weight"], weights["transformer.wpe.weight"]
@@ -61,7 +64,7 @@ def losses(
         x = x + linear(o.reshape(K, B * T, C), f"{name}.attn.c_proj")
         a = F.gelu(linear(norm(x, f"{name}.ln_2"), f"{name}.mlp.c_fc"), approximate="tanh")  # (K, B·T, 4C)
         x = x + linear(a, f"{name}.mlp.c_proj")
-    logits = torch.bmm(norm(x, "transformer.ln_f"), wte.transpose(1, 2))  # (K, B·T, V)
+    logits = torch.bmm(norm(x, "transformer.ln_f"), weights.get(OUTPUT, wte).transpose(1, 2))  # (K, B·T, V)
     logits = logits.flatten(0, 1).to(torch.promote_types(logits.dtype, torch.float32))
     each = F.cross_entropy(logits, targets.flatten(), ignore_index=-1, reduction="none")  # 0 where there is no target
     # a tensor either way: on a GPU torch multiplies by the reciprocal of a Python number, which has other last bits

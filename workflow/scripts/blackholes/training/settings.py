@@ -13,6 +13,7 @@ class Model:
     width: int  # C; D in a history
     layers: int
     heads: int  # H, a divisor of width
+    tied: bool = True  # whether the embedding is the output matrix too
 
 
 @dataclass(frozen=True)
