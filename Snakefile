@@ -31,6 +31,7 @@ include: "workflow/rules/training.smk"
 include: "workflow/rules/distances.smk"
 include: "workflow/rules/black_holes.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/forces.smk"
 include: "workflow/rules/checkpoints.smk"
 include: "workflow/rules/snowballs.smk"
 include: "workflow/rules/lattice.smk"
@@ -47,6 +48,7 @@ localrules:
     matrices,
     statistics,
     figures,
+    forces,
     checkpoints,
     snowballs,
     lattice,
@@ -64,6 +66,7 @@ rule all:
         rules.matrices.input if CONFIG.distances.store else [],
         rules.statistics.input,
         rules.figures.input,
+        rules.forces.input,
         rules.checkpoints.input,
         rules.snowballs.input,
         rules.lattice.input,

@@ -6,6 +6,7 @@ from pydantic import AfterValidator, BeforeValidator, PrivateAttr, model_validat
 
 from blackholes.config.corpus import Corpus
 from blackholes.config.fields import Integer, Number, Section, no_bool, refuse, setting
+from blackholes.config.record import Record
 from blackholes.limits import LARGE
 from blackholes.training.settings import RunSettings, run_settings
 
@@ -119,7 +120,7 @@ def _betas(betas):
 
 
 class Experiment(Section):
-    """What one experiment trains. Changing any key except `runs` retrains all of its runs."""
+    """What one experiment trains. Changing any key except `runs` and `record` retrains all of its runs."""
 
     UNUSED: ClassVar = {
         ("optimizer", "adamw"): ["momentum"],
@@ -195,6 +196,7 @@ class Experiment(Section):
         le=1_000_000_000,
     )
     model: Model = setting(Model(), "the model trained")
+    record: Record = setting(Record(), "what is recorded beside histories")
 
     _engine: str = PrivateAttr("auto")  # `training.engine`, which the whole configuration sets
 
@@ -208,7 +210,12 @@ class Experiment(Section):
 
     def shared_settings(self) -> dict:
         """The settings that determine the results of its runs. Not the number of runs, so adding a run reruns none."""
-        return self.model_dump(exclude={"runs", "corpus"}, mode="json") | {"engine": self._engine}
+        return self.model_dump(exclude={"runs", "corpus", "record"}, mode="json") | {"engine": self._engine}
+
+    def recorded(self) -> dict[str, str]:
+        """The runs whose forces are recorded, such as `003` → `summary` or `full`."""
+        runs = self.record.runs if self.record.forces != "none" else []
+        return {f"{run:03d}": self.record.forces for run in sorted(runs)}
 
     def set_engine(self, engine: str) -> None:
         """Set what `training.engine` says: it is no key of an experiment, but enters the bytes of its runs."""
@@ -229,6 +236,16 @@ class Experiment(Section):
         if self.model.vocabulary_size not in (None, size):
             refuse("model.vocabulary_size", self.model.vocabulary_size, f"null, or {size}, the size of the vocabulary")
         self.model = self.model.model_copy(update={"vocabulary_size": size})
+        return self
+
+    @model_validator(mode="after")
+    def _recorded_runs_exist(self):
+        if self.record.forces != "none" and max(self.record.runs) > self.runs:
+            refuse("record.runs", self.record.runs, f"list of runs from 1 up to {self.runs}, the runs there are")
+        if self.record.forces != "none" and (
+            self.compensation != "none" or "stochastic" in self.rounding.model_dump().values()
+        ):
+            refuse("record.forces", self.record.forces, "none where rounding is stochastic or compensation is kahan")
         return self
 
     @model_validator(mode="after")

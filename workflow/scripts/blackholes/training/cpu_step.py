@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
@@ -30,6 +31,7 @@ class CpuStep:
             This enters the result, since it changes the order of sums.
         threads: most pieces that are computed at once; this does not enter the result.
         divisor: of the summed loss; None: the number of targets of the call (see `kernels.gpt2.losses`).
+        watch: whether `output_state` is asked for.
     """
 
     def __init__(
@@ -42,13 +44,14 @@ class CpuStep:
         pieces: int = 1,
         threads: int = 1,
         divisor: int | None = None,
+        watch: bool = False,
     ):
         pieces = min(pieces, batch)
         sizes = [batch // pieces + (i < batch % pieces) for i in range(pieces)]
         self._parts, self._sums = [], []
         for i, size in enumerate(sizes):
             own = gradients if i == 0 else {name: torch.empty_like(g) for name, g in gradients.items()}
-            self._parts.append(_Part(weights, own, size, context, heads))
+            self._parts.append(_Part(weights, own, size, context, heads, watch))
             self._sums.append(own)
         self._sizes, self._divisor = sizes, divisor
         self._pool = ThreadPoolExecutor(min(threads, pieces), initializer=torch.set_num_threads, initargs=(1,))
@@ -65,11 +68,27 @@ class CpuStep:
                 gradient += other[name]
         return total * scale
 
+    def output_state(self) -> dict[str, Tensor]:
+        """`kernels.forces.output_state` of the latest call, with K = 1. Sums over the pieces are in their order."""
+        parts = [(part.end_arrays["y"], part.targets, part.seen) for part in self._parts]
+        sums = np.zeros(parts[0][0].shape[1])
+        count = sum(loops.hidden_sum(y, targets, sums) for y, targets, _ in parts)
+        mean = (sums / count).astype(np.float32)
+        spread = math.sqrt(sum(loops.hidden_squares(y, targets, mean) for y, targets, _ in parts) / count)
+        seen = parts[0][2] / np.float32(count)
+        for _, _, other in parts[1:]:
+            seen += other / np.float32(count)
+        return {
+            "probability": torch.from_numpy(seen)[None],
+            "hidden_mean": torch.from_numpy(mean)[None],
+            "hidden_spread": torch.tensor([spread], dtype=torch.float32),
+        }
+
 
 class _Part:
     """One piece of the batch: its buffers, its forward and its backward pass."""
 
-    def __init__(self, weights: Weights, gradients: Weights, batch: int, context: int, heads: int):
+    def __init__(self, weights: Weights, gradients: Weights, batch: int, context: int, heads: int, watch: bool):
         self.w, self.g = weights, gradients
         self.wa, self.ga = _arrays(weights), _arrays(gradients)
         wte = weights["transformer.wte.weight"]
@@ -77,6 +96,7 @@ class _Part:
         V, C = wte.shape
         N, BH, d = batch * context, batch * heads, C // heads
         self.scale = 1 / math.sqrt(d)
+        self.seen, self.targets = np.zeros(V if watch else 0, np.float32), np.empty(0, np.int64)
 
         def buffer(*shape: int) -> Tensor:
             return torch.zeros(shape, dtype=wte.dtype)
@@ -106,7 +126,8 @@ class _Part:
 
     def __call__(self, tokens: Tensor, targets: Tensor, scale: float) -> float:
         ids = tokens.numpy()
-        total = self.forward(ids, targets.reshape(-1).numpy(), scale)
+        self.targets = targets.reshape(-1).numpy()
+        total = self.forward(ids, self.targets, scale)
         self.backward(ids)
         return total
 
@@ -146,7 +167,8 @@ class _Part:
         e = self.end_arrays
         loops.add_norm(self.layer_arrays[-1]["mid"], a["branch"], *norm, e["x"], e["y"], e["mean"], e["rstd"])
         self.product(self.end["y"], self.w[self.head].t(), out=self.logits)
-        return loops.cross_entropy(a["logits"], targets, loops.F(scale), a["logits"])
+        self.seen[:] = 0
+        return loops.cross_entropy(a["logits"], targets, loops.F(scale), a["logits"], self.seen)
 
     def backward(self, tokens) -> None:
         a, ga, e = self.arrays, self.ga, self.end_arrays

@@ -63,6 +63,7 @@ class RunSettings:
     schedule_steps: int | None
     model: Model
     engine: str  # auto, compiled or torch: the configuration's `training.engine`
+    forces: str = "none"  # none, summary or full: what is recorded; the run's other files do not depend on it
     rounding: Rounding = Rounding()
     compensation: str = "none"  # none or kahan
 
