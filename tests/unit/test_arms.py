@@ -200,3 +200,4 @@ def test_the_checkpoint_of_an_untied_run_has_both_matrices(tmp_path):
     assert network.lm_head.weight.equal(last.weights[model.OUTPUT])
     assert network.transformer.wte.weight.equal(last.weights[model.EMBEDDING])
     assert not network.lm_head.weight.equal(network.transformer.wte.weight)
+    assert network.config.tie_word_embeddings is False

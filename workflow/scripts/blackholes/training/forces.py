@@ -24,10 +24,12 @@ START = "start"  # the weights before the first step
 def rule(settings: RunSettings, device: torch.device | str = "cpu") -> forces.Rule:
     """The optimizer of the embedding, and where its kernel rounds on a device."""
     on_cpu = torch.device(device).type == "cpu"
-    split = settings.optimizer == "sgd" and settings.precision == "bf16" and on_cpu
+    compensated, by = settings.compensation == "kahan", settings.rounding
+    split = settings.optimizer == "sgd" and settings.precision == "bf16" and on_cpu and not compensated and by.nearest
+    seed = settings.seed if by.weights == "stochastic" else None
     decay = settings.weight_decay if model.decays(model.EMBEDDING) else 0.0
     options = settings.betas, settings.epsilon, settings.momentum
-    return forces.Rule(settings.optimizer, decay, *options, split, double=not on_cpu)
+    return forces.Rule(settings.optimizer, decay, *options, split, not on_cpu, compensated, seed)
 
 
 def layout(settings: RunSettings, kind: str) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
@@ -97,6 +99,9 @@ class Recorder:
         else:
             velocity = self._rows(state["momentum.0"]) if "momentum.0" in state else None
             intended = forces.sgd(self._rule, weights, pull, velocity, rate)
+        if self._rule.compensated:
+            kept = self._rows(state["compensation.0"])
+            intended = intended._replace(update=forces.pending(self._rule, weights, kept, intended.term, rate))
         return tuple(self._matrices(rows) for rows in (weights, pull, *intended))
 
     def after(self, rate: float | Tensor, before: tuple[Tensor, ...], seen: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -100,7 +100,8 @@ class RoundedOptimizer:
             weights, *moments = self._bits(i)
             if self._kahan:
                 if self._own.optimizer == "adamw" and decay:
-                    copy.sub_(flat.float().mul_(rate * decay))
+                    share = rate.double().mul(decay).float() if isinstance(rate, Tensor) else rate * decay
+                    copy.sub_(flat.float().mul_(share))
                 rounding.store_compensated(flat, state[f"compensation.{i}"], copy)
             else:
                 _store(copy, flat, weights)
