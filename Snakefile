@@ -16,6 +16,7 @@ if workflow.is_main_process:
     locks.release_stale(workflow)
     early_cutoff.install(workflow)
     forked_jobs.install(workflow)
+    slurm.ask_for_one_at_a_time(workflow)
     terminal.show_work_only(workflow)
 
 

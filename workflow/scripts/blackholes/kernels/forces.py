@@ -6,6 +6,9 @@ and rounded once, to the weights' format. `predicted` is that expression; what i
 
 - AdamW: the part of its own. w is multiplied by 1 − rate · decay, then the term is added.
 - SGD: its direction, (gradient + decay · w) + momentum · velocity. Times the rate it is subtracted from w.
+
+With compensated sums the intended update is what is pending: what earlier roundings left, and this step's update. With
+stochastic rounding, drawn bits decide which of the two values around the result is stored.
 """
 
 from typing import NamedTuple
@@ -14,7 +17,7 @@ import torch
 from jaxtyping import Float32, Int
 from torch import Tensor
 
-from blackholes.kernels import backends
+from blackholes.kernels import backends, rounding
 from blackholes.kernels.compiled import forces as loops
 
 # Of each token, over its dimensions: norms; the largest, in cells (ULP of bfloat16 at the weight); a share
@@ -32,6 +35,8 @@ class Rule(NamedTuple):
     momentum: float = 0.0
     split: bool = False  # sgd: rate · direction is rounded before it is subtracted, as for bfloat16 on a CPU
     double: bool = False  # adamw: w − rate · decay · w is computed in float64 and rounded, as on a GPU
+    compensated: bool = False  # what rounding leaves of a sum is kept, and added to the next update
+    drawn: int | None = None  # the seed of the bits by which weights are rounded; None: they are rounded to nearest
 
 
 class Intended(NamedTuple):
@@ -72,8 +77,11 @@ def sgd(rule: Rule, weights: Tensor, gradient: Tensor, velocity: Tensor | None, 
             direction.add_(velocity, alpha=rule.momentum)
     else:
         direction = torch.zeros_like(weights) if velocity is None else velocity.clone()
+        decay, pull = rule.weight_decay, gradient
+        if rule.compensated:  # the kernel is given what is pending, and not the weights
+            decay, pull = 0.0, gradient.add(weights, alpha=decay)
         torch._fused_sgd_(
-            [weights.clone()], [gradient.clone()], [direction], weight_decay=rule.weight_decay, lr=rate,
+            [weights.clone()], [pull.clone()], [direction], weight_decay=decay, lr=rate,
             momentum=rule.momentum or 0.5, dampening=0.0, nesterov=False, maximize=False, is_first_step=False,
         )  # fmt: skip
     own = gradient if velocity is None else gradient.add(velocity, alpha=rule.momentum)
@@ -99,6 +107,33 @@ def predicted(
         return weights - term * rate
     rounded = torch.tensor(rate, dtype=torch.float32).double()
     return (weights.double() - term.double() * rounded).float()
+
+
+def pending(
+    rule: Rule, weights: Tensor, kept: Tensor, term: Tensor, rate: float | Tensor
+) -> Float32[Tensor, "*shape"]:
+    """What compensated sums add to the weights at a step, as the optimizer computes it; all tensors float32 (…).
+
+    Args:
+        kept: what earlier roundings left.
+        rate: as for `predicted`, or a float32 tensor.
+    """
+    rate = rate.double() if isinstance(rate, Tensor) else torch.tensor(rate, dtype=torch.float64)
+    if rule.optimizer == "adamw":
+        return kept + term - weights * (rate * rule.weight_decay).float()
+    return (kept.double() - term.double() * rate.float().double()).float()
+
+
+def stored(rule: Rule, values: Float32[Tensor, "V D"], step: int) -> Tensor:
+    """The embedding that becomes bfloat16 at a step, counted from 1: rounded to nearest, or by the bits of its places."""
+    if rule.drawn is None:
+        return values.to(torch.bfloat16)
+    numbers = torch.arange(values.numel(), dtype=torch.int32)
+    places = torch.stack([numbers, torch.zeros_like(numbers)])  # the embedding is the first parameter
+    bits = rounding.draw(places, torch.tensor([rule.drawn]), torch.tensor(step))[0]
+    out = torch.empty(1, values.numel(), dtype=torch.bfloat16)
+    rounding.store_stochastic(values.reshape(1, -1), bits, out)
+    return out.view(values.shape)
 
 
 def row_forces(

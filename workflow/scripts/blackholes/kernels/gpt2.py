@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 Weights = Mapping[str, Tensor]
+OUTPUT = "lm_head.weight"  # the output matrix (V, C), of models that have one of their own
 
 
 def loss(
@@ -39,7 +40,8 @@ def losses(
     Losses are float32, or float64 for float64 weights. Every weight is (K, *shape). Model k sees only `tokens[k]`, so
     the gradient of the sum of the losses is each model's own gradient.
 
-    Source: Radford et al. 2019; `transformers.models.gpt2` with tanh GELU, no dropout, tied embeddings.
+    Source: Radford et al. 2019; `transformers.models.gpt2` with tanh GELU, no dropout. The output matrix is
+    `lm_head.weight` where there is one, and otherwise the token embedding (tied embeddings).
     """
     K, B, T = tokens.shape
     wte, wpe = weights["transformer.wte.weight"], weights["transformer.wpe.weight"]
@@ -65,7 +67,7 @@ def losses(
         a = F.gelu(linear(norm(x, f"{name}.ln_2"), f"{name}.mlp.c_fc"), approximate="tanh")  # (K, B·T, 4C)
         x = x + linear(a, f"{name}.mlp.c_proj")
     hidden = norm(x, "transformer.ln_f")
-    logits = torch.bmm(hidden, wte.transpose(1, 2))  # (K, B·T, V)
+    logits = torch.bmm(hidden, weights.get(OUTPUT, wte).transpose(1, 2))  # (K, B·T, V)
     logits = logits.flatten(0, 1).to(torch.promote_types(logits.dtype, torch.float32))
     if seen is not None:
         seen |= {"hidden": hidden.detach(), "logits": logits.detach().view(K, B * T, -1)}

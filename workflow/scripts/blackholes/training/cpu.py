@@ -15,7 +15,8 @@ from torch import Tensor
 from blackholes.training import cpu_step, model
 from blackholes.training.forces import Recorder
 from blackholes.training.interface import ALIGN, DTYPES, Block, Runs
-from blackholes.training.optimizer import Optimizer, clip
+from blackholes.training.optimizer import clip
+from blackholes.training.rounded import optimizer
 from blackholes.training.settings import RunSettings
 from blackholes.training.windows import split_targets
 
@@ -74,7 +75,7 @@ class CpuRun(Runs):
             watch=own.forces != "none",
         )
         decays = (own.weight_decay, 0.0)
-        self._optimizer = Optimizer(own, self._parameters.flat, decays)
+        self._optimizer = optimizer(settings, self._parameters.flat, decays)
         self._windows = np.lib.stride_tricks.sliding_window_view(token_ids, shape.context + 1)
         flats = {f"parameters.{i}": flat for i, flat in enumerate(self._parameters.flat)}
         self.state: dict[str, Tensor] = flats | self._optimizer.state

@@ -282,7 +282,7 @@ def hidden_squares(y, targets, mean):
 
 @_loop
 def embed_backward(tokens, dx, dwte, dwpe):
-    """dwte[token] += dx, where dwte holds the output layer's gradient; dwpe[position] = Σ dx."""
+    """dwte[token] += dx, where dwte holds the output layer's gradient, or 0; dwpe[position] = Σ dx."""
     batch, context = tokens.shape
     width = dx.shape[1]
     words, places = np.empty((dwte.shape[0], width), F), np.zeros((dwpe.shape[0], width), F)

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from blackholes.kernels.gpt2 import layer_count
+from blackholes.kernels.gpt2 import OUTPUT, layer_count
 from blackholes.training import cpu_loops as loops
 
 Weights = Mapping[str, Tensor]
@@ -92,6 +92,7 @@ class _Part:
         self.w, self.g = weights, gradients
         self.wa, self.ga = _arrays(weights), _arrays(gradients)
         wte = weights["transformer.wte.weight"]
+        self.head = OUTPUT if OUTPUT in weights else "transformer.wte.weight"
         V, C = wte.shape
         N, BH, d = batch * context, batch * heads, C // heads
         self.scale = 1 / math.sqrt(d)
@@ -165,15 +166,15 @@ class _Part:
         norm = (wa["transformer.ln_f.weight"], wa["transformer.ln_f.bias"])
         e = self.end_arrays
         loops.add_norm(self.layer_arrays[-1]["mid"], a["branch"], *norm, e["x"], e["y"], e["mean"], e["rstd"])
-        self.product(self.end["y"], self.w[wte].t(), out=self.logits)
+        self.product(self.end["y"], self.w[self.head].t(), out=self.logits)
         self.seen[:] = 0
         return loops.cross_entropy(a["logits"], targets, loops.F(scale), a["logits"], self.seen)
 
     def backward(self, tokens) -> None:
         a, ga, e = self.arrays, self.ga, self.end_arrays
         wte = "transformer.wte.weight"
-        self.product(self.logits.t(), self.end["y"], out=self.g[wte])
-        self.product(self.logits, self.w[wte], out=self.branch)
+        self.product(self.logits.t(), self.end["y"], out=self.g[self.head])
+        self.product(self.logits, self.w[self.head], out=self.branch)
         self.dx.zero_()
         self.norm_backward(e["x"], e["mean"], e["rstd"], "transformer.ln_f")
         for i in reversed(range(len(self.layers))):
@@ -200,6 +201,8 @@ class _Part:
             loops.column_sums(a["flat"], ga[f"{h}.attn.c_attn.bias"])
             self.linear_backward(layer["y1"], self.flat, f"{h}.attn.c_attn", self.branch)
             self.norm_backward(la["x"], la["mean1"], la["rstd1"], f"{h}.ln_1")
+        if self.head != wte:  # tied, it holds the output layer's gradient by now
+            self.g[wte].zero_()
         loops.embed_backward(tokens, a["dx"], ga[wte], ga["transformer.wpe.weight"])
 
     def linear_backward(self, x: Tensor, dy: Tensor, name: str, dx: Tensor) -> None:

@@ -173,6 +173,10 @@ def write_runs(
     pieces = one.batch_split if engine == "compiled" else 1
     tokens = corpus_tokens.load(corpus)
     made_by = {"device": describe(device), "engine": engine, "precision": one.precision, "threads": str(pieces)}
+    if not one.rounding.nearest:
+        made_by["rounding"] = f"{one.rounding.weights} weights, {one.rounding.state} state"
+    if one.compensation != "none":
+        made_by["compensation"] = one.compensation
     groups = _groups(len(runs), device)
     workers = min(len(groups), max(1, threads // pieces))
     stop = Event()

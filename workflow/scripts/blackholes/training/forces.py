@@ -14,6 +14,7 @@ from blackholes.kernels import forces
 from blackholes.training import model
 from blackholes.training.interface import ALIGN, DTYPES
 from blackholes.training.optimizer import Optimizer
+from blackholes.training.rounded import RoundedOptimizer
 from blackholes.training.settings import RunSettings
 
 KINDS = ("none", "summary", "full")
@@ -23,10 +24,12 @@ START = "start"  # the weights before the first step
 def rule(settings: RunSettings, device: torch.device | str = "cpu") -> forces.Rule:
     """The optimizer of the embedding, and where its kernel rounds on a device."""
     on_cpu = torch.device(device).type == "cpu"
-    split = settings.optimizer == "sgd" and settings.precision == "bf16" and on_cpu
+    compensated, by = settings.compensation == "kahan", settings.rounding
+    split = settings.optimizer == "sgd" and settings.precision == "bf16" and on_cpu and not compensated and by.nearest
+    seed = settings.seed if by.weights == "stochastic" else None
     decay = settings.weight_decay if model.decays(model.EMBEDDING) else 0.0
     options = settings.betas, settings.epsilon, settings.momentum
-    return forces.Rule(settings.optimizer, decay, *options, split, double=not on_cpu)
+    return forces.Rule(settings.optimizer, decay, *options, split, not on_cpu, compensated, seed)
 
 
 def layout(settings: RunSettings, kind: str) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
@@ -67,7 +70,7 @@ class Recorder:
         kind: str,
         flat: Tensor,
         embedding: Tensor,
-        optimizer: Optimizer,
+        optimizer: Optimizer | RoundedOptimizer,
         runs: Sequence[int] = (0,),
     ):
         self._settings, self._flat, self._state = settings, flat, optimizer.state
@@ -96,6 +99,9 @@ class Recorder:
         else:
             velocity = self._rows(state["momentum.0"]) if "momentum.0" in state else None
             intended = forces.sgd(self._rule, weights, pull, velocity, rate)
+        if self._rule.compensated:
+            kept = self._rows(state["compensation.0"])
+            intended = intended._replace(update=forces.pending(self._rule, weights, kept, intended.term, rate))
         return tuple(self._matrices(rows) for rows in (weights, pull, *intended))
 
     def after(self, rate: float | Tensor, before: tuple[Tensor, ...], seen: Mapping[str, Tensor]) -> dict[str, Tensor]:

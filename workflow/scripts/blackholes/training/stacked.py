@@ -27,7 +27,7 @@ from blackholes.kernels import forces, gpt2
 from blackholes.training import model
 from blackholes.training.forces import Recorder, step_bytes
 from blackholes.training.interface import ALIGN, DTYPES, Block, Runs
-from blackholes.training.optimizer import Optimizer
+from blackholes.training.rounded import optimizer
 from blackholes.training.settings import RunSettings
 from blackholes.training.windows import split_targets
 
@@ -71,7 +71,7 @@ class StackedRuns(Runs):
         for kept, used in zip(self._kept.flats, self._used.flats, strict=True):
             kept.grad = torch.zeros_like(kept)
             used.grad = kept.grad if used is kept else torch.zeros_like(used)
-        self._optimizer = Optimizer(self._settings, self._kept.flats, (self._settings.weight_decay, 0.0))
+        self._optimizer = optimizer(settings, self._kept.flats, (self._settings.weight_decay, 0.0))
         flats = {f"parameters.{i}": flat for i, flat in enumerate(self._kept.flats)}
         self.state: dict[str, Tensor] = flats | self._optimizer.state
 
