@@ -18,7 +18,7 @@ FIND_PYTHON = for python in $(or $(PYTHON),python3 python3.13 python3.12 python3
 LOCKED = $(if $(HASHES),--require-hashes --index-url https://pypi.org/simple -r requirements-hashes.lock,-r requirements.lock)
 export PYTHONPATH := workflow/scripts
 
-.PHONY: run test test-slow test-kill test-faults fuzz coverage mutants lint audit bench setup show clean help
+.PHONY: run test test-slow test-slurm test-kill test-faults fuzz coverage mutants lint audit bench setup show clean help
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -52,8 +52,12 @@ test: setup  ## the tests, but for those that take minutes or need a cluster
 	  $(PYTEST) tests/unit tests/gpu $(HALF); one=$$?; echo "== the half beside it"; \
 	  wait $$other; other=$$?; cat $$said; rm -r $$said $$FINISHED_RUN; exit $$((one + other))
 
-test-slow: setup  ## all tests but test-faults; those that need hardware which is missing say so and are skipped
-	@$(BIN)/python -m pytest -m "not faults"
+test-slow: setup test-slurm  ## all tests but test-faults; those that need hardware which is missing say so and are skipped
+	@$(BIN)/python -m pytest -m "not slurm and not faults"
+
+test-slurm: setup  ## the tests on a SLURM of their own (root, Debian's packages; where these lack, a line says so)
+	@why=$$(PYTHONPATH=tests $(BIN)/python -m slurm.cluster) && if test -n "$$why"; \
+	  then echo "== no tests on SLURM: $$why"; else $(BIN)/python -m pytest tests/slurm; fi
 
 test-kill: setup  ## ten times in a row: a training run is killed at ten random moments and ends with the same bytes
 	@for round in 1 2 3 4 5 6 7 8 9 10; do echo "== round $$round of 10"; \
@@ -70,6 +74,7 @@ bench: setup  ## ours beside the notebooks' methods and the usual libraries, in 
 	@$(BIN)/python benchmarks/training.py --side-by-side
 	@$(BIN)/python benchmarks/distances.py
 	@$(BIN)/python benchmarks/graphs.py
+	@$(BIN)/python benchmarks/forces.py
 	@$(BIN)/python benchmarks/lineage.py
 	@$(BIN)/python benchmarks/euclidean.py
 	@$(BIN)/python benchmarks/checkpoint.py

@@ -16,6 +16,7 @@ if workflow.is_main_process:
     locks.release_stale(workflow)
     early_cutoff.install(workflow)
     forked_jobs.install(workflow)
+    slurm.ask_for_one_at_a_time(workflow)
     planning.install(workflow)
     terminal.show_work_only(workflow)
 
@@ -32,6 +33,7 @@ include: "workflow/rules/training.smk"
 include: "workflow/rules/distances.smk"
 include: "workflow/rules/black_holes.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/forces.smk"
 include: "workflow/rules/checkpoints.smk"
 include: "workflow/rules/snowballs.smk"
 include: "workflow/rules/lattice.smk"
@@ -49,6 +51,7 @@ localrules:
     matrices,
     statistics,
     figures,
+    forces,
     checkpoints,
     snowballs,
     lattice,
@@ -67,6 +70,7 @@ rule all:
         rules.matrices.input if CONFIG.distances.store else [],
         rules.statistics.input,
         rules.figures.input,
+        rules.forces.input,
         rules.checkpoints.input,
         rules.snowballs.input,
         rules.lattice.input,

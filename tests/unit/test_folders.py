@@ -76,3 +76,13 @@ def test_what_a_second_snakemake_is_told_has_its_spaces_and_quotes():
     exec(text[start : text.index("\n]\n", start) + 3], names)
     words = names["SAME_CONFIGURATION"]
     assert {"/home/me/my work/Snakefile", "/home/me/it's mine.yaml", "a=$(b)"} <= set(words)
+
+
+def test_no_rule_has_a_shell_command():
+    """In which a path with a space would have to be quoted: rules have scripts, and those start lists of words."""
+    workflow = Path(__file__).parents[2] / "workflow"
+    rules = [path.read_text(encoding="utf-8") for path in workflow.rglob("*.smk")]
+    scripts = [path.read_text(encoding="utf-8") for path in workflow.rglob("*.py")]
+    assert len(rules) > 5
+    assert not any("shell:" in text or "shell(" in text for text in rules)
+    assert not any("shell=True" in text or "os.system" in text for text in scripts)
