@@ -112,7 +112,8 @@ def wait_for(process, true):
 
 def last_jobs(checkout):
     """Rule → output files of one of its jobs in the finished run, the last first: none is an input of a later one."""
-    (log,) = checkout.path(".snakemake/log").glob("*.snakemake.log")
+    logs = checkout.path(".snakemake/log").glob("*.snakemake.log")  # also of the second Snakemake that makes the report
+    log = max(logs, key=lambda path: path.stat().st_size)
     jobs = re.findall(r"^(?:local)?rule (\w+):\n(?:    .*\n)*?    output: (.*)$", log.read_text(), re.MULTILINE)
     return {rule: files.split(", ") for rule, files in jobs[::-1]}
 
