@@ -82,6 +82,7 @@ bench: setup  ## ours beside the notebooks' methods and the usual libraries, in 
 	@$(BIN)/python benchmarks/jobs.py
 	@$(BIN)/python benchmarks/thimble.py
 	@$(BIN)/python benchmarks/lattice.py
+	@$(BIN)/python benchmarks/checks.py
 
 coverage: setup  ## branch coverage of the unit tests: a table, and htmlcov/
 	@$(BIN)/python -m pytest -q -m "not slow and not slurm and not faults" tests/unit --cov --cov-report=term --cov-report=html
