@@ -18,7 +18,7 @@ def empty_model(model: Model, dtype: torch.dtype = torch.float32) -> GPT2LMHeadM
     config = GPT2Config(
         vocab_size=model.vocabulary_size, n_positions=model.context, n_embd=model.width,
         n_layer=model.layers, n_head=model.heads, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
-        bos_token_id=None, eos_token_id=None, use_cache=False,
+        bos_token_id=None, eos_token_id=None, use_cache=False, tie_word_embeddings=model.tied,
     )  # fmt: skip
     network = GPT2LMHeadModel(config).to(dtype)
     return network

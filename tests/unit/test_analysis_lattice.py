@@ -1,9 +1,12 @@
 """Motion of a history: every file against slow definitions; pieces, formats and kills change no byte; refusals."""
 
+import json
+import math
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from fractions import Fraction
 from pathlib import Path
@@ -419,6 +422,50 @@ def test_other_refusals(tmp_path, history):
     refused(tmp_path, h5, "h.h5: not a complete HDF5 file")
     bad = as_hdf5(tmp_path / "n.h5", put(random_history(), float("nan")))
     refused(tmp_path, bad, f"{bad}: nan at step 3, token 7, dimension 1", budget_gb=1e-12)
+
+
+# --- memory
+
+
+def test_snapshots_that_do_not_fit_the_budget_are_refused_unread(tmp_path):
+    """80 MB each under a budget of 50 MB: this took 1.7 GB. The file is sparse, and of zeros."""
+    path, shape = tmp_path / "h", (6, 400_000, 100)
+    entry = {"dtype": "BF16", "shape": shape, "data_offsets": [0, 2 * math.prod(shape)]}
+    header = json.dumps({KEY: entry}).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    os.truncate(path, 8 + len(header) + 2 * math.prod(shape))
+    words = f"{path}: memory_budget_gb: 0.05 is too small for snapshots of 400,000 × 100; expected 1.36 or more"
+    refused(tmp_path, path, words, budget_gb=0.05)
+    refused(tmp_path, path, "expected 0.32 or more", budget_gb=0.05, keep=())
+
+
+def test_memory_stays_within_the_budget_where_a_step_just_fits(tmp_path, monkeypatch):
+    """34 bytes a coordinate, and many coordinates of each unusual kind. Not counted: libraries, and pieces of norms."""
+    monkeypatch.setattr(displacements, "_LEAST", 0)
+    write(write_history(tmp_path / "small", random_history()), tmp_path / "first")
+    history = random_history(S=4, V=30_000, D=32)
+    path, budget = write_history(tmp_path / "h", history), 34e-9 * history[0].numel()
+    del history
+    refused(tmp_path, path, "expected 0.04 or more", budget_gb=0.99 * budget)
+    peak, ended = [before := anonymous_memory()], threading.Event()
+
+    def watch():
+        while not ended.wait(0.001):
+            peak.append(anonymous_memory())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        write(path, tmp_path / "out", budget_gb=budget)
+    finally:
+        ended.set()
+        watcher.join()
+    assert max(peak) - before < 1e9 * budget + 32e6
+
+
+def anonymous_memory():
+    """Bytes of this process' own memory: files that are mapped into it do not count."""
+    return 1024 * int(Path("/proc/self/status").read_text().split("RssAnon:")[1].split()[0])
 
 
 def test_a_fault_of_the_machine_stops_the_job(tmp_path, history, monkeypatch):

@@ -47,6 +47,21 @@ def test_sources():
     assert checkpoint(hub="gpt2", revision="main").revision == "main"
 
 
+def test_of_an_untied_run_the_matrix_has_to_be_named():
+    untied = {"experiments": {"normal": {"model": {"tied": False}}}}
+    message = (
+        "checkpoints.mine.tensor: 'auto' is not allowed; expected transformer.wte.weight (the input) or lm_head.weight "
+        "(the output), since model.tied of normal is false"
+    )
+    for source in ({"run": "normal/run_001"}, {"path": "results/normal/run_001/model"}):
+        with pytest.raises(UserError) as caught:
+            load(untied | {"checkpoints": {"mine": source}})
+        assert str(caught.value) == message
+        named = load(untied | {"checkpoints": {"mine": source | {"tensor": "lm_head.weight"}}})
+        assert named.checkpoints["mine"].tensor == "lm_head.weight"
+    assert load(untied).checkpoints["trained"].tensor == "auto"  # of qwen, which is tied
+
+
 @pytest.mark.parametrize(
     "path",
     [

@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 import yaml
 from blackholes.config import model as config
+from blackholes.config.experiments import Rounding
 from blackholes.errors import UserError
 from blackholes.training.settings import run_settings
 from snakemake.utils import update_config
 
 DEFAULTS = yaml.safe_load((Path(__file__).parents[2] / "config/config.yaml").read_text(encoding="utf-8"))
 NOISE = {"mode": "noise", "sigma": 1e-5, "unit_norm": True, "norm": None}
+NEAREST, STOCHASTIC = (Rounding(weights=kind, state=kind) for kind in ("nearest", "stochastic"))
 AT_POINT = {"mode": "qwen", "unit_norm": False, "norm": None, "sigma": None, "drawn_in": None}
 
 
@@ -86,18 +88,39 @@ def test_seconds_between_checkpoints_may_be_a_fraction():
     assert config.load({"training": {"checkpoint_seconds": "0.05"}}).training.checkpoint_seconds == 0.05
 
 
+@pytest.mark.parametrize(
+    ("given", "weights", "state"),
+    [
+        ({}, "nearest", "nearest"),
+        ({"rounding": "nearest"}, "nearest", "nearest"),
+        ({"rounding": "stochastic"}, "stochastic", "stochastic"),
+        ({"rounding": {"weights": "stochastic"}}, "stochastic", "nearest"),
+        ({"rounding": {"state": "stochastic"}}, "nearest", "stochastic"),
+        ({"rounding": {"state": "stochastic"}, "compensation": "kahan"}, "nearest", "stochastic"),
+        ({"rounding": "stochastic", "optimizer": "sgd"}, "stochastic", "stochastic"),
+    ],
+    ids=str,
+)
+def test_rounding_is_a_word_or_a_mapping(given, weights, state):
+    loaded = load(given)
+    assert loaded.shared_settings()["rounding"] == {"weights": weights, "state": state}
+    assert loaded.compensation == given.get("compensation", "none")
+    assert asdict(loaded.run_settings(1).rounding) == {"weights": weights, "state": state}
+
+
 # --- the settings of a run
 
 
 def test_settings_of_runs_differ_in_the_seed_alone():
     experiment = load({"base_seed": 7, "runs": 3})
     shared = experiment.shared_settings()
-    assert set(shared) == set(config.Experiment.model_fields) - {"runs", "corpus"} | {"engine"}
+    assert set(shared) == set(config.Experiment.model_fields) - {"runs", "corpus", "record"} | {"engine"}
     assert shared == load({"base_seed": 7, "runs": 8}).shared_settings()
     for run in (1, 2):
         assert experiment.run_settings(run) == run_settings(shared, run)
         settings = asdict(experiment.run_settings(run)) | {"betas": list(experiment.betas)}
         assert settings.pop("seed") == 7 + run == experiment.seed(run)
+        assert settings.pop("forces") == "none"  # recorded, if at all, without a change of other bytes
         assert settings == {key: value for key, value in shared.items() if key != "base_seed"}
     assert "seed" not in shared
     assert shared["base_seed"] == 7
@@ -213,6 +236,11 @@ def test_the_control_differs_in_one_key():
         ({"optimizer": "sgd", "momentum": 0.9}, {"optimizer": "adamw"}, "momentum", 0),
         ({"optimizer": "sgd", "momentum": 0.9}, {"optimizer": "sgd"}, "momentum", 0.9),
         ({"optimizer": "sgd", "momentum": 0.9}, {}, "momentum", 0.9),
+        ({"compensation": "kahan"}, {"precision": "fp32"}, "compensation", "none"),
+        ({"compensation": "kahan"}, {"precision": "bf16"}, "compensation", "kahan"),
+        ({"rounding": "stochastic"}, {"precision": "mixed"}, "rounding", NEAREST),
+        ({"rounding": {"state": "stochastic"}}, {"rounding": {"weights": "stochastic"}}, "rounding", STOCHASTIC),
+        ({"rounding": "stochastic"}, {"rounding": "nearest"}, "rounding", NEAREST),
         ({"schedule_steps": 20_000}, {"schedule": "constant"}, "schedule_steps", None),
         ({"schedule_steps": 20_000}, {"schedule": "cosine"}, "schedule_steps", 20_000),
         ({"schedule_steps": 20_000}, {"steps": 30_000, "schedule_steps": None}, "schedule_steps", None),
@@ -240,6 +268,29 @@ def test_an_overlay_without_a_mode_keeps_the_mode_of_the_file_below():
         ({"init": 3}, "init.mode: 3 is not allowed; expected normal, qwen or noise"),
         ({"init": None}, "init.mode: null is not allowed; expected normal, qwen or noise"),
         ({"init": ["qwen"]}, "init.mode: ['qwen'] is not allowed; expected normal, qwen or noise"),
+        (
+            {"rounding": "up"},
+            "rounding.weights: 'up' is not allowed; expected nearest or stochastic",
+        ),
+        ({"rounding": {"weights": "none"}}, "rounding.weights: 'none' is not allowed; expected nearest or stochastic"),
+        *(
+            (
+                {"precision": precision, **arm},
+                f"{line}; expected {allowed} where precision is {precision}: its parameters and state are float32; "
+                "with bf16 it may be another",
+            )
+            for precision in ("mixed", "fp32")
+            for arm, line, allowed in [
+                ({"rounding": "stochastic"}, "rounding.weights: 'stochastic' is not allowed", "nearest"),
+                ({"rounding": {"state": "stochastic"}}, "rounding.state: 'stochastic' is not allowed", "nearest"),
+                ({"compensation": "kahan"}, "compensation: 'kahan' is not allowed", "none"),
+            ]
+        ),
+        (
+            {"compensation": "kahan", "rounding": "stochastic"},
+            "rounding.weights: 'stochastic' is not allowed; expected nearest where compensation is kahan, which keeps "
+            "what it leaves",
+        ),
         ({"init": "noise"}, "init.sigma: null is not allowed; expected number above 0, since mode is noise"),
         ({"init": {"mode": "noise"}}, "init.sigma: null is not allowed; expected number above 0, since mode is noise"),
         ({"init": NOISE | {"sigma": 0}}, "init.sigma: 0 is not allowed; expected number above 0"),

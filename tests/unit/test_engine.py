@@ -648,7 +648,7 @@ def test_an_engine_that_is_not_used_is_not_loaded(changes):
     """numba takes a second to load, and a GPU job needs none of it."""
     code = (
         "import sys; import numpy as np; from blackholes.training import engine\n"
-        "from blackholes.training.settings import Init, Model, RunSettings\n"
+        "from blackholes.training.settings import Init, Model, Rounding, RunSettings\n"
         f"next(engine.train(np.arange(40) % 20, {small(**changes)}))\n"
         "print(*(name for name in ('stacked', 'cpu') if f'blackholes.training.{name}' in sys.modules))"
     )

@@ -1,6 +1,5 @@
 """Folders that Snakemake cannot work in: refused in one line; those that it can are not."""
 
-import shlex
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -65,19 +64,25 @@ def test_what_works(system, platform, executable, made):
     folders.refuse(made)
 
 
-def test_the_reports_command_is_quoted():
-    """The one shell command of the workflow holds the interpreter's path, the Snakefile's, and those of overlays."""
+def test_what_a_second_snakemake_is_told_has_its_spaces_and_quotes():
+    """The report and `verify` start one, without a shell: each argument reaches it as it is."""
     text = (Path(__file__).parents[2] / "workflow/rules/report.smk").read_text(encoding="utf-8")
-    start = text.index("REPORT_COMMAND = ")
-    stop = text.index("\n\n\n", start)
+    start = text.index("SAME_CONFIGURATION = ")
     names = {
-        "shlex": shlex,
-        "sys": SimpleNamespace(executable=SPACE),
         "workflow": SimpleNamespace(main_snakefile="/home/me/my work/Snakefile"),
         "CONFIG_FILES": ["/home/me/it's mine.yaml"],
         "CONFIG_VALUES": ["a=$(b)"],
     }
-    exec(text[start:stop], names)
-    words = shlex.split(names["REPORT_COMMAND"])
-    assert words[:3] == [SPACE, "-m", "snakemake"]
+    exec(text[start : text.index("\n]\n", start) + 3], names)
+    words = names["SAME_CONFIGURATION"]
     assert {"/home/me/my work/Snakefile", "/home/me/it's mine.yaml", "a=$(b)"} <= set(words)
+
+
+def test_no_rule_has_a_shell_command():
+    """In which a path with a space would have to be quoted: rules have scripts, and those start lists of words."""
+    workflow = Path(__file__).parents[2] / "workflow"
+    rules = [path.read_text(encoding="utf-8") for path in workflow.rglob("*.smk")]
+    scripts = [path.read_text(encoding="utf-8") for path in workflow.rglob("*.py")]
+    assert len(rules) > 5
+    assert not any("shell:" in text or "shell(" in text for text in rules)
+    assert not any("shell=True" in text or "os.system" in text for text in scripts)

@@ -10,6 +10,7 @@ those. After a change of the arithmetic that is meant, or to add a machine:
 import hashlib
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import llvmlite.binding
@@ -18,7 +19,7 @@ import numpy as np
 import pytest
 import torch
 from blackholes.training import engine
-from blackholes.training.settings import Init, Model, RunSettings
+from blackholes.training.settings import Init, Model, Rounding, RunSettings
 
 FILE = Path(__file__).with_name("golden_histories.json")
 # 49 of 128 tokens are live; 118 windows, so 50 steps of 4 go into the second pass
@@ -54,6 +55,9 @@ CASES = {
     "target_offset 2": {"target_offset": 2},
     "loss_divisor tokens": {"target_offset": 2, "loss_divisor": "tokens"},
     "noise": {"init": NOISE},
+    "stochastic": {"rounding": Rounding("stochastic", "stochastic")},
+    "kahan": {"compensation": "kahan"},
+    "untied": {"model": replace(SETTINGS["model"], tied=False)},
     "two threads": {"batch_split": 2},
     "three threads": {"batch_split": 3},  # a sum of two has but one order
 }

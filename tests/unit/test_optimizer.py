@@ -111,7 +111,7 @@ def test_its_state_has_the_buffers_dtype_and_goes_on_where_it_was(settings):
 def test_a_job_does_not_load_the_compiler():
     code = (
         "import sys, torch; from blackholes.training.optimizer import Optimizer\n"
-        "from blackholes.training.settings import Init, Model, RunSettings\n"
+        "from blackholes.training.settings import Init, Model, Rounding, RunSettings\n"
         f"flat = torch.ones(8); flat.grad = torch.ones(8); Optimizer({ADAMW}, [flat], [0.0]).update(0.1)\n"
         "sys.exit('torch._dynamo' in sys.modules)"
     )

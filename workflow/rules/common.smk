@@ -78,6 +78,13 @@ def history_mb(experiment):
     return 2e-6 * (settings.steps + 1) * settings.model.vocabulary_size * settings.model.width
 
 
+def forces_mb(experiment):
+    """Size in MB of what is recorded of a run's forces."""
+    settings = CONFIG.experiments[experiment]
+    V, D = settings.model.vocabulary_size, settings.model.width
+    return 4e-6 * settings.steps * (11 * V + D + 1 + (2 * V * D if settings.record.forces == "full" else 0))
+
+
 def gpus(device):
     """GPUs that a job asks for. `auto` takes what is there and asks for none, but where `--resources gpu` limits them."""
     return int(device in ("cuda", "mps") or (device == "auto" and "gpu" in workflow.global_resources))

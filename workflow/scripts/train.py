@@ -1,5 +1,7 @@
 """Training runs: the corpus' tokens → histories, training logs, checkpoints (row A)."""
 
+from dataclasses import replace
+
 from blackholes.artifacts.job import open_job
 from blackholes.kernels import device
 from blackholes.training import engine
@@ -10,10 +12,15 @@ with open_job(snakemake) as job:
     files = [engine.RunFiles(*paths) for paths in zip(*([k] if isinstance(k, str) else k for k in kinds), strict=True)]
     runs = job.config["packs"].get(job.rule) or [job.wildcards.run]
     numbers = [int(run) for run in runs]
+    settings = [run_settings(job.params.settings, run) for run in numbers]
+    for k, run in enumerate(runs):
+        if kind := job.params.get("forces", {}).get(run):
+            files[k].forces = files[k].folder / "forces.safetensors"
+            settings[k] = replace(settings[k], forces=kind)
     engine.write_runs(
         job.input.corpus,
         files,
-        [run_settings(job.params.settings, run) for run in numbers],
+        settings,
         device=device.choose(job.config["training"]["device"]),
         threads=job.threads,
         metadata=job.metadata,

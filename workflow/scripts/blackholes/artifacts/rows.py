@@ -70,6 +70,11 @@ class RowWriter:
         """Bytes of the complete file."""
         return self._end
 
+    @property
+    def missing(self) -> int:
+        """Bytes of the complete file that were not there when this writer began: all, but for a marked file."""
+        return self.size - self._there
+
     def __enter__(self):
         temporary = atomic(self.path) if self._mark is None else resumable(self.path, self._mark)
         self._temporary = self._stack.enter_context(temporary)

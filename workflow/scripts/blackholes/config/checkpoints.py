@@ -90,7 +90,7 @@ class Checkpoint(Section):
     tensor: str = setting(
         "auto",
         "name of the embedding tensor; `auto`: the usual names in GPT-2, Llama, Qwen, BERT, …",
-        "`auto`, or a tensor's name",
+        "`auto`, or a tensor's name, which a run of an experiment with model.tied: false needs",
         min_length=1,
     )
     tokenizer: InputPath | None = setting(
@@ -145,6 +145,10 @@ def resolve_runs(checkpoints: dict[str, Checkpoint], experiments: Mapping[str, E
             run = f"{next(iter(experiments))}/run_001"
         if run is not None:
             refuse_missing_run(f"checkpoints.{name}", run, experiments)
+            experiment = run.partition("/")[0]
+            if checkpoint.tensor == "auto" and not experiments[experiment].model.tied:
+                which = "transformer.wte.weight (the input) or lm_head.weight (the output)"
+                refuse(f"checkpoints.{name}.tensor", "auto", f"{which}, since model.tied of {experiment} is false")
             checkpoints[name] = checkpoint.model_copy(update={"run": run, "path": None})
 
 

@@ -1,17 +1,18 @@
 """The configuration of experiments: what is trained."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, PrivateAttr, model_validator
 
 from blackholes.config.corpus import Corpus
 from blackholes.config.fields import Integer, Number, Section, no_bool, refuse, setting
+from blackholes.config.record import Record
 from blackholes.limits import LARGE
 from blackholes.training.settings import RunSettings, run_settings
 
 
 class Model(Section):
-    """GPT-2 without dropout, input and output embeddings tied, initialised as `transformers` does."""
+    """GPT-2 without dropout, initialised as `transformers` does."""
 
     vocabulary_size: Integer | None = setting(
         None, "V, rows of the embedding; null: the size of the corpus' vocabulary", "null, or that size", ge=2, le=65536
@@ -23,6 +24,11 @@ class Model(Section):
     layers: Integer = setting(2, "transformer blocks", ge=1, le=256)
     heads: Integer = setting(
         2, "attention heads of a block", "integer from 1 up to 1024, a divisor of width", ge=1, le=1024
+    )
+    tied: bool = setting(
+        True,
+        "true: the embedding is the output matrix too, as in GPT-2; false: the model has an output matrix of its own, "
+        "which starts as a copy of the embedding. The history is the embedding's in both",
     )
 
     @model_validator(mode="after")
@@ -82,6 +88,27 @@ class Init(Section):
         return self
 
 
+class Rounding(Section):
+    """How results of float32 arithmetic are stored in bfloat16, with `precision: bf16`. A single word sets both keys:
+    `rounding: stochastic`.
+
+    `nearest`: to the nearest value. `stochastic`: to one of the two values around it, the nearer one more often, so
+    that the mean is exact; the bits that decide are a function of the run's seed, the step, the parameter and the
+    coordinate.
+    """
+
+    weights: Literal["nearest", "stochastic"] = setting("nearest", "how the parameters are stored after a step")
+    state: Literal["nearest", "stochastic"] = setting(
+        "nearest", "how AdamW's two moments or SGD's momentum are stored after a step"
+    )
+
+    @classmethod
+    def expand_shorthand(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        return {"weights": value} | ({"state": value} if value in ("nearest", "stochastic") else {})
+
+
 def _number(value):
     return int(value) if isinstance(value, str) and value.isdecimal() else value
 
@@ -93,12 +120,16 @@ def _betas(betas):
 
 
 class Experiment(Section):
-    """What one experiment trains. Changing any key except `runs` retrains all of its runs."""
+    """What one experiment trains. Changing any key except `runs` and `record` retrains all of its runs."""
 
     UNUSED: ClassVar = {
         ("optimizer", "adamw"): ["momentum"],
         ("optimizer", "sgd"): ["betas", "epsilon"],
         ("schedule", "constant"): ["schedule_steps"],
+    }
+    LEFT_BEHIND: ClassVar = {
+        ("precision", "mixed"): ["rounding", "compensation"],
+        ("precision", "fp32"): ["rounding", "compensation"],
     }
 
     corpus: Corpus = setting(
@@ -130,6 +161,12 @@ class Experiment(Section):
         "studied; `mixed`: in float32, with a bfloat16 copy of the parameters for the forward and backward pass; "
         "`fp32`: in float32. The history is rounded to bfloat16 in all three",
     )
+    rounding: Rounding = setting(Rounding(), "how parameters and optimizer state are rounded to bfloat16")
+    compensation: Literal["none", "kahan"] = setting(
+        "none",
+        "`kahan`: what rounding takes from an update of the parameters is kept, in bfloat16, and added to the next",
+        "none or kahan; kahan with precision: bf16 and rounding.weights: nearest only",
+    )
     init: Init = setting(Init(), "the embedding before training")
     optimizer: Literal["adamw", "sgd"] = setting(
         "adamw", "`adamw`, or `sgd`: gradient descent, with or without momentum"
@@ -159,6 +196,7 @@ class Experiment(Section):
         le=1_000_000_000,
     )
     model: Model = setting(Model(), "the model trained")
+    record: Record = setting(Record(), "what is recorded beside histories")
 
     _engine: str = PrivateAttr("auto")  # `training.engine`, which the whole configuration sets
 
@@ -172,7 +210,12 @@ class Experiment(Section):
 
     def shared_settings(self) -> dict:
         """The settings that determine the results of its runs. Not the number of runs, so adding a run reruns none."""
-        return self.model_dump(exclude={"runs", "corpus"}, mode="json") | {"engine": self._engine}
+        return self.model_dump(exclude={"runs", "corpus", "record"}, mode="json") | {"engine": self._engine}
+
+    def recorded(self) -> dict[str, str]:
+        """The runs whose forces are recorded, such as `003` → `summary` or `full`."""
+        runs = self.record.runs if self.record.forces != "none" else []
+        return {f"{run:03d}": self.record.forces for run in sorted(runs)}
 
     def set_engine(self, engine: str) -> None:
         """Set what `training.engine` says: it is no key of an experiment, but enters the bytes of its runs."""
@@ -193,6 +236,29 @@ class Experiment(Section):
         if self.model.vocabulary_size not in (None, size):
             refuse("model.vocabulary_size", self.model.vocabulary_size, f"null, or {size}, the size of the vocabulary")
         self.model = self.model.model_copy(update={"vocabulary_size": size})
+        return self
+
+    @model_validator(mode="after")
+    def _recorded_runs_exist(self):
+        if self.record.forces != "none" and max(self.record.runs) > self.runs:
+            refuse("record.runs", self.record.runs, f"list of runs from 1 up to {self.runs}, the runs there are")
+        if self.record.forces != "none" and (
+            self.compensation != "none" or "stochastic" in self.rounding.model_dump().values()
+        ):
+            refuse("record.forces", self.record.forces, "none where rounding is stochastic or compensation is kahan")
+        return self
+
+    @model_validator(mode="after")
+    def _rounding_fits(self):
+        why = f"where precision is {self.precision}: its parameters and state are float32; with bf16 it may be another"
+        if self.precision != "bf16":
+            for key, value in self.rounding.model_dump().items():
+                if value != "nearest":
+                    refuse(f"rounding.{key}", value, f"nearest {why}")
+            if self.compensation != "none":
+                refuse("compensation", self.compensation, f"none {why}")
+        elif self.compensation == "kahan" and self.rounding.weights == "stochastic":
+            refuse("rounding.weights", "stochastic", "nearest where compensation is kahan, which keeps what it leaves")
         return self
 
     @model_validator(mode="after")

@@ -45,12 +45,12 @@ HEAD = "| key | type | default | allowed | meaning |\n|---|---|---|---|---|\n"
 EXPERIMENTS = """\
 Each entry is one experiment; its name is a folder: `results/<name>/`. A name starts with a lower-case letter, contains
 only a-z, 0-9, _ and -, and is none of {reserved}.
-An entry has the keys that differ from `experiment_defaults`; `{{}}` inherits them all. `init`, `model` and `corpus`
-(which starts from the top-level `corpus`) are inherited key by key. `init` as a single word always means that mode,
-with the other keys at their defaults.
+An entry has the keys that differ from `experiment_defaults`; `{{}}` inherits them all. `init`, `rounding`, `model` and
+`corpus` (which starts from the top-level `corpus`) are inherited key by key. `init` as a single word always means that
+mode, with the other keys at their defaults.
 (Overlays replace a word as a whole: a mapping that is merged over a word must give `mode` again.)
-An entry that sets `init.mode`, `optimizer` or `schedule` does not inherit the keys that its choice does not use:
-with `optimizer: sgd`, the `betas` and `epsilon` of AdamW are not inherited.
+An entry that sets `init.mode`, `optimizer`, `schedule` or `precision` does not inherit the keys that its choice does
+not use: with `optimizer: sgd`, the `betas` and `epsilon` of AdamW are not inherited.
 Overlays cannot delete keys, so `<name>: false` removes an experiment.
 
 Default:

@@ -44,6 +44,8 @@ def _ref(name: str) -> dict[str, str]:
 def _accept_shorthand(value: dict[str, Any], key: str, sections: dict[str, Any]) -> None:
     """Let a key whose section has a shorthand accept that word in place of the mapping."""
     words = {"init": sections["Init"]["properties"]["mode"]["enum"], "box": ["auto"]}
+    words["record"] = sections["Record"]["properties"]["forces"]["enum"]
+    words["rounding"] = ["nearest", "stochastic"]
     if key in words:
         value["anyOf"] = [{"enum": words[key]}, {"$ref": value.pop("$ref")}]
 

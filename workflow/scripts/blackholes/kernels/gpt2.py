@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 Weights = Mapping[str, Tensor]
+OUTPUT = "lm_head.weight"  # the output matrix (V, C), of models that have one of their own
 
 
 def loss(
@@ -28,15 +29,19 @@ def losses(
     targets: Int[Tensor, "K B T"],
     heads: int,
     divisor: int | None = None,
+    seen: dict[str, Tensor] | None = None,
 ) -> Float[Tensor, "K"]:
     """Each model's cross-entropy in nats, summed over its positions whose target is not negative. Differentiable.
 
     The sum is divided by `divisor`; None: by the number of these positions, which gives their mean.
 
+    `seen`, if given, gets the `logits` (K, B·T, V) and the final `hidden` states (K, B·T, C), without a gradient.
+
     Losses are float32, or float64 for float64 weights. Every weight is (K, *shape). Model k sees only `tokens[k]`, so
     the gradient of the sum of the losses is each model's own gradient.
 
-    Source: Radford et al. 2019; `transformers.models.gpt2` with tanh GELU, no dropout, tied embeddings.
+    Source: Radford et al. 2019; `transformers.models.gpt2` with tanh GELU, no dropout. The output matrix is
+    `lm_head.weight` where there is one, and otherwise the token embedding (tied embeddings).
     """
     K, B, T = tokens.shape
     wte, wpe = weights["transformer.wte.weight"], weights["transformer.wpe.weight"]
@@ -61,8 +66,11 @@ def losses(
         x = x + linear(o.reshape(K, B * T, C), f"{name}.attn.c_proj")
         a = F.gelu(linear(norm(x, f"{name}.ln_2"), f"{name}.mlp.c_fc"), approximate="tanh")  # (K, B·T, 4C)
         x = x + linear(a, f"{name}.mlp.c_proj")
-    logits = torch.bmm(norm(x, "transformer.ln_f"), wte.transpose(1, 2))  # (K, B·T, V)
+    hidden = norm(x, "transformer.ln_f")
+    logits = torch.bmm(hidden, weights.get(OUTPUT, wte).transpose(1, 2))  # (K, B·T, V)
     logits = logits.flatten(0, 1).to(torch.promote_types(logits.dtype, torch.float32))
+    if seen is not None:
+        seen |= {"hidden": hidden.detach(), "logits": logits.detach().view(K, B * T, -1)}
     each = F.cross_entropy(logits, targets.flatten(), ignore_index=-1, reduction="none")  # 0 where there is no target
     # a tensor either way: on a GPU torch multiplies by the reciprocal of a Python number, which has other last bits
     counts = (targets >= 0).sum((1, 2)) if divisor is None else targets.new_full((K,), divisor)

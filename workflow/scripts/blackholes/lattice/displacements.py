@@ -1,5 +1,6 @@
 """How far each coordinate of a history moves at each step, in cells and in ULP (row E), in bounded memory."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from blackholes.lattice.output import BYTES, LargeFiles, Outputs
 from blackholes.lattice.validation import Validation
 
 STEP_COLUMNS = ("step", "tokens", "number", *overall.STATISTICS, "coordinates_moved", "exponent_crossings")
+_LEAST = 50_000_000  # bytes that are always there: the smallest budget of the configuration
 _PIECE = 512_000_000  # bytes in all buffers together: larger ones are no faster
 
 
@@ -56,7 +58,8 @@ def write(
 
     Raises:
         UserError: naming the history, step, token and dimension of a value that is not finite or does not fit
-            `dtype`; a file that cannot be read or written; a failed cross-check (see `Validation` and `check_stored`).
+            `dtype`; a history of which one step alone needs more than the budget, and how much; a file that cannot be
+            read or written; a failed cross-check (see `Validation` and `check_stored`).
     """
     with open_history(history, key) as source:
         if source.steps < 2:
@@ -176,10 +179,20 @@ def _pieces(source: History, length: int, first: int = 0) -> Iterator[tuple[int,
 
 
 def _length(source: History, keep: tuple[str, ...], budget_gb: float) -> int:
-    """Steps per piece, so that two pieces with two sets of output buffers take a quarter of the budget."""
-    coordinate = 4 + 2 * sum(BYTES[name] for name in keep)
+    """Steps per piece, so that two pieces with two sets of output buffers take a quarter of the budget.
+
+    Raises:
+        UserError: one step a piece takes more than the budget, and than the smallest that can be configured.
+    """
+    buffers, coordinates = 2 * sum(BYTES[name] for name in keep), source.tokens * source.dimensions
+    least = (4 * 2 + buffers) * coordinates  # of a step, two snapshots; the next two are read meanwhile
+    if least > max(budget_gb * 1e9, _LEAST):
+        raise UserError(
+            f"{source.path}: memory_budget_gb: {budget_gb:g} is too small for snapshots of {source.tokens:,} × "
+            f"{source.dimensions:,}; expected {math.ceil(least / 1e7) / 100:g} or more"
+        )
     room = min(_PIECE, budget_gb * 1e9 / 4)
-    return max(1, int(room / (coordinate * source.tokens * source.dimensions)))
+    return max(1, int(room / ((4 + buffers) * coordinates)))
 
 
 def _first_guess(source: History, length: int) -> dict[str, str]:

@@ -32,12 +32,18 @@ def rows(source: History, by_step: Mapping[str, list[int]], seed: int, number: i
     found: dict[str, list[tuple]] = {kind: [] for kind in by_step}
     for index in sorted(wanted):
         before, after = source.rows(index, index + 2)
-        moved = validation.motion(before, after)
-        ulps = bf16.ulp(before)
-        for kind, ordinal in wanted[index]:
-            token, dimension = validation.UNUSUAL[kind](moved).nonzero()[ordinal].tolist()
-            values = validation.place(index + 1, (token, dimension), moved)
-            found[kind].append((KINDS[kind], sum(by_step[kind]), *values, ulps[token, dimension].item()))
+        kinds = {kind for kind, _ in wanted[index]}
+        seen = dict.fromkeys(kinds, 0)  # coordinates of each kind among the tokens so far
+        for start, moved in validation.in_blocks(before, after):
+            ulps = bf16.ulp(moved.before)
+            for kind in kinds:
+                places = validation.UNUSUAL[kind](moved).nonzero()
+                for ordinal in (ordinal - seen[kind] for own, ordinal in wanted[index] if own == kind):
+                    if 0 <= ordinal < len(places):
+                        at = tuple(places[ordinal].tolist())
+                        values = validation.place(index + 1, start, at, moved)
+                        found[kind].append((KINDS[kind], sum(by_step[kind]), *values, ulps[at].item()))
+                seen[kind] += len(places)
     for kind in found:
         yield from found[kind]
 

@@ -20,6 +20,7 @@ FAULTS = {
     "changes_unmoved": "changed values without a displacement",
     "equal_moved": "displacements between equal bits",
 }
+_BLOCK = 1 << 16  # coordinates whose motion is computed at once when examples are looked for
 CROSSING, CELLS = "exponent_crossings", "delta_ordinal"  # tensors of the stored file that are compared
 
 
@@ -188,14 +189,22 @@ def motion(before: Tensor, after: Tensor) -> Moved:
     return Moved(before, after, lattice.delta_ordinal(before, after), lattice.displacement(before, after))
 
 
-def place(step: int, index: tuple[int, int], moved: Moved) -> tuple:
-    """Values of PLACE at (token, dimension)."""
+def in_blocks(before: Tensor, after: Tensor) -> Iterator[tuple[int, Moved]]:
+    """(first token, motion of some tokens) of one step (V, D), so that what is computed of them stays small."""
+    tokens = max(1, _BLOCK // before.shape[1])
+    for start in range(0, len(before), tokens):
+        yield start, motion(before[start : start + tokens], after[start : start + tokens])
+
+
+def place(step: int, start: int, index: tuple[int, int], moved: Moved) -> tuple:
+    """Values of PLACE at (token, dimension) of a block that begins with token `start`."""
     values = (each[index].item() for each in (moved.before, moved.after, moved.cells, moved.delta))
-    return step, *index, *values
+    return step, start + index[0], index[1], *values
 
 
 def _first(snapshots: Tensor, first_step: int, index: int, mask: Callable[[Moved], Tensor]) -> tuple:
     """PLACE of the first coordinate in the mask at the piece's step `index`."""
-    moved = motion(snapshots[index], snapshots[index + 1])
-    token, dimension = mask(moved).nonzero()[0].tolist()
-    return place(first_step + index + 1, (token, dimension), moved)
+    for start, moved in in_blocks(snapshots[index], snapshots[index + 1]):
+        if len(places := mask(moved).nonzero()):
+            return place(first_step + index + 1, start, tuple(places[0].tolist()), moved)
+    raise AssertionError("no coordinate of the step is in the mask")

@@ -13,8 +13,10 @@ from jaxtyping import BFloat16, Int
 from torch import Tensor
 
 from blackholes.training import cpu_step, model
+from blackholes.training.forces import Recorder
 from blackholes.training.interface import ALIGN, DTYPES, Block, Runs
-from blackholes.training.optimizer import Optimizer, clip
+from blackholes.training.optimizer import clip
+from blackholes.training.rounded import optimizer
 from blackholes.training.settings import RunSettings
 from blackholes.training.windows import split_targets
 
@@ -70,12 +72,17 @@ class CpuRun(Runs):
             own.batch_split,
             threads,
             own.divisor,
+            watch=own.forces != "none",
         )
         decays = (own.weight_decay, 0.0)
-        self._optimizer = Optimizer(own, self._parameters.flat, decays)
+        self._optimizer = optimizer(settings, self._parameters.flat, decays)
         self._windows = np.lib.stride_tricks.sliding_window_view(token_ids, shape.context + 1)
         flats = {f"parameters.{i}": flat for i, flat in enumerate(self._parameters.flat)}
         self.state: dict[str, Tensor] = flats | self._optimizer.state
+        self._recorder = None
+        if own.forces != "none":
+            buffer, embedding = self._parameters.flat[0], self._parameters.weights[model.EMBEDDING]
+            self._recorder = Recorder(own, own.forces, buffer, embedding, self._optimizer)
 
     def weights(self, k: int = 0) -> dict[str, Tensor]:
         return self._parameters.weights
@@ -100,6 +107,18 @@ class CpuRun(Runs):
             if forward is not parameters:
                 parameters.flat_gradients.copy_(forward.flat_gradients)
             norms[i, 0] = clip(parameters.flat_gradients, self._settings.clip)
-            self._optimizer.update(rate)
+            self._update(rate, i, len(rates))
             snapshots[i, 0].copy_(embedding)
         return losses, norms, snapshots
+
+    def _update(self, rate: float, i: int, n: int) -> None:
+        """The optimizer's part of step i of n of a block, with the forces where they are recorded."""
+        if self._recorder is None:
+            return self._optimizer.update(rate)
+        before = self._recorder.before(rate)
+        self._optimizer.update(rate)
+        row = self._recorder.after(rate, before, self._gradients.output_state())
+        if i == 0:
+            self.recorded = {name: torch.empty(n, *values.shape) for name, values in row.items()}
+        for name, values in row.items():
+            self.recorded[name][i] = values

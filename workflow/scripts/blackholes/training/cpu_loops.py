@@ -222,10 +222,11 @@ def column_sums(x, out):
 
 
 @_loop
-def cross_entropy(logits, targets, weight, dlogits):
+def cross_entropy(logits, targets, weight, dlogits, seen):
     """Σ (logsumexp − logit of the target) over rows with a target ≥ 0, and weight · its gradient.
 
-    `dlogits` may be `logits`: a row's gradient is written after the row has been read.
+    `dlogits` may be `logits`: a row's gradient is written after the row has been read. `seen` float32 (V,), or empty:
+    each token's softmax probability is added to it, over these rows.
     """
     vocabulary = logits.shape[1]
     power = np.empty(vocabulary, F)
@@ -246,12 +247,42 @@ def cross_entropy(logits, targets, weight, dlogits):
         for v in range(vocabulary):
             dlogits[i, v] = store(dlogits, power[v] * share)
         dlogits[i, target] = store(dlogits, power[target] * share - weight)
+        if seen.size:
+            part = F(1) / total
+            for v in range(vocabulary):
+                seen[v] += power[v] * part
     return loss
 
 
 @_loop
+def hidden_sum(y, targets, sums):
+    """sums float64 (C,) += the rows of y with a target ≥ 0; returns their number."""
+    count = 0
+    for i in range(y.shape[0]):
+        if targets[i] >= 0:
+            count += 1
+            for c in range(y.shape[1]):
+                sums[c] += load(y[i, c])
+    return count
+
+
+@_loop
+def hidden_squares(y, targets, mean):
+    """The sum over rows of y with a target ≥ 0 of |row − mean|²; mean float32 (C,)."""
+    total = 0.0
+    for i in range(y.shape[0]):
+        if targets[i] >= 0:
+            square = F(0)
+            for c in range(y.shape[1]):
+                away = load(y[i, c]) - mean[c]
+                square += away * away
+            total += float(square)
+    return total
+
+
+@_loop
 def embed_backward(tokens, dx, dwte, dwpe):
-    """dwte[token] += dx, where dwte holds the output layer's gradient; dwpe[position] = Σ dx."""
+    """dwte[token] += dx, where dwte holds the output layer's gradient, or 0; dwpe[position] = Σ dx."""
     batch, context = tokens.shape
     width = dx.shape[1]
     words, places = np.empty((dwte.shape[0], width), F), np.zeros((dwpe.shape[0], width), F)

@@ -9,11 +9,12 @@ import math
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from blackholes.kernels.gpt2 import layer_count
+from blackholes.kernels.gpt2 import OUTPUT, layer_count
 from blackholes.training import cpu_loops as loops
 
 Weights = Mapping[str, Tensor]
@@ -30,6 +31,7 @@ class CpuStep:
             This enters the result, since it changes the order of sums.
         threads: most pieces that are computed at once; this does not enter the result.
         divisor: of the summed loss; None: the number of targets of the call (see `kernels.gpt2.losses`).
+        watch: whether `output_state` is asked for.
     """
 
     def __init__(
@@ -42,13 +44,14 @@ class CpuStep:
         pieces: int = 1,
         threads: int = 1,
         divisor: int | None = None,
+        watch: bool = False,
     ):
         pieces = min(pieces, batch)
         sizes = [batch // pieces + (i < batch % pieces) for i in range(pieces)]
         self._parts, self._sums = [], []
         for i, size in enumerate(sizes):
             own = gradients if i == 0 else {name: torch.empty_like(g) for name, g in gradients.items()}
-            self._parts.append(_Part(weights, own, size, context, heads))
+            self._parts.append(_Part(weights, own, size, context, heads, watch))
             self._sums.append(own)
         self._sizes, self._divisor = sizes, divisor
         self._pool = ThreadPoolExecutor(min(threads, pieces), initializer=torch.set_num_threads, initargs=(1,))
@@ -65,17 +68,35 @@ class CpuStep:
                 gradient += other[name]
         return total * scale
 
+    def output_state(self) -> dict[str, Tensor]:
+        """`kernels.forces.output_state` of the latest call, with K = 1. Sums over the pieces are in their order."""
+        parts = [(part.end_arrays["y"], part.targets, part.seen) for part in self._parts]
+        sums = np.zeros(parts[0][0].shape[1])
+        count = sum(loops.hidden_sum(y, targets, sums) for y, targets, _ in parts)
+        mean = (sums / count).astype(np.float32)
+        spread = math.sqrt(sum(loops.hidden_squares(y, targets, mean) for y, targets, _ in parts) / count)
+        seen = parts[0][2] / np.float32(count)
+        for _, _, other in parts[1:]:
+            seen += other / np.float32(count)
+        return {
+            "probability": torch.from_numpy(seen)[None],
+            "hidden_mean": torch.from_numpy(mean)[None],
+            "hidden_spread": torch.tensor([spread], dtype=torch.float32),
+        }
+
 
 class _Part:
     """One piece of the batch: its buffers, its forward and its backward pass."""
 
-    def __init__(self, weights: Weights, gradients: Weights, batch: int, context: int, heads: int):
+    def __init__(self, weights: Weights, gradients: Weights, batch: int, context: int, heads: int, watch: bool):
         self.w, self.g = weights, gradients
         self.wa, self.ga = _arrays(weights), _arrays(gradients)
         wte = weights["transformer.wte.weight"]
+        self.head = OUTPUT if OUTPUT in weights else "transformer.wte.weight"
         V, C = wte.shape
         N, BH, d = batch * context, batch * heads, C // heads
         self.scale = 1 / math.sqrt(d)
+        self.seen, self.targets = np.zeros(V if watch else 0, np.float32), np.empty(0, np.int64)
 
         def buffer(*shape: int) -> Tensor:
             return torch.zeros(shape, dtype=wte.dtype)
@@ -105,7 +126,8 @@ class _Part:
 
     def __call__(self, tokens: Tensor, targets: Tensor, scale: float) -> float:
         ids = tokens.numpy()
-        total = self.forward(ids, targets.reshape(-1).numpy(), scale)
+        self.targets = targets.reshape(-1).numpy()
+        total = self.forward(ids, self.targets, scale)
         self.backward(ids)
         return total
 
@@ -144,14 +166,15 @@ class _Part:
         norm = (wa["transformer.ln_f.weight"], wa["transformer.ln_f.bias"])
         e = self.end_arrays
         loops.add_norm(self.layer_arrays[-1]["mid"], a["branch"], *norm, e["x"], e["y"], e["mean"], e["rstd"])
-        self.product(self.end["y"], self.w[wte].t(), out=self.logits)
-        return loops.cross_entropy(a["logits"], targets, loops.F(scale), a["logits"])
+        self.product(self.end["y"], self.w[self.head].t(), out=self.logits)
+        self.seen[:] = 0
+        return loops.cross_entropy(a["logits"], targets, loops.F(scale), a["logits"], self.seen)
 
     def backward(self, tokens) -> None:
         a, ga, e = self.arrays, self.ga, self.end_arrays
         wte = "transformer.wte.weight"
-        self.product(self.logits.t(), self.end["y"], out=self.g[wte])
-        self.product(self.logits, self.w[wte], out=self.branch)
+        self.product(self.logits.t(), self.end["y"], out=self.g[self.head])
+        self.product(self.logits, self.w[self.head], out=self.branch)
         self.dx.zero_()
         self.norm_backward(e["x"], e["mean"], e["rstd"], "transformer.ln_f")
         for i in reversed(range(len(self.layers))):
@@ -178,6 +201,8 @@ class _Part:
             loops.column_sums(a["flat"], ga[f"{h}.attn.c_attn.bias"])
             self.linear_backward(layer["y1"], self.flat, f"{h}.attn.c_attn", self.branch)
             self.norm_backward(la["x"], la["mean1"], la["rstd1"], f"{h}.ln_1")
+        if self.head != wte:  # tied, it holds the output layer's gradient by now
+            self.g[wte].zero_()
         loops.embed_backward(tokens, a["dx"], ga[wte], ga["transformer.wpe.weight"])
 
     def linear_backward(self, x: Tensor, dy: Tensor, name: str, dx: Tensor) -> None:

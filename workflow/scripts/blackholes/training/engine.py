@@ -24,10 +24,11 @@ from torch import Tensor
 from blackholes.artifacts import files
 from blackholes.artifacts.histories import KEY, history_writer
 from blackholes.artifacts.rows import RowWriter
+from blackholes.artifacts.tensors import TensorWriter
 from blackholes.errors import UserError
 from blackholes.kernels import duplicates
 from blackholes.kernels.device import describe
-from blackholes.training import facts
+from blackholes.training import facts, forces
 from blackholes.training import model as gpt2_model
 from blackholes.training import tokens as corpus_tokens
 from blackholes.training.interface import Runs
@@ -66,6 +67,7 @@ class RunFiles:
     log: Path  # training_log.csv, a row a step
     config: Path  # config.json of a Hugging Face checkpoint
     model: Path  # model.safetensors of it
+    forces: Path | None = None  # forces.safetensors, where the run's settings say `forces`
 
     @property
     def folder(self) -> Path:
@@ -171,6 +173,10 @@ def write_runs(
     pieces = one.batch_split if engine == "compiled" else 1
     tokens = corpus_tokens.load(corpus)
     made_by = {"device": describe(device), "engine": engine, "precision": one.precision, "threads": str(pieces)}
+    if not one.rounding.nearest:
+        made_by["rounding"] = f"{one.rounding.weights} weights, {one.rounding.state} state"
+    if one.compensation != "none":
+        made_by["compensation"] = one.compensation
     groups = _groups(len(runs), device)
     workers = min(len(groups), max(1, threads // pieces))
     stop = Event()
@@ -206,6 +212,15 @@ def _groups(count: int, device: torch.device) -> list[list[int]]:
     return [[k] for k in range(count)] if device.type == "cpu" else [list(range(count))]
 
 
+@dataclass
+class _Recording:
+    """The forces of one run of a job."""
+
+    run: int  # which of the job's
+    writer: RowWriter
+    keys: list[str]  # the tensors that have a row a step
+
+
 class _Stopped(Exception):
     """Another run of the job failed, or the user interrupted it."""
 
@@ -234,7 +249,8 @@ class _Group:
             self._write(device, threads, checkpoint_seconds, stop)
             for paths in self.files:  # delete what this attempt and earlier ones left for a resumption
                 Checkpoint(paths.folder, {}).forget()
-                files.forget(paths.history)
+                for path in filter(None, (paths.history, paths.forces)):
+                    files.forget(path)
                 shutil.rmtree(paths.folder / _DIVERGED, ignore_errors=True)
 
     def _write(self, device: torch.device, threads: int, checkpoint_seconds: float, stop: Event) -> None:
@@ -244,11 +260,13 @@ class _Group:
         checkpoint = Checkpoint(self.files[0].folder, self._recipe())
         with ExitStack() as stack:
             saved = checkpoint.load(self.log)
-            writers = self._writers(checkpoint.mark)
-            self._log_size(writers)
-            for writer in writers:
+            writers, recordings = self._writers(checkpoint.mark), self._recordings(checkpoint.mark)
+            every = [*writers, *(it.writer for it in recordings)]
+            self._log_size(every)
+            for writer in every:
                 stack.enter_context(writer)
-            step, series = self._begin(runs, writers, saved)
+            self._refuse_without_room(every)
+            step, series = self._begin(runs, writers, recordings, saved)
             windows = islice(windows, step, None)
             background = stack.enter_context(ThreadPoolExecutor(1))  # writes one block while the next is computed
             written = background.submit(lambda: None)
@@ -263,8 +281,9 @@ class _Group:
                 if divergence := _divergence(*block, step):
                     self._raise_diverged(runs, before, starts, rates, step, *divergence)
                 losses, norms, snapshots = runs.to_host(block)()
+                recorded = {name: values.to("cpu") for name, values in runs.recorded.items()}
                 written.result()
-                written = background.submit(self._append, writers, snapshots)
+                written = background.submit(self._append, writers, snapshots, recordings, recorded)
                 series[:, :, step : step + n] = torch.stack([losses, norms]).mT  # (2, K, n)
                 step += n
                 for k, tick in enumerate(self.progress):
@@ -275,16 +294,17 @@ class _Group:
                 block_began = now
                 if step < steps and now - saved_at >= checkpoint_seconds:
                     written.result()
-                    for writer in writers:
+                    for writer in every:
                         writer.check_owner()
                         writer.flush()
                     histories = [writer.digest(KEY) for writer in writers]
-                    checkpoint.save(step, runs.state, series[:, :, :step], histories)
+                    forces_digests = [{key: it.writer.digest(key) for key in it.keys} for it in recordings]
+                    checkpoint.save(step, runs.state, series[:, :, :step], histories, forces_digests)
                     saved_at = time.monotonic()
                 if stop.is_set():
                     raise _Stopped
             written.result()
-            for writer in writers:
+            for writer in every:
                 writer.check_owner()
             self._write_small_files(runs, series)
 
@@ -298,13 +318,24 @@ class _Group:
         """All that enters the bytes of these runs."""
         recipe = {key: value for key, value in self.metadata[0].items() if key != "seed"}
         recipe["seeds"] = ", ".join(data["seed"] for data in self.metadata)
-        return recipe | {"code_digest": self.code, "settings": repr(replace(self.settings[0], seed=0))}
+        recipe["forces"] = ", ".join(one.forces for one in self.settings)
+        return recipe | {"code_digest": self.code, "settings": repr(replace(self.settings[0], seed=0, forces=""))}
 
     def _writers(self, mark: str) -> list[RowWriter]:
         return [
             history_writer(paths.history, self._shape, data, mark)
             for paths, data in zip(self.files, self.metadata, strict=True)
         ]
+
+    def _recordings(self, mark: str) -> list[_Recording]:
+        found = []
+        for k, (paths, one, data) in enumerate(zip(self.files, self.settings, self.metadata, strict=True)):
+            if one.forces != "none":
+                assert paths.forces is not None  # for mypy: a run whose forces are recorded has a file for them
+                layout = forces.layout(one, one.forces)
+                writer = TensorWriter(paths.forces, layout, data | {"forces": one.forces}, mark)
+                found.append(_Recording(k, writer, [key for key in layout if key != forces.START]))
+        return found
 
     def _log_facts(self, runs: Runs) -> None:
         one = self.settings[0]
@@ -316,23 +347,45 @@ class _Group:
         size = sum(writer.size for writer in writers)
         if size >= _LARGE:
             free = shutil.disk_usage(self.files[0].folder.parent).free
-            self.log(f"the history takes {size / 1e9:,.2f} GB on the disk, which has {free / 1e9:,.2f} GB left")
+            what = "the history takes" if len(writers) == len(self.files) else "history and forces take"
+            self.log(f"{what} {size / 1e9:,.2f} GB on the disk, which has {free / 1e9:,.2f} GB left")
 
-    def _append(self, writers: list[RowWriter], snapshots: Tensor) -> None:
+    def _refuse_without_room(self, writers: list[RowWriter]) -> None:
+        """A history and its forces are together on the disk; each writer looks at its own file only."""
+        need, free = sum(writer.missing for writer in writers), shutil.disk_usage(self.files[0].folder.parent).free
+        if len(writers) > len(self.files) and need > free:
+            kind = next(one.forces for one in self.settings if one.forces != "none")
+            raise UserError(
+                f"{self.files[0].folder}: record.forces {kind}: history and forces need {need / 1e6:,.1f} MB, but the "
+                f"disk has {free / 1e6:,.1f} MB left; summary needs less, none least"
+            )
+
+    def _append(
+        self, writers: list[RowWriter], snapshots: Tensor, recordings: list[_Recording], recorded: dict[str, Tensor]
+    ) -> None:
         for k, writer in enumerate(writers):
             writer.append(KEY, snapshots[:, k])
+        for k, it in enumerate(recordings):
+            for key in it.keys:
+                it.writer.append(key, recorded[key][:, k])
 
-    def _begin(self, runs: Runs, writers: list[RowWriter], saved: Saved | None) -> tuple[int, Tensor]:
-        """(last step done, losses and gradient norms (2, K, steps) so far); sets `runs` and `writers` to that step."""
+    def _begin(
+        self, runs: Runs, writers: list[RowWriter], recordings: list[_Recording], saved: Saved | None
+    ) -> tuple[int, Tensor]:
+        """(last step done, losses and gradient norms (2, K, steps) so far); sets `runs` and writers to that step."""
         steps = self.settings[0].steps
         series = torch.empty(2, len(writers), steps, dtype=torch.float64)
-        if saved and all(
-            writer.holds(KEY, saved.step + 1, digest) for writer, digest in zip(writers, saved.histories, strict=True)
-        ):
+        for it in recordings:
+            if forces.START in forces.layout(self.settings[it.run], self.settings[it.run].forces):
+                it.writer.append(forces.START, runs.weights(it.run)[gpt2_model.EMBEDDING])
+        if saved and _is_there(saved, writers, recordings):
             step, series[:, :, : saved.step] = saved.step, saved.series
             _restore(runs, saved.state)
             for writer in writers:
                 writer.skip(KEY, step + 1)
+            for it in recordings:
+                for key in it.keys:
+                    it.writer.skip(key, step)
             self.log(f"resumes after step {step:,} of {steps:,}, from the checkpoint of a job that was killed")
             return step, series
         if saved:
@@ -343,8 +396,9 @@ class _Group:
 
     def _longest_block(self, runs: Runs) -> int:
         """Steps of the longest block."""
-        snapshot = 2 * len(self.files) * math.prod(self._shape[1:])  # bytes
-        return max(1, min(runs.block_steps, int(_BLOCK_BYTES / snapshot)))
+        step = 2 * len(self.files) * math.prod(self._shape[1:])  # bytes
+        step += sum(forces.step_bytes(one, one.forces) for one in self.settings)
+        return max(1, min(runs.block_steps, int(_BLOCK_BYTES / step)))
 
     def _write_small_files(self, runs: Runs, series: Tensor) -> None:
         columns = ["step", "loss", "grad_norm", "learning_rate"]
@@ -371,6 +425,16 @@ class _Group:
             f"{self.files[k].folder}: training diverged at step {bad}: {cause}; the parameters of step {bad - 1}, the "
             f"last good ones, are in {folder}; {_advice(self.settings[k])}"
         )
+
+
+def _is_there(saved: Saved, writers: list[RowWriter], recordings: list[_Recording]) -> bool:
+    """Whether what the saved state follows is in the files, as it was."""
+    histories = zip(writers, saved.histories, strict=True)
+    return all(writer.holds(KEY, saved.step + 1, digest) for writer, digest in histories) and all(
+        it.writer.holds(key, saved.step, digests[key])
+        for it, digests in zip(recordings, saved.forces, strict=True)
+        for key in it.keys
+    )
 
 
 def _divergence(losses: Tensor, norms: Tensor, snapshots: Tensor, before: int) -> tuple[int, int, str] | None:

@@ -27,10 +27,13 @@ class Runs(ABC):
         state: the live tensors that a step changes: parameters and the optimizer's state. Copying values into them
             sets the runs back to the step they were saved at.
         block_steps: most steps in a block.
+        recorded: of the latest block, the forces on the embeddings of those of the runs whose settings ask for them:
+            name → (n, R, …); see `forces.layout`. As the block, they may be overwritten by the one after the next.
     """
 
     state: dict[str, Tensor]
     block_steps: int
+    recorded: dict[str, Tensor] = {}  # noqa: RUF012 - replaced, never changed
 
     @abstractmethod
     def weights(self, k: int) -> dict[str, Tensor]:

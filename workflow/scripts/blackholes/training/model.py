@@ -9,9 +9,11 @@ from torch import Tensor
 
 from blackholes.artifacts.files import write_text
 from blackholes.artifacts.tensors import write_tensors
+from blackholes.kernels import gpt2
 from blackholes.training.settings import Init, Model
 
 EMBEDDING = "transformer.wte.weight"
+OUTPUT = gpt2.OUTPUT  # of models whose embeddings are not tied
 
 
 def shapes(model: Model) -> dict[str, tuple[int, ...]]:
@@ -28,7 +30,8 @@ def shapes(model: Model) -> dict[str, tuple[int, ...]]:
             f"{h}.mlp.c_fc.weight": (C, 4 * C), f"{h}.mlp.c_fc.bias": (4 * C,),
             f"{h}.mlp.c_proj.weight": (4 * C, C), f"{h}.mlp.c_proj.bias": (C,),
         }  # fmt: skip
-    return sizes | {"transformer.ln_f.weight": (C,), "transformer.ln_f.bias": (C,)}
+    sizes |= {"transformer.ln_f.weight": (C,), "transformer.ln_f.bias": (C,)}
+    return sizes if model.tied else sizes | {OUTPUT: (V, C)}
 
 
 def decays(name: str) -> bool:
@@ -49,6 +52,9 @@ def initialise(model: Model, init: Init, seed: int) -> dict[str, Tensor]:
       and the sum is rounded to bfloat16. With `drawn_in: bfloat16`, the control, the point is rounded, and the noise
       drawn, scaled and added in bfloat16, so it changes only coordinates whose ULP is not large against it.
 
+    An output matrix of its own (`model.tied` false) starts as a copy of the embedding: the model computes at first what
+    the tied one of the same seed does.
+
     Raises ValueError for another mode.
     """
     if init.mode not in ("normal", "qwen", "noise"):
@@ -56,6 +62,8 @@ def initialise(model: Model, init: Init, seed: int) -> dict[str, Tensor]:
     draw = torch.Generator().manual_seed(seed)
     weights = {}
     for name, shape in shapes(model).items():
+        if name == OUTPUT:
+            continue
         if name.endswith(".bias"):
             weights[name] = torch.zeros(shape)
         elif ".ln_" in name:
@@ -76,7 +84,7 @@ def initialise(model: Model, init: Init, seed: int) -> dict[str, Tensor]:
         drawn_in = {"float32": torch.float32, "bfloat16": torch.bfloat16}[init.drawn_in]
         noise = torch.randn(weights[EMBEDDING].shape, generator=draw, dtype=drawn_in) * init.sigma
         weights[EMBEDDING] = (weights[EMBEDDING].to(drawn_in) + noise).bfloat16().float()
-    return weights
+    return weights if model.tied else weights | {OUTPUT: weights[EMBEDDING].clone()}
 
 
 def write_checkpoint(
@@ -99,7 +107,7 @@ def write_checkpoint(
         "attn_pdrop": 0.0,
         "bos_token_id": None,
         "eos_token_id": None,
-        "tie_word_embeddings": True,
+        "tie_word_embeddings": model.tied,
         "dtype": dtype,
     }
     write_tensors(tensors, weights, {"format": "pt"} | metadata)

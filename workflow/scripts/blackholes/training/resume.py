@@ -25,6 +25,7 @@ class Saved(NamedTuple):
     state: dict[str, Tensor]
     series: Tensor  # (2, K, step)
     histories: list[str]
+    forces: list[dict[str, str]]
 
 
 @dataclass
@@ -48,17 +49,33 @@ class Checkpoint:
         """Names the histories that belong to this recipe (see `artifacts.files.resumable`)."""
         return digest(dict(self.recipe))
 
-    def save(self, step: int, state: Mapping[str, Tensor], series: Tensor, histories: Sequence[str]) -> None:
-        """Write the state after `step`. Flush the histories first.
+    def save(
+        self,
+        step: int,
+        state: Mapping[str, Tensor],
+        series: Tensor,
+        histories: Sequence[str],
+        forces: Sequence[Mapping[str, str]] = (),
+    ) -> None:
+        """Write the state after `step`. Flush histories and forces first.
 
         Args:
             series: losses and gradient norms (2, K, step).
             histories: of each run the digest of its history's rows up to this step.
+            forces: of each run that is recorded the same of its forces: key → digest.
         """
         tensors = {f"state.{name}": value.detach().cpu() for name, value in state.items()}
         tensors |= {"step": torch.tensor(step), "log": series.contiguous()}
         recipe = json.dumps(dict(self.recipe), sort_keys=True)
-        write_tensors(self.path, tensors, {"recipe": recipe, "histories": json.dumps(list(histories))})
+        write_tensors(
+            self.path,
+            tensors,
+            {
+                "recipe": recipe,
+                "histories": json.dumps(list(histories)),
+                "forces": json.dumps(list(map(dict, forces))),
+            },
+        )
 
     def load(self, log: Callable[[str], None]) -> Saved | None:
         """What `save` was given, or None. `log` says why a file is not used; such a file is deleted.
@@ -86,7 +103,7 @@ class Checkpoint:
             shape, expected = tuple(series.shape), (2, len(histories), step)
             raise UserError(f"{self.path}: its log has shape {shape}, expected {expected} after step {step}")
         state = {name.removeprefix("state."): value for name, value in values.items() if name.startswith("state.")}
-        return Saved(step, state, series, histories)
+        return Saved(step, state, series, histories, json.loads(metadata["forces"]))
 
     def forget(self) -> None:
         self.path.unlink(missing_ok=True)

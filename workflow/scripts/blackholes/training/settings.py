@@ -13,6 +13,7 @@ class Model:
     width: int  # C; D in a history
     layers: int
     heads: int  # H, a divisor of width
+    tied: bool = True  # whether the embedding is the output matrix too
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,19 @@ class Init:
     sigma: float | None
     drawn_in: str | None  # float32 or bfloat16, in mode noise
     norm: float | None = None  # that the point is scaled to
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """How float32 results are stored in bfloat16: to the nearest value, or stochastically."""
+
+    weights: str = "nearest"  # nearest or stochastic
+    state: str = "nearest"  # of the optimizer's state
+
+    @property
+    def nearest(self) -> bool:
+        """Whether nothing is rounded stochastically."""
+        return self.weights == self.state == "nearest"
 
 
 @dataclass(frozen=True)
@@ -49,6 +63,9 @@ class RunSettings:
     schedule_steps: int | None
     model: Model
     engine: str  # auto, compiled or torch: the configuration's `training.engine`
+    forces: str = "none"  # none, summary or full: what is recorded; the run's other files do not depend on it
+    rounding: Rounding = Rounding()
+    compensation: str = "none"  # none or kahan
 
     @property
     def divisor(self) -> int | None:
@@ -66,4 +83,5 @@ def run_settings(shared: Mapping, run: int) -> RunSettings:
     """
     own = {key: value for key, value in shared.items() if key != "base_seed"}
     own |= {"model": Model(**own["model"]), "init": Init(**own["init"]), "betas": tuple(own["betas"])}
+    own["rounding"] = Rounding(**own["rounding"])
     return RunSettings(seed=shared["base_seed"] + run, **own)

@@ -23,10 +23,11 @@ import torch
 from jaxtyping import BFloat16, Int
 from torch import Tensor
 
-from blackholes.kernels import gpt2
+from blackholes.kernels import forces, gpt2
 from blackholes.training import model
+from blackholes.training.forces import Recorder, step_bytes
 from blackholes.training.interface import ALIGN, DTYPES, Block, Runs
-from blackholes.training.optimizer import Optimizer
+from blackholes.training.rounded import optimizer
 from blackholes.training.settings import RunSettings
 from blackholes.training.windows import split_targets
 
@@ -38,7 +39,7 @@ class StackedRuns(Runs):
 
     Args:
         token_ids: the corpus, integers (n,).
-        settings: of each run; they may differ in `seed` only.
+        settings: of each run; they may differ in `seed`, and in `forces`, which is one kind for those recorded.
         device: any; on CUDA, steps are captured in a graph.
         graph: False launches every kernel by itself on CUDA too; the bytes are the same.
     """
@@ -50,8 +51,12 @@ class StackedRuns(Runs):
         device: torch.device | str,
         graph: bool = True,
     ):
-        if any(replace(one, seed=0) != replace(settings[0], seed=0) for one in settings):
+        if any(replace(one, seed=0, forces="") != replace(settings[0], seed=0, forces="") for one in settings):
             raise ValueError("runs that train together may differ only in their seed")
+        recorded = [k for k, one in enumerate(settings) if one.forces != "none"]
+        kinds = {settings[k].forces for k in recorded}
+        if len(kinds) > 1:
+            raise ValueError("of runs that train together all that are recorded have one kind of forces")
         self._device, self._settings = torch.device(device), settings[0]
         self._on_gpu = self._device.type == "cuda"
         if self._on_gpu:  # torch's condition for calling cuBLAS deterministic
@@ -66,14 +71,16 @@ class StackedRuns(Runs):
         for kept, used in zip(self._kept.flats, self._used.flats, strict=True):
             kept.grad = torch.zeros_like(kept)
             used.grad = kept.grad if used is kept else torch.zeros_like(used)
-        self._optimizer = Optimizer(self._settings, self._kept.flats, (self._settings.weight_decay, 0.0))
+        self._optimizer = optimizer(settings, self._kept.flats, (self._settings.weight_decay, 0.0))
         flats = {f"parameters.{i}": flat for i, flat in enumerate(self._kept.flats)}
         self.state: dict[str, Tensor] = flats | self._optimizer.state
 
         self._corpus = torch.from_numpy(token_ids.astype(np.int32)).to(self._device)
         self._reach = torch.arange(shape.context + 1, device=self._device)
         snapshot = (K, shape.vocabulary_size, shape.width)
-        self.block_steps = int(max(1, min(256, _BLOCK_BYTES // (2 * np.prod(snapshot)))))  # at most
+        kind = kinds.pop() if kinds else "none"
+        step = 2 * np.prod(snapshot) + len(recorded) * step_bytes(self._settings, kind)  # bytes
+        self.block_steps = int(max(1, min(256, _BLOCK_BYTES // step)))  # at most
 
         def rows(*row: int, dtype: torch.dtype = torch.float32) -> Tensor:
             return torch.zeros(2 * self.block_steps, *row, dtype=dtype, device=self._device)
@@ -82,6 +89,12 @@ class StackedRuns(Runs):
         self._starts = rows(K, self._settings.batch_size, dtype=torch.int64)
         self._rates, self._losses, self._norms = rows(), rows(K), rows(K)
         self._snapshots = rows(*snapshot, dtype=torch.bfloat16)
+        self._recorder = None
+        if recorded:
+            embedding = self._kept.weights[model.EMBEDDING]
+            self._recorder = Recorder(self._settings, kind, self._kept.flats[0], embedding, self._optimizer, recorded)
+            self._recorded_runs = torch.tensor(recorded, device=self._device)
+        self._forces: dict[str, Tensor] = {}
         self._row = torch.zeros(1, dtype=torch.int64, device=self._device)  # row of the next step in the buffers
         self._half = 1
         self._copied: list[torch.cuda.Event | None] = [None, None]
@@ -115,6 +128,7 @@ class StackedRuns(Runs):
         self._row.fill_(start)
         for _ in range(n):
             self._graph.replay() if self._graph else self._step()
+        self.recorded = {name: values[rows] for name, values in self._forces.items()}
         return self._losses[rows], self._norms[rows], self._snapshots[rows]
 
     def to_host(self, block: Block) -> Callable[[], Block]:
@@ -146,7 +160,9 @@ class StackedRuns(Runs):
                 copy.copy_(flat)
         repeatable = nullcontext() if self._device.type == "cpu" else _repeatable()  # its switches are the process's
         with repeatable, torch.enable_grad():
-            losses = gpt2.losses(used.weights, tokens, targets, self._settings.model.heads, self._settings.divisor)
+            seen: dict[str, Tensor] | None = {} if self._recorder else None
+            heads, divisor = self._settings.model.heads, self._settings.divisor
+            losses = gpt2.losses(used.weights, tokens, targets, heads, divisor, seen)
             gradients = torch.autograd.grad(losses.sum(), list(used.weights.values()))
         used.gather(gradients)
         norms = torch.stack([torch.linalg.vector_norm(flat.grad, dim=1, dtype=torch.float32) for flat in used.flats])
@@ -155,11 +171,25 @@ class StackedRuns(Runs):
         for flat, copy in zip(kept.flats, used.flats, strict=True):
             assert copy.grad is not None  # for mypy: set when these runs were made
             torch.mul(copy.grad, factors, out=flat.grad)
-        self._optimizer.update(rate)
+        self._update(rate, targets, seen)
         embeddings = kept.weights[model.EMBEDDING].to(torch.bfloat16)
         for into, values in ((self._losses, losses), (self._norms, norms), (self._snapshots, embeddings)):
             into.index_copy_(0, self._row, values.unsqueeze(0))
         self._row += 1
+
+    def _update(self, rate: Tensor, targets: Tensor, seen: dict[str, Tensor] | None) -> None:
+        """The optimizer's part of a step, with the forces where they are recorded. `seen`: as gpt2.losses leaves it."""
+        if self._recorder is None or seen is None:
+            return self._optimizer.update(rate)
+        chosen = self._recorded_runs
+        logits, hidden = (seen[name].index_select(0, chosen) for name in ("logits", "hidden"))
+        output = forces.output_state(logits, hidden, targets.index_select(0, chosen).flatten(1))
+        before = self._recorder.before(rate)
+        self._optimizer.update(rate)
+        for name, values in self._recorder.after(rate, before, output).items():
+            if name not in self._forces:  # before a capture: the warm-up steps make them
+                self._forces[name] = values.new_zeros(2 * self.block_steps, *values.shape)
+            self._forces[name].index_copy_(0, self._row, values.unsqueeze(0))
 
     def _capture(self) -> "torch.cuda.CUDAGraph":
         """The step as a graph. Libraries need a few steps before a capture, to set themselves up; they are undone."""
