@@ -109,9 +109,7 @@ def predicted(
     return (weights.double() - term.double() * rounded).float()
 
 
-def pending(
-    rule: Rule, weights: Tensor, kept: Tensor, term: Tensor, rate: float | Tensor
-) -> Float32[Tensor, "*shape"]:
+def pending(rule: Rule, weights: Tensor, kept: Tensor, term: Tensor, rate: float | Tensor) -> Float32[Tensor, "*shape"]:
     """What compensated sums add to the weights at a step, as the optimizer computes it; all tensors float32 (…).
 
     Args:
@@ -125,7 +123,7 @@ def pending(
 
 
 def stored(rule: Rule, values: Float32[Tensor, "V D"], step: int) -> Tensor:
-    """The embedding that becomes bfloat16 at a step, counted from 1: rounded to nearest, or by the bits of its places."""
+    """The embedding as a step, counted from 1, stores it in bfloat16: to nearest, or by the bits of its places."""
     if rule.drawn is None:
         return values.to(torch.bfloat16)
     numbers = torch.arange(values.numel(), dtype=torch.int32)
