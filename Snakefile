@@ -9,13 +9,15 @@ from snakemake.utils import min_version
 min_version("9.27")
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 
-from blackholes.orchestration import early_cutoff, folders, forked_jobs, gpu_node, locks, slurm, terminal
+from blackholes.orchestration import early_cutoff, folders, forked_jobs, gpu_node, locks, planning, slurm, terminal
 
 if workflow.is_main_process:
     folders.refuse(workflow)
     locks.release_stale(workflow)
     early_cutoff.install(workflow)
     forked_jobs.install(workflow)
+    slurm.ask_for_one_at_a_time(workflow)
+    planning.install(workflow)
     terminal.show_work_only(workflow)
 
 
@@ -39,6 +41,7 @@ include: "workflow/rules/lattice.smk"
 include: "workflow/rules/reproduction.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/verify.smk"
+include: "workflow/rules/plan.smk"
 
 
 # Targets to ask for by name. Jobs, whose threads and resources are set by name, are in the rules' files.
@@ -58,6 +61,7 @@ localrules:
     contents,
     report,
     verify,
+    plan,
 
 
 rule all:
@@ -78,6 +82,7 @@ rule all:
 
 
 onstart:  # of a call that runs jobs; the executor is known by now
+    planning.remember()
     gpu_node.start(workflow)
     slurm.start(workflow)
 

@@ -84,6 +84,13 @@ def test_a_script_starts_with_torch_and_sees_its_own_threads_and_folders(workflo
     assert min(seconds) >= 0.3
 
 
+def test_the_local_jobs_of_a_cluster_are_no_forks_so_the_login_node_imports_no_torch(workflow):
+    (workflow / "Snakefile").write_text(SNAKEFILE.format(package=str(PACKAGE)) + "\nlocalrules: one\n")
+    ran = snakemake(workflow, "0.json", "--executor", "slurm", "--jobs", "1")
+    assert ran.returncode == 0, ran.stdout
+    assert not json.loads((workflow / "0.json").read_text())["imported"]
+
+
 @pytest.mark.parametrize(("name", "said"), [("3", "exit status 3"), ("raises", "ValueError: what the script raised")])
 def test_a_script_that_fails_fails_its_job(workflow, name, said):
     ran = snakemake(workflow, f"{name}.txt")

@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from slurm import alone
+
 ETC = Path("/etc/slurm")
 DAEMONS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue")
 
@@ -91,10 +93,11 @@ def missing() -> str | None:
     """Why no cluster can be started here; None where it can."""
     absent = [name for name in DAEMONS if not shutil.which(name, path=_path())]
     if absent:
-        return f"{', '.join(absent)} not installed: apt-get install slurmctld slurmd slurm-client munge"
+        packages = "slurmctld slurmd slurm-client munge"
+        return f"{', '.join(absent)} not found: apt-get install --no-install-recommends {packages}"
     if os.geteuid():
-        return "starting SLURM daemons needs root"
-    if (ETC / "slurm.conf").exists():
+        return "starting SLURM's daemons needs root"
+    if (ETC / "slurm.conf").exists() and not alone.possible():
         return f"{ETC / 'slurm.conf'} exists: this machine has a SLURM of its own"
     return None
 
@@ -132,8 +135,9 @@ def cluster(folder: Path) -> Iterator[Path]:
         wait_until(lambda: states(*NODES) == {"idle"}, "the nodes to be idle")
         yield folder
     finally:
-        with contextlib.suppress(subprocess.SubprocessError):
+        with contextlib.suppress(subprocess.SubprocessError, RuntimeError, TimeoutError):
             subprocess.run(["scancel", "--user=root"], timeout=10, capture_output=True)
+            wait_until(lambda: not output("squeue", "--noheader"), "the jobs to end", 20)
         for names in ([f"slurmd.{name}" for name in NODES], ["slurmctld"], ["munged"]):
             _stop(*(folder / f"{name}.pid" for name in names))
         for name in ("slurm.conf", "gres.conf"):
@@ -169,6 +173,7 @@ def jobs(folder: Path) -> dict[str, dict[str, str]]:
     fields = {
         "state": "%T",
         "node": "%N",
+        "threads": "%C",
         "memory": "%m",
         "limit": "%l",
         "partition": "%P",
@@ -228,3 +233,7 @@ def _free_ports(number: int) -> list[int]:
         for one in sockets:
             one.bind(("127.0.0.1", 0))
         return [one.getsockname()[1] for one in sockets]
+
+
+if __name__ == "__main__":
+    print(missing() or "", end="")

@@ -1,13 +1,23 @@
 """One cluster and one undisturbed run for all tests here, and a table of what was done to it at the end."""
 
+import os
+import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from slurm import cluster, faults
+from slurm import alone, cluster, faults
 
 HERE = Path(__file__).parent
+
+
+def pytest_cmdline_main(config):
+    """Become a pytest in namespaces of its own. Asked by pytest where a path in tests/slurm is given to it."""
+    if not config.option.collectonly and alone.INSIDE not in os.environ and not cluster.missing() and alone.possible():
+        command = alone.command("-m", "pytest", *config.invocation_params.args)
+        sys.stdout.flush()
+        os.execvp(command[0], command)
 
 
 def pytest_collection_modifyitems(items):
@@ -21,8 +31,9 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(scope="session")
 def slurm():
     """The folder of a running cluster. Its name is short, since a socket is in it."""
-    with tempfile.TemporaryDirectory(prefix="slurm") as folder, cluster.cluster(Path(folder) / "cluster") as running:
-        yield running
+    with tempfile.TemporaryDirectory(prefix="slurm", dir="/run") as folder:
+        with cluster.cluster(Path(folder) / "cluster") as running:
+            yield running
 
 
 @pytest.fixture(scope="session")

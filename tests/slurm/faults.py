@@ -111,7 +111,7 @@ def requeue(training: Training, folder: Path) -> None:
 
 
 def over_time(training: Training, folder: Path) -> None:
-    training.hold()  # until its minute is over
+    cluster.output("scontrol", "update", f"JobId={training.hold()}", "TimeLimit=1")  # held until its minute is over
 
 
 def over_memory(training: Training, folder: Path) -> None:
@@ -171,7 +171,7 @@ class Fault:
 FAULTS = {
     "scancel": Fault(scancel, "faults", ("CANCELLED", "COMPLETED")),
     "scontrol requeue": Fault(requeue, "faults", ("COMPLETED",)),
-    "over its time": Fault(over_time, "faults", ("TIMEOUT", "COMPLETED"), "runtime=1 * attempt"),
+    "over its time": Fault(over_time, "faults", ("TIMEOUT", "COMPLETED")),
     "over its memory": Fault(
         over_memory, "faults", ("CANCELLED", "FAILED", "COMPLETED"), "mem_mb=1000 if attempt % 2 else 200"
     ),
@@ -188,8 +188,12 @@ AWAY = Fault(controller_away, "faults", ("COMPLETED",), arguments=("--slurm-stat
 def befall(fault: Fault, checkout: Checkout, folder: Path) -> Training:
     """Start a training, let the fault befall it, and wait for its end."""
     training = Training(checkout, fault.partition, fault.resources, fault.arguments)
-    fault.befall(training, folder)
-    return training.finish()
+    try:
+        fault.befall(training, folder)
+        return training.finish()
+    finally:
+        if training.snakemake.poll() is None:
+            os.killpg(training.snakemake.pid, signal.SIGKILL)
 
 
 def digests(checkout: Checkout) -> dict[str, str]:

@@ -25,9 +25,10 @@ def test_the_same_bytes_as_a_local_run(slurm, finished, checkout):
     assert {job["partition"] for job in jobs} == {"main"}
     assert all(job["name"].startswith("blackholes_") for job in jobs)
     assert {job["memory"] for job in jobs} >= {"1500M"}
-    kinds = {job["comment"].split("_wildcards")[0] for job in jobs}
-    assert kinds >= {"rule_prepare_corpus", "rule_train", "rule_summarise", "rule_experiments_figure"}
-    assert kinds >= {"group_matrices", "group_statistics", "group_trials", "group_figures"}
+    kinds = {job["comment"].split("_wildcards")[0]: job for job in jobs}
+    assert set(kinds) >= {"rule_prepare_corpus", "rule_train", "rule_census", "rule_statistics_black_holes"}
+    group = kinds["rule_matrices_distances"]  # three, one after the other
+    assert (group["threads"], group["memory"], group["limit"]) == ("1", "1500M", "30:00")
     assert len(jobs) < sum(map(len, ran.jobs.values()))
     assert checkout.results("logs/", "benchmarks/") == finished.results("logs/", "benchmarks/")
     assert checkout.digests() == finished.digests()
@@ -59,14 +60,13 @@ def ends_as_if_nothing_had_happened(training, fault, undisturbed, report_row, na
     assert training.resumed, training.log
     if name == "scancel":  # as the profile says
         assert [job["memory"] for job in jobs] == ["1500M", "3000M"]
-    if name == "over its time":
-        assert [job["limit"] for job in jobs] == ["1:00", "2:00"]
+        assert [job["limit"] for job in jobs] == ["22:00", "44:00"]
     if name == "Snakemake killed":
         assert "jobs of a Snakemake that was killed are cancelled" in training.said
 
 
 def test_a_gpu_is_asked_for_where_the_device_is_one(slurm, finished, tmp_path):
-    """By name; a training is refused by the device itself, since these GPUs are pretended. A group has one together."""
+    """By name; a training is refused by the device itself, since these GPUs are pretended. A group has one in turn."""
     checkout = finished.copy(tmp_path / "gpu")
     checkout.path("overlay.yaml").write_text("training: {device: cuda}\ndistances: {device: cuda}\n")
     for run in ("normal/run_001", "qwen/run_001", "qwen/run_002"):
@@ -75,8 +75,7 @@ def test_a_gpu_is_asked_for_where_the_device_is_one(slurm, finished, tmp_path):
     targets = [f"results/qwen/run_00{run}/pairwise_distances.safetensors" for run in (1, 2)]
     asks = ["train:slurm_partition=gpu", "distances:slurm_partition=gpu", "train:gpu_model=pretended"]
     ran = checkout.run(
-        *(*targets, "results/normal/run_001/training_log.csv", *PROFILE, "--retries", "0"),
-        *("--resources", "gpu=1", "--set-resource-scopes", "gpu=local", "--set-resources", *asks),
+        *(*targets, "results/normal/run_001/training_log.csv", *PROFILE, "--retries", "0", "--set-resources", *asks),
         overlay="overlay.yaml",
         status=1,
     )

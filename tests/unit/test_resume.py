@@ -18,6 +18,7 @@ from copy import copy
 from dataclasses import asdict
 from pathlib import Path
 from threading import Event
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -43,11 +44,12 @@ job["settings"] = [run_settings(one, 0) for one in job["settings"]]
 def progress(k):
     return lambda done, total, more: print("at", k, done, flush=True)
 records = Records(pathlib.Path(runs[0].history).parents[1])
-names = [str(path) for run in runs for path in vars(run).values()]
+names = [str(path) for run in runs for path in vars(run).values() if path]
 records.claim(names, sys.argv[2])
 with files.guarded(names, records.check_owner):
     engine.write_runs(runs=runs, **job, progress=progress, log=lambda text: print(text, flush=True))
 """
+FORCES = "forces.safetensors"
 FILES = ("embedding_evolution.safetensors", "training_log.csv", "model/config.json", "model/model.safetensors")
 
 
@@ -76,7 +78,8 @@ class Job:
         }
 
     def files(self):
-        return [[str(folder / name) for name in FILES] for folder in self.folders]
+        recorded = [FORCES] if self.arguments["settings"][0]["forces"] != "none" else []
+        return [[str(folder / name) for name in (*FILES, *recorded)] for folder in self.folders]
 
     def start(self, name="a job"):
         """In a process of its own, which claims its files."""
@@ -152,10 +155,10 @@ def undisturbed(tmp_path_factory):
 
 VARIANTS = {
     "bf16": {},
-    "mixed": {"precision": "mixed"},
+    "mixed": {"precision": "mixed", "forces": "full"},
     "fp32-sgd-0.9": {"precision": "fp32", "optimizer": "sgd", "momentum": 0.9},
     "2 threads": {"batch_split": 2, "threads": 2},
-    "three runs": {"seeds": (43, 44, 45), "threads": 2},
+    "three runs": {"seeds": (43, 44, 45), "threads": 2, "forces": "summary"},
 }
 
 
@@ -224,14 +227,18 @@ def test_every_state_is_kept(tmp_path, killed, variant):
 
 def test_runs_that_share_a_job_go_on_each_from_its_own(tmp_path, killed):
     seeds = VARIANTS["three runs"]["seeds"]
-    together, alone = killed["three runs"].copied(tmp_path / "together"), Job(tmp_path / "alone", seeds)
+    together = killed["three runs"].copied(tmp_path / "together")
+    alone = Job(tmp_path / "alone", seeds, forces="summary")
     said = together.finish()
     assert went_on(said)
     alone.finish()
     assert together.bytes() == alone.bytes()
-    single = Job(tmp_path / "single", seeds[1:2])
+    single = Job(tmp_path / "single", seeds[1:2], forces="summary")
     single.finish()
     assert single.bytes() == {name: data for name, data in alone.bytes().items() if name.startswith("run_002")}
+    plain = Job(tmp_path / "plain", seeds[1:2])  # which records no forces
+    plain.finish()
+    assert single.bytes() == plain.bytes() | {f"run_002/{FORCES}": single.bytes()[f"run_002/{FORCES}"]}
 
 
 @pytest.mark.parametrize(
@@ -285,6 +292,27 @@ def test_a_history_that_is_gone_short_or_damaged_begins_anew(tmp_path, killed, u
     assert "checkpoint not used: the history it is of is not there as it was; training starts from step 0" in said
     assert not went_on(said)
     assert job.bytes() == undisturbed
+
+
+def test_forces_that_were_damaged_begin_anew(tmp_path, killed):
+    job, other = killed["mixed"].copied(tmp_path / "runs"), Job(tmp_path / "other", **VARIANTS["mixed"])
+    (part,) = job.folders[0].glob(f".{FORCES}.*.part")
+    flip(part, 8 + int.from_bytes(part.read_bytes()[:8], "little") + 10)  # in the first row of its first tensor
+    assert "checkpoint not used: the history it is of is not there" in job.finish()
+    other.finish()
+    assert job.bytes() == other.bytes()
+
+
+def test_forces_and_history_have_to_fit_on_the_disk_together(tmp_path, monkeypatch):
+    """Each alone would: it is said before the first step."""
+    job = Job(tmp_path / "runs", forces="full")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=2.7e6))
+    with pytest.raises(
+        UserError, match=r"run_001: record.forces full: history and forces need 2\.9 MB.*has 2\.7 MB"
+    ) as e:
+        job.finish()
+    assert "\n" not in str(e.value)
+    assert not list(tmp_path.rglob("training_log.csv"))
 
 
 def test_a_state_with_a_flipped_bit_is_refused(tmp_path, killed, undisturbed):

@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 import logging
+import math
 import os
 from types import SimpleNamespace
 
@@ -10,6 +11,7 @@ import pytest
 import snakemake_executor_plugin_slurm as plugin
 from blackholes.orchestration import slurm
 from snakemake.exceptions import WorkflowError
+from snakemake.resources import GroupResources, Resources
 
 UUID = "0f5e9c1a-1111-4222-8333-0123456789ab"
 
@@ -69,7 +71,8 @@ def test_a_preempted_job_has_ended_unless_it_was_queued_again(command, now, stat
 
 
 def test_the_plugin_asks_where_it_is_mended():
-    """The name that `start` replaces is the one the plugin calls, as it is called here."""
+    """The names that `start` replaces are those that the plugin calls, as they are called here."""
+    assert " get_min_job_age()\n" in inspect.getsource(plugin.Executor.check_active_jobs)
     assert "await query_job_status(" in inspect.getsource(plugin.Executor.check_active_jobs)
     assert list(inspect.signature(plugin.query_job_status).parameters) == ["command", "logger"]
     assert "PREEMPTED" not in inspect.getsource(plugin.Executor.check_active_jobs).partition("fail_stati")[2][:300]
@@ -78,7 +81,7 @@ def test_the_plugin_asks_where_it_is_mended():
 def test_sacct_is_kept_where_it_works(command):
     command("sacct", "exit 0")
     settings = SimpleNamespace(status_command="sacct")
-    slurm.choose_status_command(settings)
+    assert slurm.choose_status_command(settings) == "sacct"
     assert settings.status_command == "sacct"
 
 
@@ -86,7 +89,7 @@ def test_squeue_is_asked_where_sacct_fails(command, capsys):
     command("sacct", "echo accounting storage is disabled >&2; exit 1")
     command("scontrol", "echo 'MinJobAge               = 300 sec'")
     settings = SimpleNamespace(status_command="sacct")
-    slurm.choose_status_command(settings)
+    assert slurm.choose_status_command(settings) == "squeue"
     assert settings.status_command == "squeue"
     assert capsys.readouterr().err == (
         "squeue is asked for the states of jobs, since sacct says: accounting storage is disabled\n"
@@ -103,8 +106,20 @@ def test_where_neither_tells_how_jobs_ended_nothing_starts(command):
 def test_a_choice_of_the_user_is_kept(command):
     command("sacct", "exit 1")
     settings = SimpleNamespace(status_command="squeue")
-    slurm.choose_status_command(settings)
+    assert slurm.choose_status_command(settings) == "squeue"
     assert settings.status_command == "squeue"
+
+
+@pytest.mark.parametrize(("sacct", "replaced"), [("exit 1", True), ("exit 0", False)])
+def test_an_outage_never_turns_the_plugin_to_a_sacct_that_does_not_work(command, monkeypatch, sacct, replaced):
+    """It did, if the controller was away just when the plugin looked up MinJobAge: it then asked sacct for ever."""
+    for name in ("query_job_status", "get_min_job_age"):
+        monkeypatch.setattr(plugin, name, getattr(plugin, name))
+    command("sacct", sacct)
+    settings = SimpleNamespace(status_command="sacct")
+    slurm.start(SimpleNamespace(executor_plugin=SimpleNamespace(name="slurm"), executor_settings=settings))
+    command("scontrol", "exit 1")  # the controller is away
+    assert plugin.get_min_job_age() == (math.inf if replaced else None)
 
 
 def test_jobs_that_a_killed_snakemake_left_in_this_folder_are_cancelled(command, tmp_path, capsys):
@@ -130,6 +145,35 @@ def test_nothing_is_cancelled_where_nothing_is_left(command, tmp_path):
     cancelled = command("scancel", "exit 0")
     assert slurm.cancel_orphans(tmp_path) == []
     assert not cancelled.exists()
+
+
+def wants(threads, **resources):
+    """A job of a group, and what it asks for."""
+    return SimpleNamespace(resources={"_cores": threads, "_nodes": 1, **resources}, pipe_group=None)
+
+
+@pytest.mark.parametrize(
+    ("executor", "threads", "memory", "gpus", "minutes"),
+    [("slurm", 4, 3000, 1, 75), ("cluster-generic", 6, 6000, 2, 45), (None, 6, 6000, 2, 45)],
+)
+def test_a_group_asks_for_its_largest_job_and_the_minutes_of_all(executor, threads, memory, gpus, minutes, monkeypatch):
+    monkeypatch.setattr(GroupResources, "basic_layered", GroupResources.basic_layered)
+    slurm.ask_for_one_at_a_time(SimpleNamespace(executor_plugin=executor and SimpleNamespace(name=executor)))
+    small, large = wants(1, mem_mb=1500, runtime=10, gpu=1), wants(4, mem_mb=3000, runtime=45, gpu=0)
+    last = wants(1, mem_mb=1500, runtime=20, gpu=1)
+    asked_for = GroupResources.basic_layered(
+        toposorted_jobs=[{1: small, 2: large, 3: last}.values()], constraints=Resources(), run_local=False
+    )
+    assert {name: asked_for[name] for name in ("_cores", "mem_mb", "gpu", "runtime")} == {
+        "_cores": threads,
+        "mem_mb": memory,
+        "gpu": gpus,
+        "runtime": minutes,
+    }
+
+
+def test_the_plugin_runs_the_jobs_of_a_group_one_after_the_other():
+    assert "--executor slurm-jobstep --jobs 1" in inspect.getsource(plugin.Executor.additional_general_args)
 
 
 def rule(name, **resources):

@@ -4,8 +4,9 @@ Snakemake starts a Python for every job, and importing torch takes longer than m
 a call starts a server (multiprocessing's "forkserver"), which imports the libraries once, and every job is a fork of
 it: a process of its own, with its own memory, threads and exit status. A job ends with the Snakemake that started it.
 
-Only jobs that Snakemake runs on its own machine are started so, and of these not the ones with a conda environment, a
-container or environment modules. Imports no torch.
+Only where Snakemake runs all jobs on its own machine are they started so, and of these not the ones with a conda
+environment, a container or environment modules. On a cluster the few local jobs start as Snakemake starts them: the
+login node imports no torch. Nor does this module.
 """
 
 import multiprocessing
@@ -37,7 +38,8 @@ def install(workflow: Any) -> None:
     start_python = PythonScript.execute_script
 
     def execute_script(self: Any, fname: str, edit: bool = False) -> None:
-        if edit or self.conda_env or self.container_img or self.env_modules or self.shadow_dir:
+        own_environment = self.conda_env or self.container_img or self.env_modules or self.shadow_dir
+        if edit or own_environment or not workflow.local_exec:  # known by now
             start_python(self, fname, edit=edit)
         else:
             _run(self, fname)

@@ -1,9 +1,11 @@
 """What Snakemake's SLURM executor (version 2 of the plugin) needs to lose no job and wait for none in vain.
 
-`start` is called when the executor is known. Where jobs do not run through SLURM, nothing is done.
+`ask_for_one_at_a_time` is called before jobs are known, `start` when the executor is. Where jobs do not run through
+SLURM, nothing changes.
 """
 
 import asyncio
+import math
 import re
 import subprocess
 import sys
@@ -34,6 +36,24 @@ def refuse_gpus(workflow: Any) -> None:
         raise WorkflowError(f"resources: gpus of {rules} is not allowed; expected gpu, as in gpu=1")
 
 
+def ask_for_one_at_a_time(workflow: Any) -> None:
+    """Let a group ask for what the largest of its jobs needs, and for the minutes of all of them.
+
+    Snakemake asks for the sum of their threads and memory and the longest of their times, as if they ran side by side.
+    But this plugin runs the jobs of a group one after the other: they would end too late and leave most CPUs idle.
+    """
+    from snakemake.resources import GroupResources
+
+    side_by_side = GroupResources.basic_layered
+
+    def asked_for(toposorted_jobs: Any, **more: Any) -> Any:
+        if workflow.executor_plugin is not None and workflow.executor_plugin.name == "slurm":
+            toposorted_jobs = [[job] for jobs in toposorted_jobs for job in jobs]
+        return side_by_side(toposorted_jobs=toposorted_jobs, **more)
+
+    GroupResources.basic_layered = asked_for
+
+
 def start(workflow: Any) -> None:
     """Choose a way of asking for jobs' states that works, wait out outages, and cancel what a killed call left.
 
@@ -42,32 +62,37 @@ def start(workflow: Any) -> None:
     """
     if workflow.executor_plugin is None or workflow.executor_plugin.name != "slurm":
         return
-    choose_status_command(workflow.executor_settings)
     plugin = sys.modules["snakemake_executor_plugin_slurm"]
+    if choose_status_command(workflow.executor_settings) == "squeue":
+        # The plugin asks the controller for this again and again, and turns to sacct while there is no answer.
+        plugin.get_min_job_age = lambda: math.inf  # type: ignore[attr-defined]
     plugin.query_job_status = patient(plugin.query_job_status)  # type: ignore[attr-defined]
     if locks.alone():
         cancel_orphans(Path(workflow.workdir_init))
 
 
-def choose_status_command(settings: Any) -> None:
+def choose_status_command(settings: Any) -> str:
     """Where sacct, which is the default, does not work, set squeue: the plugin would wait for sacct for ever.
+
+    Returns:
+        "squeue" where that is all there is to ask, else "sacct".
 
     Raises:
         WorkflowError: squeue would not do either, since SLURM forgets ended jobs too soon.
     """
-    if settings.status_command != "sacct":
-        return
     failed = _output("sacct", "--noheader", "--allocations")[1]
     if not failed:
-        return
+        return "sacct"
     shown = re.search(r"^MinJobAge\s*=\s*(\d+)", _output("scontrol", "show", "config")[0], re.MULTILINE)
     if shown and int(shown[1]) < _FORGOTTEN:
         raise WorkflowError(
             f"SLURM forgets how jobs ended: sacct says {failed!r}, and MinJobAge in slurm.conf is {shown[1]} s; "
             f"expected slurmdbd, or a MinJobAge of {_FORGOTTEN} s"
         )
-    _say(f"squeue is asked for the states of jobs, since sacct says: {failed}")
-    settings.status_command = "squeue"
+    if settings.status_command == "sacct":
+        _say(f"squeue is asked for the states of jobs, since sacct says: {failed}")
+        settings.status_command = "squeue"
+    return "squeue"
 
 
 def patient(query: Callable[[str, Any], Awaitable[Answer]]) -> Callable[[str, Any], Awaitable[Answer]]:
