@@ -3,7 +3,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-PYTEST := $(BIN)/python -m pytest -m "not slow and not slurm"
+PYTEST := $(BIN)/python -m pytest -m "not slow and not slurm and not faults"
 HALF := tests/e2e/test_checkpoint_runs.py tests/e2e/test_refusals.py tests/e2e/test_reproduction.py
 CONFIG ?= config/quick.yaml
 # The interpreter for .venv: PYTHON if it is given, else the first of these that serves. The lock has wheels for 3.11 to
@@ -18,7 +18,7 @@ FIND_PYTHON = for python in $(or $(PYTHON),python3 python3.13 python3.12 python3
 LOCKED = $(if $(HASHES),--require-hashes --index-url https://pypi.org/simple -r requirements-hashes.lock,-r requirements.lock)
 export PYTHONPATH := workflow/scripts
 
-.PHONY: run test test-slow test-slurm test-kill coverage mutants lint audit bench setup show clean help
+.PHONY: run test test-slow test-slurm test-kill test-faults fuzz coverage mutants lint audit bench setup show clean help
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -47,13 +47,13 @@ show: setup  ## the table of results again
 
 test: setup  ## the tests, but for those that take minutes or need a cluster
 	@echo "== testing, in two halves side by side"
-	@said=$$(mktemp); export FINISHED_RUN=$$(mktemp -d); \
+	@own=$$(mktemp -d); said=$$own/said; export FINISHED_RUN=$${FINISHED_RUN:-$$own}; \
 	  $(PYTEST) tests/e2e $(HALF:%=--ignore=%) >$$said 2>&1 & other=$$!; \
 	  $(PYTEST) tests/unit tests/gpu $(HALF); one=$$?; echo "== the half beside it"; \
-	  wait $$other; other=$$?; cat $$said; rm -r $$said $$FINISHED_RUN; exit $$((one + other))
+	  wait $$other; other=$$?; cat $$said; rm -r $$own; exit $$((one + other))
 
-test-slow: setup test-slurm  ## all tests; those that need hardware which is missing say so and are skipped
-	@$(BIN)/python -m pytest -m "not slurm"
+test-slow: setup test-slurm  ## all tests but test-faults; those that need hardware which is missing say so and are skipped
+	@$(BIN)/python -m pytest -m "not slurm and not faults"
 
 test-slurm: setup  ## the tests on a SLURM of their own (root, Debian's packages; where these lack, a line says so)
 	@why=$$(PYTHONPATH=tests $(BIN)/python -m slurm.cluster) && if test -n "$$why"; \
@@ -62,6 +62,12 @@ test-slurm: setup  ## the tests on a SLURM of their own (root, Debian's packages
 test-kill: setup  ## ten times in a row: a training run is killed at ten random moments and ends with the same bytes
 	@for round in 1 2 3 4 5 6 7 8 9 10; do echo "== round $$round of 10"; \
 	  $(BIN)/python -m pytest -q -rP tests/unit/test_resume.py::test_ten_kills_at_random_moments || exit 1; done
+
+test-faults: setup  ## kills, full disks, damaged files and the like over the whole workflow; FAULTS_SEED=… repeats (15 minutes)
+	@$(BIN)/python -m pytest -q -m faults tests/faults
+
+fuzz: setup  ## mutated files for every reader, for ten minutes (FUZZ_SECONDS=…)
+	@$(BIN)/python tests/fuzz/run.py
 
 bench: setup  ## ours beside the notebooks' methods and the usual libraries, in one run (20 minutes)
 	@$(BIN)/python benchmarks/training.py
@@ -76,9 +82,10 @@ bench: setup  ## ours beside the notebooks' methods and the usual libraries, in 
 	@$(BIN)/python benchmarks/jobs.py
 	@$(BIN)/python benchmarks/thimble.py
 	@$(BIN)/python benchmarks/lattice.py
+	@$(BIN)/python benchmarks/checks.py
 
 coverage: setup  ## branch coverage of the unit tests: a table, and htmlcov/
-	@$(BIN)/python -m pytest -q -m "not slow and not slurm" tests/unit --cov --cov-report=term --cov-report=html
+	@$(BIN)/python -m pytest -q -m "not slow and not slurm and not faults" tests/unit --cov --cov-report=term --cov-report=html
 
 mutants: setup  ## how many small changes of the code the unit tests notice (an hour; tests/mutants/README.md)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check cosmic-ray==8.7.0

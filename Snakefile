@@ -9,7 +9,7 @@ from snakemake.utils import min_version
 min_version("9.27")
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 
-from blackholes.orchestration import early_cutoff, folders, forked_jobs, gpu_node, locks, slurm, terminal
+from blackholes.orchestration import early_cutoff, folders, forked_jobs, gpu_node, locks, planning, slurm, terminal
 
 if workflow.is_main_process:
     folders.refuse(workflow)
@@ -17,6 +17,7 @@ if workflow.is_main_process:
     early_cutoff.install(workflow)
     forked_jobs.install(workflow)
     slurm.ask_for_one_at_a_time(workflow)
+    planning.install(workflow)
     terminal.show_work_only(workflow)
 
 
@@ -33,12 +34,14 @@ include: "workflow/rules/distances.smk"
 include: "workflow/rules/black_holes.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/forces.smk"
+include: "workflow/rules/comparison.smk"
 include: "workflow/rules/checkpoints.smk"
 include: "workflow/rules/snowballs.smk"
 include: "workflow/rules/lattice.smk"
 include: "workflow/rules/reproduction.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/verify.smk"
+include: "workflow/rules/plan.smk"
 
 
 # Targets to ask for by name. Jobs, whose threads and resources are set by name, are in the rules' files.
@@ -50,6 +53,7 @@ localrules:
     statistics,
     figures,
     forces,
+    comparison,
     checkpoints,
     snowballs,
     lattice,
@@ -57,6 +61,7 @@ localrules:
     contents,
     report,
     verify,
+    plan,
 
 
 rule all:
@@ -67,6 +72,7 @@ rule all:
         rules.matrices.input if CONFIG.distances.store else [],
         rules.statistics.input,
         rules.figures.input,
+        rules.comparison.input,
         rules.forces.input,
         rules.checkpoints.input,
         rules.snowballs.input,
@@ -76,6 +82,7 @@ rule all:
 
 
 onstart:  # of a call that runs jobs; the executor is known by now
+    planning.remember()
     gpu_node.start(workflow)
     slurm.start(workflow)
 

@@ -143,7 +143,8 @@ def test_dependencies_of_a_script(script):
     if script in DRAW:
         assert folders == {"__init__", "artifacts", "errors", "figures"}
     else:
-        assert not folders & {"config", "figures", "orchestration", "show"}
+        asks_snakemake = {"orchestration"} if script == "plan.py" else set()  # it has no outputs that code could change
+        assert not folders & {"config", "figures", "orchestration", "show"} - asks_snakemake
     if not any("training" in name for name in imports((SCRIPTS / script).read_text())):
         assert "training" not in folders
     assert "blackholes/artifacts/job.py" in files

@@ -160,7 +160,7 @@ def write_json(place: Path, record: dict[str, Any]) -> None:
 
 def read_json(place: Path) -> dict[str, Any]:
     """A record; empty where there is none, or where it is damaged, since then it says nothing of its file."""
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, RecursionError):
         text = place.read_text(encoding="utf-8")
         record = json.loads(text)
         if isinstance(record, dict) and record.pop(_CHECK, None) and text == _text(record):

@@ -87,6 +87,8 @@ def read_holes(path: Path, vocabulary: int) -> dict[int, np.ndarray]:
     if len(holes) < len(table["hole"]):
         raise UserError(f"{path}: two rows are of one hole; expected a row for each")
     for (name, ids), population in zip(holes.items(), table["population"], strict=True):
+        if population < 1:
+            raise UserError(f"{path}: hole {name} has a population of {population}; expected its number of tokens")
         if len(ids) != population:
             raise UserError(f"{path}: hole {name} has {len(ids)} token_ids; expected its population, {population}")
         if ids.min() < 0 or ids.max() >= vocabulary:
@@ -133,7 +135,7 @@ def _value(path: Path, number: int, line: list[str], name: str, index: int, kind
         return kind(line[index])
     except IndexError as error:
         raise UserError(f"{path}: row {number}: no {name}; the row has only {len(line)} fields") from error
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:  # NumPy's of a number too large
         words: dict[Callable, str] = {int: "a whole number", float: "a number"}
         expected = words.get(kind, "numbers")
         raise UserError(f"{path}: row {number}: {name} is '{line[index]}'; expected {expected}") from error

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
+known: dict[str, dict[str, str]] = {}  # every digest of this process → file → digest of its statements
+
 
 def digest(script: Path, package: Path, *modules: str) -> str:
     """16 hexadecimal digits of a script, the modules of `package` that it imports, and `modules` it imports by name."""
@@ -18,7 +20,9 @@ def digest(script: Path, package: Path, *modules: str) -> str:
         file.relative_to(package.parent).as_posix(): _parsed(file, package)[0]
         for file in files(script, package, *modules)
     }
-    return hashlib.sha256(json.dumps(statements, sort_keys=True).encode()).hexdigest()[:16]
+    whole = hashlib.sha256(json.dumps(statements, sort_keys=True).encode()).hexdigest()[:16]
+    known[whole] = {name: own[:8] for name, own in statements.items()}
+    return whole
 
 
 def files(script: Path, package: Path, *modules: str) -> list[Path]:

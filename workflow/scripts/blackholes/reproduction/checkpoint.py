@@ -103,7 +103,7 @@ def _census(path: str) -> dict:
         with open(path, encoding="utf-8") as file:
             census = json.load(file)
         return {key: census[key] for key in MATRIX} | census | {"largest": max(census["populations"], default=0)}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read ({error}), expected a census of black holes") from error
 
 

@@ -114,7 +114,7 @@ def _read(table: str) -> list[list[str]]:
     try:
         with open(table, newline="", encoding="utf-8") as file:
             head, *found = csv.reader(file)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise UserError(f"{table}: cannot be read ({error}), expected a table of trials") from error
     if head != one_sigma.COLUMNS or not found:
         wanted = ", ".join(one_sigma.COLUMNS)

@@ -18,6 +18,8 @@ from blackholes.verify.kinds import COLUMNS, MAY_BE_INFINITE, TENSORS
 Sizes = dict[tuple[str, str], int]  # (folder, letter) → the size that it stands for there
 # type → (of the same bits as an integer, those that are all 1 where a number is NaN or infinite)
 _BITS = {"BF16": ("<u2", 0x7F80), "F16": ("<u2", 0x7C00), "F32": ("<u4", 0x7F800000), "F64": ("<u8", 0x7FF << 52)}
+# of libraries that read a damaged file; JSON's own are ValueErrors
+_ERRORS = (OSError, ValueError, LookupError, SyntaxError, RecursionError, OverflowError, csv.Error, struct.error)
 _PIECE = 1 << 19  # numbers looked at at once
 
 
@@ -25,7 +27,7 @@ def problem(path: Path, sizes: Sizes) -> str:
     """What is wrong with a file, empty if nothing is. `sizes` takes note of the sizes that letters stand for."""
     try:
         return _LOADERS.get(path.suffix, _anything)(path, sizes)
-    except (OSError, ValueError, KeyError, SyntaxError, csv.Error, struct.error) as error:  # JSON's are ValueErrors
+    except _ERRORS as error:
         text = str(error).removeprefix(f"{path}: ")
         return f"cannot be loaded: {text}" if not isinstance(error, UserError) else text
 

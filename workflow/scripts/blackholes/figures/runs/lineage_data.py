@@ -14,6 +14,9 @@ from blackholes.errors import UserError
 
 SINGLETONS = 0  # in place of a hole; holes are numbered from 1
 
+# what reading another graph, or none, ends with: bad XML is a SyntaxError
+_NO_LINEAGE = (OSError, SyntaxError, nx.NetworkXError, ValueError, LookupError, TypeError, ArithmeticError)
+
 
 @dataclass
 class Flows:
@@ -27,15 +30,17 @@ class Flows:
 
 def read(graph: Path, events: Path, last: int) -> Flows:
     """From lineage.graphml and lineage_events.csv of a run whose last step is `last`."""
-    try:
-        network = nx.read_graphml(graph)
-    except (OSError, SyntaxError, nx.NetworkXError) as error:  # bad XML is a SyntaxError
-        raise UserError(f"{graph}: cannot be read ({error}); expected a graph in GraphML") from error
     table = read_columns(events, {"kind": str, "parents": str, "children": str, "flicker": int})
     rows = list(zip(*table.values(), strict=True))
-    formed = {int(children) for kind, _, children, flicker in rows if flicker and kind == "formation"}
-    dissolved = {int(parents) for kind, parents, _, flicker in rows if flicker and kind == "dissolution"}
-    return flows(network, formed, dissolved, last)
+    try:
+        formed = {int(children) for kind, _, children, flicker in rows if flicker and kind == "formation"}
+        dissolved = {int(parents) for kind, parents, _, flicker in rows if flicker and kind == "dissolution"}
+    except ValueError as error:
+        raise UserError(f"{events}: {error}; expected one hole where one formed or dissolved") from error
+    try:
+        return flows(nx.read_graphml(graph), formed, dissolved, last)
+    except _NO_LINEAGE as error:
+        raise UserError(f"{graph}: cannot be read ({error}); expected the graph of a lineage in GraphML") from error
 
 
 def flows(graph: nx.DiGraph, formed: set[int], dissolved: set[int], last: int) -> Flows:

@@ -1,0 +1,86 @@
+"""What `blackholes.plan` needs of Snakemake: the jobs of a dry run, with reasons, and after a real one what each did.
+
+A dry run that is asked for it, by the environment, writes its jobs to a file. A real one notes the work of every job
+that ends, and what digests of code stand for. Imports no torch.
+"""
+
+import json
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from blackholes.orchestration import code, work
+
+ASK = "BLACKHOLES_PLAN"  # in the environment: where a dry run writes its jobs
+DIGESTS = Path(".snakemake/code_digests.json")  # digest of code → module → its own
+
+
+def install(workflow: Any) -> None:
+    """Make this process write its plan, or note the work of its jobs."""
+    # here, since outside a Snakemake that runs its modules import each other in a circle
+    from snakemake.dag import DAG
+
+    if workflow.output_settings.dryrun:
+        if place := os.environ.get(ASK):
+            stats = DAG.stats
+
+            def stats_and_plan(self: Any) -> Any:
+                needed = self.needrun_jobs(exclude_finished=False)
+                jobs = [described(self, job) for job in needed if not job.rule.norun]
+                Path(place).write_text(json.dumps({"jobs": jobs, "digests": code.known}), encoding="utf-8")
+                return stats(self)
+
+            DAG.stats = stats_and_plan  # which a dry run calls when it knows all of its jobs
+        return
+    finish = DAG.finish
+
+    async def finish_and_note(self: Any, job: Any, *args: Any, **kwargs: Any) -> Any:
+        for one in job if job.is_group() else [job]:
+            if one.benchmark:
+                work.note(one.benchmark, one.rule.name, dict(one.wildcards_dict), workflow.config)
+        return await finish(self, job, *args, **kwargs)
+
+    if finish.__name__ != finish_and_note.__name__:
+        DAG.finish = finish_and_note
+
+
+def described(dag: Any, job: Any) -> dict[str, Any]:
+    """What a plan says of a job that is to run. Whatever Snakemake does not know of it is left out."""
+    reason, records = dag.reason(job), dag.workflow.persistence
+    changed = records.params_changed(job) if job.output and records.has_metadata(job) else None
+    resources = {key: job.resources.get(key) for key in ("mem_mb", "disk_mb")}
+    return {
+        "rule": job.rule.name,
+        "wildcards": dict(job.wildcards_dict),
+        "work": work.work(job.rule.name, job.wildcards_dict, dag.workflow.config),
+        "outputs": [str(file) for file in job.output],
+        "benchmark": str(job.benchmark or ""),
+        "threads": int(job.threads),
+        "after": [
+            str(file) for other in dag.dependencies[job] if dag.needrun(other) for file in list(other.output)[:1]
+        ],
+        "resources": {key: value for key, value in resources.items() if isinstance(value, int)},
+        "missing": sorted(str(file) for file in reason.missing_output if not os.path.exists(str(file))),
+        "incomplete": sorted(map(str, reason.incomplete_output)),
+        "inputs": sorted({*map(str, reason.updated_input), *map(str, reason.input_changed or ())}),
+        "derived": bool(reason.derived),
+        "old": sorted(map(str, changed.only_old)) if changed else [],
+        "new": sorted(map(str, changed.only_new)) if changed else [],
+    }
+
+
+def remember() -> None:
+    """Keep what every digest of code of this process stands for, so that a later plan can say which module changed."""
+    with suppress(OSError):
+        temporary = DIGESTS.with_name(f".{DIGESTS.name}.{os.getpid()}.tmp")
+        temporary.write_text(json.dumps(digests() | code.known), encoding="utf-8")
+        os.replace(temporary, DIGESTS)
+
+
+def digests() -> dict[str, dict[str, str]]:
+    """Digest of code → module → digest of its statements, of all calls in this folder."""
+    with suppress(OSError, ValueError, RecursionError):
+        found = json.loads(DIGESTS.read_text(encoding="utf-8"))
+        return found if isinstance(found, dict) else {}
+    return {}

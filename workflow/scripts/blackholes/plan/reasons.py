@@ -1,0 +1,96 @@
+"""Why a job would run, in words: which key of the configuration or which module changed, from what to what."""
+
+import ast
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+_DIGEST = re.compile(r"[0-9a-f]{16}")
+_LONGEST = 60  # characters of a value
+
+
+def reasons(job: Mapping[str, Any], digests: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """The reasons of a job, the first of which says most.
+
+    Args:
+        job: as `orchestration.planning.described`.
+        digests: digest of code → module → digest of its statements.
+    """
+    old, new = list(map(_value, job["old"])), list(map(_value, job["new"]))
+    said = [*_code(old, new, digests), *_keys(old, new)]
+    if not said and (old or new):
+        said.append("its parameters are others")
+    if job["missing"]:
+        said.append(f"missing: {_some(job['missing'])}")
+    if job["incomplete"]:
+        said.append(f"incomplete: {_some(job['incomplete'])}")
+    if job["inputs"]:
+        said.append(f"changed: {_some(job['inputs'])}")
+    if job["derived"] and not said:
+        said.append("jobs before it run")
+    return said or ["it was asked for"]
+
+
+def _value(text: str) -> Any:
+    """A parameter as it was before Snakemake wrote it down."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return text
+
+
+def _is_digest(value: Any) -> bool:
+    return isinstance(value, str) and bool(_DIGEST.fullmatch(value))
+
+
+def _code(old: Sequence, new: Sequence, digests: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
+    """What differs between two versions of the code, where both are known."""
+    before, after = ([one for one in values if _is_digest(one)] for values in (old, new))
+    for one, other in zip(before, after, strict=False):
+        was, now = digests.get(one), digests.get(other)
+        if not was or not now:
+            yield f"code: {one} → {other} (of which modules, was not recorded)"
+            continue
+        changed = sorted(name for name in was.keys() | now.keys() if was.get(name) != now.get(name))
+        words = [
+            f"{name}{'' if name in was and name in now else ' (new)' if name in now else ' (gone)'}" for name in changed
+        ]
+        yield f"code: {_some(words)}"
+
+
+def _keys(old: Sequence, new: Sequence) -> Iterator[str]:
+    """Keys whose values differ, old and new."""
+    before, after = ([one for one in values if not _is_digest(one)] for values in (old, new))
+    for value in after:
+        if not isinstance(value, Mapping):
+            continue
+        alike = [one for one in before if isinstance(one, Mapping) and one.keys() & value.keys()]
+        if alike:
+            nearest = max(alike, key=lambda one: len(one.items() & value.items()) if _hashable(one, value) else 0)
+            yield from _differences(nearest, value)
+    plain = [[one for one in values if not isinstance(one, Mapping)] for values in (before, after)]
+    if len(plain[0]) == len(plain[1]) == 1:
+        yield f"{_short(plain[0][0])} → {_short(plain[1][0])}"
+
+
+def _hashable(*values: Mapping) -> bool:
+    return not any(isinstance(one, (Mapping, list)) for value in values for one in value.values())
+
+
+def _differences(old: Any, new: Any, key: str = "") -> Iterator[str]:
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for name in sorted(old.keys() | new.keys(), key=str):
+            if old.get(name) != new.get(name):
+                yield from _differences(old.get(name), new.get(name), f"{key}.{name}" if key else str(name))
+    else:
+        yield f"{key}: {_short(old)} → {_short(new)}"
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
+
+def _some(names: Sequence[str]) -> str:
+    """Two of several names."""
+    return ", ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
