@@ -47,10 +47,10 @@ show: setup  ## the table of results again
 
 test: setup  ## the tests, but for those that take minutes or need a cluster
 	@echo "== testing, in two halves side by side"
-	@said=$$(mktemp); export FINISHED_RUN=$$(mktemp -d); \
+	@own=$$(mktemp -d); said=$$own/said; export FINISHED_RUN=$${FINISHED_RUN:-$$own}; \
 	  $(PYTEST) tests/e2e $(HALF:%=--ignore=%) >$$said 2>&1 & other=$$!; \
 	  $(PYTEST) tests/unit tests/gpu $(HALF); one=$$?; echo "== the half beside it"; \
-	  wait $$other; other=$$?; cat $$said; rm -r $$said $$FINISHED_RUN; exit $$((one + other))
+	  wait $$other; other=$$?; cat $$said; rm -r $$own; exit $$((one + other))
 
 test-slow: setup test-slurm  ## all tests but test-faults; those that need hardware which is missing say so and are skipped
 	@$(BIN)/python -m pytest -m "not slurm and not faults"

@@ -34,6 +34,7 @@ include: "workflow/rules/distances.smk"
 include: "workflow/rules/black_holes.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/forces.smk"
+include: "workflow/rules/comparison.smk"
 include: "workflow/rules/checkpoints.smk"
 include: "workflow/rules/snowballs.smk"
 include: "workflow/rules/lattice.smk"
@@ -52,6 +53,7 @@ localrules:
     statistics,
     figures,
     forces,
+    comparison,
     checkpoints,
     snowballs,
     lattice,
@@ -70,6 +72,7 @@ rule all:
         rules.matrices.input if CONFIG.distances.store else [],
         rules.statistics.input,
         rules.figures.input,
+        rules.comparison.input,
         rules.forces.input,
         rules.checkpoints.input,
         rules.snowballs.input,

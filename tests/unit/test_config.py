@@ -98,8 +98,9 @@ def test_a_run_depends_on_its_seed_and_not_on_the_number_of_runs():
     assert one.run_settings(1) == two.run_settings(1)
     assert one.run_settings(1).seed == 8
     assert one.run_settings(1) != two.run_settings(2)
-    left_out = {"runs", "base_seed", "corpus"}
-    assert set(asdict(one.run_settings(1))) == set(config.Experiment.model_fields) - left_out | {"seed", "engine"}
+    left_out = {"runs", "base_seed", "corpus", "record"}
+    own = {"seed", "engine", "forces"}
+    assert set(asdict(one.run_settings(1))) == set(config.Experiment.model_fields) - left_out | own
     assert two.run_names() == ["run_001", "run_002"]
 
 

@@ -114,12 +114,13 @@ def test_rounding_is_a_word_or_a_mapping(given, weights, state):
 def test_settings_of_runs_differ_in_the_seed_alone():
     experiment = load({"base_seed": 7, "runs": 3})
     shared = experiment.shared_settings()
-    assert set(shared) == set(config.Experiment.model_fields) - {"runs", "corpus"} | {"engine"}
+    assert set(shared) == set(config.Experiment.model_fields) - {"runs", "corpus", "record"} | {"engine"}
     assert shared == load({"base_seed": 7, "runs": 8}).shared_settings()
     for run in (1, 2):
         assert experiment.run_settings(run) == run_settings(shared, run)
         settings = asdict(experiment.run_settings(run)) | {"betas": list(experiment.betas)}
         assert settings.pop("seed") == 7 + run == experiment.seed(run)
+        assert settings.pop("forces") == "none"  # recorded, if at all, without a change of other bytes
         assert settings == {key: value for key, value in shared.items() if key != "base_seed"}
     assert "seed" not in shared
     assert shared["base_seed"] == 7

@@ -13,19 +13,26 @@ from blackholes.runs import force_series, forces
 from blackholes.training import engine, model
 from blackholes.training import forces as recording
 from safetensors.torch import load_file
-from stacked_runs import CORPUS, settings_of
+from stacked_runs import CORPUS, SHAPE, settings_of
 
 STEPS, V, D = 25, 20, 16
 FORCES = "forces.safetensors"
 SLOW = {"learning_rate": 3e-4, "weight_decay": 0.1}  # so slow that coordinates stall
+SGD = {"optimizer": "sgd", "learning_rate": 0.02, "momentum": 0.9, "weight_decay": 0.1}
 RUNS = {  # name → changes
     "bf16": SLOW,
     "bf16 torch": SLOW | {"engine": "torch"},
     "summary": SLOW | {"forces": "summary"},
-    "sgd": {"optimizer": "sgd", "learning_rate": 0.02, "momentum": 0.9, "weight_decay": 0.1},
+    "sgd": SGD,
     "mixed": SLOW | {"precision": "mixed"},
     "mixed sgd": {"precision": "mixed", "optimizer": "sgd", "learning_rate": 0.02, "weight_decay": 0.1},
     "mixed summary": SLOW | {"precision": "mixed", "forces": "summary"},
+    "stochastic": SLOW | {"rounding": {"weights": "stochastic", "state": "stochastic"}},
+    "stochastic sgd torch": SGD | {"rounding": {"weights": "stochastic"}, "engine": "torch"},
+    "kahan": SLOW | {"compensation": "kahan"},
+    "kahan torch": SLOW | {"compensation": "kahan", "engine": "torch"},
+    "kahan sgd": SGD | {"compensation": "kahan"},
+    "untied summary": SLOW | {"model": replace(SHAPE, tied=False), "forces": "summary"},
     "fp32 torch": SLOW | {"precision": "fp32", "engine": "torch"},
 }
 

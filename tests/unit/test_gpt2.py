@@ -434,13 +434,20 @@ def test_cross_entropy(scale):
     logits, targets = draw(50, 77, scale=scale), torch.randint(0, 77, (50,), generator=torch.Generator().manual_seed(1))
     targets[::7] = -1
     found, weight = torch.empty_like(logits), 0.125
-    total = loops.cross_entropy(logits.numpy(), targets.numpy(), np.float32(weight), found.numpy())
+    seen = torch.full((77,), 0.5)
+    total = loops.cross_entropy(logits.numpy(), targets.numpy(), np.float32(weight), found.numpy(), seen.numpy())
     exact = logits.double().requires_grad_()
     value = F.cross_entropy(exact, targets, ignore_index=-1, reduction="sum")
     (weight * value).backward()
     assert total == pytest.approx(value.item(), rel=1e-6)
     torch.testing.assert_close(found.double(), exact.grad, rtol=1e-5, atol=1e-7)
     assert (found[::7] == 0).all()
+    probabilities = logits.double().softmax(1)[targets >= 0].sum(0)
+    torch.testing.assert_close(seen.double() - 0.5, probabilities, rtol=1e-5, atol=1e-6)
+    again = torch.empty_like(logits)  # without anyone who wants the probabilities
+    nobody = np.zeros(0, np.float32)
+    assert loops.cross_entropy(logits.numpy(), targets.numpy(), np.float32(weight), again.numpy(), nobody) == total
+    assert torch.equal(again, found)
 
 
 def test_column_sums_and_heads():

@@ -123,7 +123,7 @@ def pending(rule: Rule, weights: Tensor, kept: Tensor, term: Tensor, rate: float
 
 
 def stored(rule: Rule, values: Float32[Tensor, "V D"], step: int) -> Tensor:
-    """The embedding that becomes bfloat16 at a step, counted from 1: to nearest, or by the bits of its places."""
+    """The embedding as bfloat16 after a step, counted from 1: rounded to nearest, or by the bits of its places."""
     if rule.drawn is None:
         return values.to(torch.bfloat16)
     numbers = torch.arange(values.numel(), dtype=torch.int32)

@@ -23,6 +23,12 @@ TENSORS = {  # name of a file → key, which may have *; types; sizes, of which 
         *("centroid F32 S D", "centroid_norm F32 S", "centroid_displacement F32 S", "cloud_radius F32 S"),
         "token_norm_* F32 S",
     ),
+    "forces.safetensors": (
+        *("gradient F32 T V", "adam F32 T V", "decay F32 T V", "intended F32 T V", "realised F32 T V"),
+        *("residual F32 T V", "intended_cells F32 T V", "adam_cells F32 T V", "decay_cells F32 T V"),
+        *("stalled F32 T V", "probability F32 T V", "hidden_mean F32 T D", "hidden_spread F32 T"),
+    ),
+    "forces_series.safetensors": ("movers F32 T", "mutual F32 T", "with_hidden F32 T", "token_adam F32 T"),
     "model.safetensors": ("transformer.wte.weight BF16|F32 V D",),
     "W.safetensors": ("W BF16|F16|F32 V D",),
     "sphere.safetensors": ("latitude F32 V", "longitude F32 V", "radius F32 V", "norm F32 V", "in_box BOOL V"),
@@ -37,10 +43,14 @@ MAY_BE_INFINITE = {  # name of a file → keys whose values may be NaN or infini
     "distance_statistics.safetensors": ("nearest", "nearest_different"),  # NaN: a token without such a neighbour
     "displacement_norms.safetensors": ("*",),  # a move from an exact zero, in units of 2**-126, can pass float32
     "lattice_displacements.safetensors": ("*",),
+    "forces.safetensors": ("*_cells",),  # of a subnormal weight, whose ULP is 2**-133
+    "forces_series.safetensors": ("*",),  # NaN: a step without such a value
 }
 COLUMNS = {  # name of a table → columns that it has to have
     "training_log.csv": "step loss grad_norm learning_rate",
     "events.csv": "step kind parents children tokens",
+    "freeze.csv": "token_id dead last_realised last_intended dimensions_never_stalled mispredicted held_by",
+    "law.csv": "check checked mismatches",
     "summary.csv": "step series mean std min max runs",
     "increases.csv": "run step before after",
     "tokens.csv": "token_id",
