@@ -47,10 +47,10 @@ show: setup  ## the table of results again
 
 test: setup  ## the tests, but for those that take minutes or need a cluster
 	@echo "== testing, in two halves side by side"
-	@said=$$(mktemp); export FINISHED_RUN=$$(mktemp -d); \
+	@own=$$(mktemp -d); said=$$own/said; export FINISHED_RUN=$${FINISHED_RUN:-$$own}; \
 	  $(PYTEST) tests/e2e $(HALF:%=--ignore=%) >$$said 2>&1 & other=$$!; \
 	  $(PYTEST) tests/unit tests/gpu $(HALF); one=$$?; echo "== the half beside it"; \
-	  wait $$other; other=$$?; cat $$said; rm -r $$said $$FINISHED_RUN; exit $$((one + other))
+	  wait $$other; other=$$?; cat $$said; rm -r $$own; exit $$((one + other))
 
 test-slow: setup test-slurm  ## all tests but test-faults; those that need hardware which is missing say so and are skipped
 	@$(BIN)/python -m pytest -m "not slurm and not faults"
@@ -84,6 +84,7 @@ bench: setup  ## ours beside the notebooks' methods and the usual libraries, in 
 	@$(BIN)/python benchmarks/jobs.py
 	@$(BIN)/python benchmarks/thimble.py
 	@$(BIN)/python benchmarks/lattice.py
+	@$(BIN)/python benchmarks/checks.py
 
 coverage: setup  ## branch coverage of the unit tests: a table, and htmlcov/
 	@$(BIN)/python -m pytest -q -m "not slow and not slurm and not faults" tests/unit --cov --cov-report=term --cov-report=html

@@ -88,10 +88,10 @@ class Checkout:
             start_new_session=True,
         )
 
-    def run(self, *arguments: str, status: int | None = 0, **options) -> Ran:
+    def run(self, *arguments: str, status: int | None = 0, seconds: float = 900, **options) -> Ran:
         """Run Snakemake to its end; `status` is what it has to end with (None: anything but 0)."""
         process = self.start(*arguments, **options)
-        said, _ = process.communicate(timeout=900)
+        said, _ = process.communicate(timeout=seconds)
         expected = process.returncode != 0 if status is None else process.returncode == status
         assert expected, f"exit status {process.returncode} of {process.args}:\n{said}"
         return Ran(process.returncode, said)

@@ -193,7 +193,7 @@ def output(*command: str) -> str:
     return ran.stdout
 
 
-def wait_until(true: Callable[[], object], what: str, seconds: float = 600) -> None:
+def wait_until(true: Callable[[], object], what: str, seconds: float = 1800) -> None:
     deadline = time.monotonic() + seconds
     while not true():
         if time.monotonic() > deadline:

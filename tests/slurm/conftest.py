@@ -47,11 +47,12 @@ def undisturbed(finished, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def outcomes(request, slurm, finished, tmp_path_factory):
-    """Fault → the training that it befell, as a future: all at once, since each mostly waits."""
+    """Fault → the training that it befell, and "gpu" → on_gpus, as futures: all at once, since each mostly waits."""
     asked = [item.callspec.params["name"] for item in request.session.items if "befell" in item.name]
-    with ThreadPoolExecutor(max(1, len(asked))) as pool:
-        copies = {name: finished.copy(tmp_path_factory.mktemp("fault")) for name in asked}
-        yield {name: pool.submit(faults.befall, faults.FAULTS[name], copies[name], slurm) for name in asked}
+    copies = {name: finished.copy(tmp_path_factory.mktemp("fault")) for name in (*asked, "gpu")}
+    with ThreadPoolExecutor(len(copies)) as pool:
+        befell = {name: pool.submit(faults.befall, faults.FAULTS[name], copies[name], slurm) for name in asked}
+        yield befell | {"gpu": pool.submit(faults.on_gpus, copies["gpu"])}
 
 
 TABLE = []  # (fault, states of SLURM's jobs, step gone on from, seconds)

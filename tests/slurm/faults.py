@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from e2e.checkout import Checkout, environment
+from e2e.checkout import Checkout, Ran, environment
 from slurm import cluster
 
 PROFILE = ["--profile", "profiles/slurm", "--latency-wait", "10", "--slurm-init-seconds-before-status-checks", "2"]
@@ -91,7 +91,7 @@ class Training:
         os.kill(self.held, signal.SIGCONT)
 
     def finish(self) -> "Training":
-        self.snakemake.wait(600)
+        self.snakemake.wait(1800)
         self.seconds = time.monotonic() - self.began
         return self
 
@@ -159,13 +159,15 @@ def controller_away(training: Training, folder: Path) -> None:
 
 @dataclass(frozen=True)
 class Fault:
-    """What befalls a training on a partition, and the states that SLURM's jobs for it then end in, in their order."""
+    """What befalls a training on a partition, the states that SLURM's jobs for it then end in, in their order, and
+    whether it is started once more, and resumes."""
 
     befall: Callable[[Training, Path], None]
     partition: str
     ends: tuple[str, ...]
     resources: str = ""
     arguments: tuple[str, ...] = ()
+    resumes: bool = True
 
 
 FAULTS = {
@@ -182,7 +184,7 @@ FAULTS = {
     "Snakemake killed": Fault(snakemake_killed, "faults", ("CANCELLED", "COMPLETED")),
 }
 # One question without an answer is enough to lose all jobs, if it is not asked again. It befalls all jobs of a cluster.
-AWAY = Fault(controller_away, "faults", ("COMPLETED",), arguments=("--slurm-status-attempts", "1"))
+AWAY = Fault(controller_away, "faults", ("COMPLETED",), resumes=False, arguments=("--slurm-status-attempts", "1"))
 
 
 def befall(fault: Fault, checkout: Checkout, folder: Path) -> Training:
@@ -194,6 +196,17 @@ def befall(fault: Fault, checkout: Checkout, folder: Path) -> Training:
     finally:
         if training.snakemake.poll() is None:
             os.killpg(training.snakemake.pid, signal.SIGKILL)
+
+
+def on_gpus(checkout: Checkout) -> tuple[Checkout, Ran]:
+    """Run two jobs that share one of SLURM's, and one that asks for a model of GPU. All fail: no GPU is real."""
+    checkout.path("overlay.yaml").write_text("training: {device: cuda}\ndistances: {device: cuda}\n")
+    made = [f"results/qwen/run_00{run}/pairwise_distances.safetensors" for run in (1, 2)] + [TARGET]
+    for name in made:
+        checkout.path(name).unlink()
+    asks = ["train:slurm_partition=gpu", "distances:slurm_partition=gpu", "train:gpu_model=pretended"]
+    arguments = [*made, *PROFILE, "--retries", "0", "--set-resources", *asks]
+    return checkout, checkout.run(*arguments, overlay="overlay.yaml", status=1)
 
 
 def digests(checkout: Checkout) -> dict[str, str]:

@@ -28,7 +28,7 @@ def install(workflow: Any) -> None:
             def stats_and_plan(self: Any) -> Any:
                 needed = self.needrun_jobs(exclude_finished=False)
                 jobs = [described(self, job) for job in needed if not job.rule.norun]
-                Path(place).write_text(json.dumps(jobs), encoding="utf-8")
+                Path(place).write_text(json.dumps({"jobs": jobs, "digests": code.known}), encoding="utf-8")
                 return stats(self)
 
             DAG.stats = stats_and_plan  # which a dry run calls when it knows all of its jobs
