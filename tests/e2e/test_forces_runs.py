@@ -2,7 +2,8 @@
 
 import csv
 
-from e2e.checkout import metadata, tensors
+from e2e.checkout import metadata
+from safetensors import safe_open
 
 RUN = "results/normal/run_001"
 OVERLAY = "forces.yaml"
@@ -29,10 +30,11 @@ def test_only_what_is_recorded_is_trained_again_with_the_same_bytes(clone):
         for kind in ("png", "svg")
     }
     assert made == {"forces.safetensors", "freeze.csv", "law.csv", "forces_series.safetensors", *figures}
-    shapes = {name: shape for name, (_, shape) in tensors(clone.path(f"{RUN}/forces.safetensors")).items()}
-    assert (shapes["gradient"], shapes["hidden_mean"], shapes["term_full"]) == ((30, 128), (30, 16), (30, 128, 16))
+    with safe_open(clone.path(f"{RUN}/forces.safetensors"), "pt") as file:
+        shapes = [file.get_slice(name).get_shape() for name in ("gradient", "hidden_mean", "term_full")]
+    assert shapes == [[30, 128], [30, 16], [30, 128, 16]]
     for name in ("forces", "forces_series"):
-        assert {"seed", "config_digest"} - set(metadata(clone.path(f"{RUN}/{name}.safetensors"))) <= {"seed"}
+        assert "config_digest" in metadata(clone.path(f"{RUN}/{name}.safetensors"))
     with open(clone.path(f"{RUN}/law.csv"), newline="") as file:
         law = {row["check"]: (int(row["checked"]), int(row["mismatches"])) for row in csv.DictReader(file)}
     assert law["next weights"] == (30 * 128 * 16, 0)
