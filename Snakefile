@@ -13,6 +13,7 @@ from blackholes.orchestration import early_cutoff, folders, forked_jobs, gpu_nod
 
 if workflow.is_main_process:
     folders.refuse(workflow)
+    folders.install(workflow)
     locks.release_stale(workflow)
     planning.install(workflow)
     early_cutoff.install(workflow)

@@ -1,10 +1,13 @@
 """Folders that Snakemake cannot work in: refused in one line; those that it can are not."""
 
+import asyncio
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from blackholes.orchestration import folders
+from snakemake.exceptions import WorkflowError
 
 SPACE = "/home/me/my work/.venv/bin/python"
 
@@ -86,3 +89,16 @@ def test_no_rule_has_a_shell_command():
     assert len(rules) > 5
     assert not any("shell:" in text or "shell(" in text for text in rules)
     assert not any("shell=True" in text or "os.system" in text for text in scripts)
+
+
+def test_what_snakemake_cannot_prepare_is_one_line(tmp_path):
+    """A folder that turned read-only, or a full disk: this was a traceback of Snakemake's."""
+
+    async def prepare(job):
+        if job:
+            os.remove(tmp_path / "gone.log")
+
+    asyncio.run(folders.in_a_line(prepare)(None))
+    with pytest.raises(WorkflowError) as caught:
+        asyncio.run(folders.in_a_line(prepare)("job"))
+    assert str(caught.value) == f"error: {tmp_path / 'gone.log'}: cannot be written: No such file or directory"

@@ -351,3 +351,20 @@ def test_a_configuration_that_snakemake_refuses(root, monkeypatch):
     with pytest.raises(UserError) as caught:
         run(root, [], print)
     assert str(caught.value) == "Snakemake cannot say what the results should be: configuration: figures.dpi: 5"
+
+
+@pytest.mark.parametrize(
+    ("said", "line"),
+    [
+        ("", "it says nothing"),
+        ("Using a profile\n\nsteps: 0\n", "steps: 0"),
+        (
+            'Config\nWorkflowError in file "a.smk", line 12:\nsteps: 0\n  File "a.smk", line 12, in <module>\n',
+            "steps: 0",
+        ),
+        ("MissingRuleException:\nNo rule to produce x\nmore\n", "No rule to produce x"),
+        ("WorkflowError:", "WorkflowError:"),
+    ],
+)
+def test_why_snakemake_refused(said, line):
+    assert plan.refusal(said) == line

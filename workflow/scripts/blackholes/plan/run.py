@@ -13,6 +13,7 @@ from blackholes.errors import UserError
 from blackholes.orchestration.planning import ASK, digests
 from blackholes.plan import costs
 from blackholes.plan.reasons import reasons
+from blackholes.verify.plan import refusal
 
 
 def ask(arguments: Sequence[str]) -> tuple[list[dict[str, Any]], dict[str, dict[str, str]]]:
@@ -28,8 +29,7 @@ def ask(arguments: Sequence[str]) -> tuple[list[dict[str, Any]], dict[str, dict[
         command = [sys.executable, "-m", "snakemake", *arguments, "--dry-run", "--quiet", "rules", "--nolock"]
         ended = subprocess.run(command, capture_output=True, text=True, env=os.environ | {ASK: str(place)})
         if ended.returncode:  # a dry run logs to its standard output
-            lines = [line for line in (ended.stderr + ended.stdout).splitlines() if line.strip()]
-            raise UserError(f"Snakemake cannot say what it would run: {lines[-1] if lines else 'it says nothing'}")
+            raise UserError(f"Snakemake cannot say what it would run: {refusal(ended.stderr + ended.stdout)}")
         said = json.loads(place.read_text(encoding="utf-8")) if place.exists() else {"jobs": [], "digests": {}}
     return in_order(said["jobs"]), said["digests"]
 

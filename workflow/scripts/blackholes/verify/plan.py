@@ -35,8 +35,7 @@ def ask(arguments: Sequence[str], others: Iterable[str] = ()) -> Plan:
     plan, others = Plan(), sorted(others)
     said = _summary(["all"], arguments)
     if said.returncode:
-        lines = [line for line in (said.stdout + said.stderr).splitlines() if line.strip()]
-        raise UserError(f"Snakemake cannot say what the results should be: {lines[-1] if lines else 'it says nothing'}")
+        raise UserError(f"Snakemake cannot say what the results should be: {refusal(said.stdout + said.stderr)}")
     plan.files = _files(said.stdout)
     others = [file for file in others if file not in plan.files]
     while others:
@@ -50,6 +49,15 @@ def ask(arguments: Sequence[str], others: Iterable[str] = ()) -> Plan:
         plan.without_rule |= set(gone or others)
         others = [file for file in others if file not in plan.without_rule]
     return plan
+
+
+def refusal(said: str) -> str:
+    """The line in what Snakemake printed that says why it refused: below that of the kind of error, else the last."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    kinds = [
+        number for number, line in enumerate(lines[:-1]) if re.match(r"\w+(Error|Exception)( in file .*)?:$", line)
+    ]
+    return lines[kinds[0] + 1 if kinds else -1] if lines else "it says nothing"
 
 
 def _folder(file: str) -> str:
