@@ -14,10 +14,10 @@ from blackholes.orchestration import early_cutoff, folders, forked_jobs, gpu_nod
 if workflow.is_main_process:
     folders.refuse(workflow)
     locks.release_stale(workflow)
+    planning.install(workflow)
     early_cutoff.install(workflow)
     forked_jobs.install(workflow)
     slurm.ask_for_one_at_a_time(workflow)
-    planning.install(workflow)
     terminal.show_work_only(workflow)
 
 
@@ -34,6 +34,7 @@ include: "workflow/rules/distances.smk"
 include: "workflow/rules/black_holes.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/forces.smk"
+include: "workflow/rules/comparison.smk"
 include: "workflow/rules/checkpoints.smk"
 include: "workflow/rules/snowballs.smk"
 include: "workflow/rules/lattice.smk"
@@ -52,6 +53,7 @@ localrules:
     statistics,
     figures,
     forces,
+    comparison,
     checkpoints,
     snowballs,
     lattice,
@@ -70,6 +72,7 @@ rule all:
         rules.matrices.input if CONFIG.distances.store else [],
         rules.statistics.input,
         rules.figures.input,
+        rules.comparison.input,
         rules.forces.input,
         rules.checkpoints.input,
         rules.snowballs.input,

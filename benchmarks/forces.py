@@ -2,7 +2,8 @@
 
     python benchmarks/forces.py [--steps 40] [--rounds 9]
 
-The median of the ratios within a round is what counts: whatever else the machine does meets both alike.
+The median of the ratios within a round is what counts: whatever else the machine does meets both alike. Times are those
+of the processor, of one thread: on a machine that is shared with others they are less at their mercy than the clock.
 """
 
 import argparse
@@ -26,14 +27,14 @@ def prepare(vocabulary: int):
 
 
 def seconds(runs, windows, rates) -> float:
-    start = time.perf_counter()
+    start = time.process_time()
     for i, rate in enumerate(rates):
         runs.block(windows[i : i + 1], [rate])
-    return (time.perf_counter() - start) / len(rates)
+    return (time.process_time() - start) / len(rates)
 
 
 def compare(vocabulary: int, engine: str, kinds: tuple[str, ...], steps: int, rounds: int) -> dict[str, tuple]:
-    """Kind → (median seconds of a step, median of the ratios to the same round without forces)."""
+    """Kind → (median CPU seconds of a step, median of the ratios to the same round without forces)."""
     import torch
     from blackholes.training import engine as training
 
@@ -63,7 +64,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--engine", choices=("compiled", "torch"), default="compiled")
     arguments = parser.parse_args()
-    print(f"\nRecording forces, {arguments.engine} engine, one thread: medians of {arguments.rounds}\n\n{machine()}\n")
+    print(f"\nRecording forces, {arguments.engine} engine, one thread, CPU time: medians of {arguments.rounds}\n")
+    print(f"{machine()}\n")
     print("| tokens | forces | ms a step | ratio within a round |\n|---:|---|---:|---:|")
     for vocabulary in TOKENS:
         steps = max(2, arguments.steps * 128 // max(128, vocabulary // 8))

@@ -3,14 +3,19 @@
 Tokens 12 to 19 are dead. In `init: qwen` all rows are equal before training.
 """
 
+import csv
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import reference
 import torch
+from blackholes.artifacts.tensors import open_tensors, write_tensors
+from blackholes.errors import UserError
 from blackholes.kernels import backends
+from blackholes.runs import forces
 from blackholes.training import engine, model
+from blackholes.training import forces as recording
 from blackholes.training.schedules import learning_rate
 from blackholes.training.settings import Model, Rounding
 from blackholes.training.windows import window_order
@@ -201,3 +206,40 @@ def test_the_checkpoint_of_an_untied_run_has_both_matrices(tmp_path):
     assert network.transformer.wte.weight.equal(last.weights[model.EMBEDDING])
     assert not network.lm_head.weight.equal(network.transformer.wte.weight)
     assert network.config.tie_word_embeddings is False
+
+
+# The law of the next weights, with drawn bits and with compensated sums
+
+
+@ENGINES
+@pytest.mark.parametrize("optimizer", [{}, {"optimizer": "sgd", "momentum": 0.9}, {"optimizer": "sgd"}], ids=str)
+@pytest.mark.parametrize("arm", ARMS)
+def test_every_next_weight_follows_from_the_forces(tmp_path, name, optimizer, arm):
+    """From the files of a run, with what is drawn and what is kept computed again: no mismatch, and the same bytes."""
+    rate = {"learning_rate": 0.1} if optimizer else {}
+    own = settings(engine=name, init="normal", steps=20, seed=2**31 + 7, **optimizer, **rate, **ARMS[arm])
+    counts = np.bincount(CORPUS, minlength=20)
+    corpus = str(tmp_path / "tokens.safetensors")
+    write_tensors(corpus, {"token_ids": CORPUS, "token_counts": counts, "dead_mask": counts == 0})
+    paths = [tmp_path / file for file in ("history", "log.csv", "config.json", "model", "forces")]
+    engine.write_runs(corpus, [engine.RunFiles(*paths)], [replace(own, forces="full")])
+    files = forces.Files(paths[0], paths[4], paths[1], paths[3], corpus)
+    forces.write(files, recording.rule(own), str(tmp_path / "freeze.csv"), str(tmp_path / "law.csv"))
+    with open(tmp_path / "law.csv", newline="") as file:
+        law = {row["check"]: (int(row["checked"]), int(row["mismatches"])) for row in csv.DictReader(file)}
+    assert law["next weights"] == (20 * 20 * 16, 0)
+    with open_tensors(paths[0]) as file:
+        assert file.rows("embedding_history").equal(history(**{**vars(own), "init": "normal"}))
+    with pytest.raises(UserError, match="next weights"):
+        forces.write(
+            files, recording.rule(own)._replace(**WRONG[arm]), str(tmp_path / "f.csv"), str(tmp_path / "l.csv")
+        )
+
+
+WRONG = {  # what another arm's law would say
+    "nearest": {"drawn": 1},
+    "weights": {"drawn": None},
+    "state": {"drawn": 1},
+    "kahan": {"compensated": False},
+    "kahan, state": {"compensated": False},
+}

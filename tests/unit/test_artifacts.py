@@ -2,6 +2,7 @@
 
 import csv
 import errno
+import json
 import os
 import re
 import signal
@@ -459,3 +460,66 @@ def test_a_fifo_is_no_tensor_file(tmp_path):
     os.mkfifo(tmp_path / "a.safetensors")
     with pytest.raises(UserError, match="is no regular file but a FIFO"), open_tensors(tmp_path / "a.safetensors"):
         pass
+
+
+def test_a_file_larger_than_memory_is_read_in_pieces(tmp_path):
+    """A sparse file of 2^43 bytes, more than any machine here could map for writing."""
+    rows, width = 2**42, 1
+    path, header = (
+        tmp_path / "a.safetensors",
+        {"a": {"dtype": "BF16", "shape": [rows, width], "data_offsets": [0, 2 * rows]}},
+    )
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with open(path, "wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.truncate(8 + len(text) + 2 * rows)
+        file.seek(-2, 2)
+        file.write(b"\x80\x3f")
+    with open_tensors(path) as file:
+        assert file.shape("a") == (rows, width)
+        assert file.rows("a", rows - 3).tolist() == [[0.0], [0.0], [1.0]]
+        assert file.rows("a", 5, 5 + 2**21).count_nonzero() == 0
+
+
+def test_what_was_read_is_the_readers_own(tmp_path):
+    """A change of a tensor in memory reaches neither the file nor the next reader; it outlives the open file."""
+    path = tmp_path / "a.safetensors"
+    numbers = torch.arange(3 * 2**19).view(3, -1)
+    write_tensors(path, {"a": numbers, "flag": torch.tensor([True, False]), "none": torch.empty(0, 4)})
+    with open_tensors(path) as file:
+        large, small = file.rows("a"), file.rows("a", 0, 1)[:, :4]
+        assert torch.equal(file.rows("flag"), torch.tensor([True, False]))
+        assert file.rows("none").shape == (0, 4)
+        assert file.rows("a", 2, 2).shape == (0, 2**19)
+        large.zero_()
+        small.zero_()
+        assert torch.equal(file.rows("a"), numbers)
+    assert not large.any()
+    with open_tensors(path) as file:
+        assert torch.equal(file.rows("a", 1), numbers[1:])
+
+
+def test_a_tensor_of_numbers_that_torch_lacks(tmp_path):
+    header = {"a": {"dtype": "F4", "shape": [2], "data_offsets": [0, 1]}}
+    text = json.dumps(header).encode()
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(len(text).to_bytes(8, "little") + text + b"x")
+    with (
+        open_tensors(path) as file,
+        pytest.raises(UserError, match="tensor 'a' is F4, a type of number that is not read"),
+    ):
+        file.rows("a")
+
+
+def test_a_tensor_at_an_odd_place(tmp_path):
+    header = {
+        "a": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]},
+        "b": {"dtype": "F32", "shape": [2], "data_offsets": [1, 9]},
+    }
+    text = json.dumps(header).encode()
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(len(text).to_bytes(8, "little") + text + b"\x07" + np.array([1.5, -2], "<f4").tobytes())
+    with open_tensors(path) as file:
+        assert file.rows("b").tolist() == [1.5, -2.0]
+        assert file.rows("a").tolist() == [7]

@@ -1,5 +1,6 @@
 """The frame of a script: errors, log, progress and provenance, with Snakemake's own containers and object."""
 
+import errno
 import json
 import os
 import pickle
@@ -13,6 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from blackholes.artifacts import files
 from blackholes.artifacts import job as frame
 from blackholes.artifacts.job import open_job
 from blackholes.artifacts.provenance import file_digest
@@ -298,7 +300,7 @@ def test_a_script_refuses_a_text_file_as_history(tmp_path):
     )
     status, said = run_script(tmp_path, "distances.py", snakemake)
     assert status == 1
-    assert said.startswith(f"distances: error: {history}: not a complete safetensors file: ")
+    assert said == f"distances: error: {history}: not a complete safetensors file\n"
     assert said.count("\n") == 1
     assert log_of(tmp_path) == said
     assert not (tmp_path / "out").exists()
@@ -327,3 +329,35 @@ def test_a_message_has_no_end_of_its_own():
     said = str(UserError("x" * 16_000_000, "second"))
     assert len(said) < 5000
     assert said.endswith("\nsecond")
+
+
+# --- a log that cannot be written
+
+
+def test_a_log_that_cannot_be_opened_is_one_line(tmp_path, capsys):
+    (tmp_path / "logs").write_text("no folder")
+    with pytest.raises(SystemExit) as ended, open_job(fake(tmp_path)):
+        raise AssertionError("a job without its log has begun")
+    assert ended.value.code == 1
+    line = f"train: error: {tmp_path / 'logs' / 'deep' / 'a.log'}: cannot be written: Not a directory\n"
+    assert capsys.readouterr().err == line
+
+
+def test_a_full_disk_takes_no_more_lines_and_hides_no_error(tmp_path, capsys):
+    (tmp_path / "logs" / "deep").mkdir(parents=True)
+    (tmp_path / "logs" / "deep" / "a.log").symlink_to("/dev/full")
+    fails = UserError("out.csv: No space left on device")
+    with pytest.raises(SystemExit), open_job(fake(tmp_path)) as job:
+        raise fails if job.log("halfway") is None else AssertionError
+    assert capsys.readouterr().err == "train: halfway\ntrain: error: out.csv: No space left on device\n"
+    with pytest.raises(ZeroDivisionError), open_job(fake(tmp_path)):
+        1 / 0  # noqa: B018
+
+
+def test_a_disk_that_turned_read_only_is_one_line(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(UserError, match=r"a\.csv: cannot be written: Read-only file system$"):
+        files.write_text(tmp_path / "a.csv", "x")

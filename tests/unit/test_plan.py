@@ -90,6 +90,7 @@ def test_work_grows_with_steps_and_vocabulary(config):
 def test_several_runs_in_a_job_are_as_much_work_as_each(config):
     of = {"experiment": "qwen"}
     assert work.work("train_qwen_003_006", {}, config) == 4 * work.work("train", of, config)
+    assert work.work("train_qwen_recorded", {"run": "001"}, config) == work.work("train", of, config)
 
 
 def test_a_rule_or_an_entry_that_is_not_known(config):
@@ -172,13 +173,15 @@ def test_what_is_said(tmp_path, monkeypatch):
     jobs = [
         job("distances", wildcards={"run": "b"}, outputs=["d"], after=["t"], derived=True, work=3.15e9),
         job("train", wildcards={"e": "q", "run": "b"}, outputs=["t"], old=["{'a': 1}"], new=["{'a': 2}"], work=7.55e11),
-        job("report", outputs=["r"], after=["d"], missing=["r"]),
+        job("report", outputs=["r"], after=["d"], old=[repr(A)], new=[repr(B)]),
     ]
+    (tmp_path / ".snakemake").mkdir()
+    (tmp_path / ".snakemake/code_digests.json").write_text(json.dumps({A: {"x.py": "1"}}))
 
     def answers(command, **options):
         assert command[-3:] == ["--quiet", "rules", "--nolock"]
         with open(options["env"]["BLACKHOLES_PLAN"], "w") as file:
-            json.dump(jobs, file)
+            json.dump({"jobs": jobs, "digests": {B: {"x.py": "2"}}}, file)
         return SimpleNamespace(returncode=0)
 
     monkeypatch.setattr(subprocess, "run", answers)
@@ -192,10 +195,18 @@ def test_what_is_said(tmp_path, monkeypatch):
         "distances b: 1.4 s, 0 MB of files, 512 MB of memory",
         "    jobs before it run",
         "report: 3.8 s, 0 MB of files, 250 MB of memory",
-        "    it is missing",
+        "    code: x.py",
         "3 jobs: about 1:04 min on 2 cores (56.2 s of jobs), 0 MB of files, up to 512 MB of memory a job",
         f"judged by what such jobs took on {costs.MEASURED_ON}, by the work: 3",
     ]
+
+
+def test_a_file_that_is_missing_is_said_to_be(tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "ask", lambda arguments: ([job("report", missing=["results/report.html"])], {}))
+    monkeypatch.chdir(tmp_path)
+    said = []
+    run.run(tmp_path, [], 2, said.append)
+    assert said[1] == "    it is missing"
 
 
 def test_nothing_to_do_and_a_call_that_is_refused(tmp_path, monkeypatch):

@@ -29,6 +29,10 @@ from blackholes.figures.runs import (
     distinct_vectors,
     escapes,
     experiments,
+    forces_moves,
+    forces_parts,
+    forces_probability,
+    forces_swarm,
     hole_members,
     lineage,
     lineage_data,
@@ -42,6 +46,7 @@ from blackholes.figures.snowballs import (
     snowball_sweep,
     z_scores,
 )
+from blackholes.runs import force_series
 from blackholes.runs import lineage as runs_lineage
 from matplotlib.colors import same_color, to_rgb, to_rgba
 from matplotlib.patches import Rectangle, StepPatch
@@ -49,7 +54,14 @@ from safetensors.numpy import save_file
 
 C = style.COLOURS
 FIGURES = Path(style.__file__).parent
-READERS = {"checkpoint_data", "lattice_data", "lineage_data", "sigma_axis", "snowball_data"}  # no figures
+READERS = {
+    "checkpoint_data",
+    "forces_data",
+    "lattice_data",
+    "lineage_data",
+    "sigma_axis",
+    "snowball_data",
+}  # no figures
 
 
 def test_no_figure_is_left_out():
@@ -1095,3 +1107,92 @@ def test_reproduction():
     judged = table[table["quantity"] != "all judged rows"]["verdict"].value_counts()
     for verdict in ("agrees", "undecided"):
         assert f"{verdict} ({judged[verdict]})" in said
+
+
+def write_forces(folder, steps=40, dead=2):
+    """(files, the tensors of forces_series.safetensors) of five tokens, with random values."""
+    random = np.random.default_rng(0)
+    values = {name: random.uniform(-0.9, 0.9, steps) for name in ("mutual", "with_hidden")}
+    values["movers"] = random.integers(1, dead + 1, steps) if dead else np.zeros(steps)
+    for group in ("dead", "live"):
+        values |= {f"{group}_mean_{name}": random.uniform(0.1, 0.2, steps) for name in force_series.MEANS}
+        values |= {
+            f"{group}_{name}": np.sort(10 ** random.uniform(-3, 0, (steps, 3)), axis=1) for name in force_series.SPREAD
+        }
+    values |= {f"token_{name}": random.uniform(0.1, 0.2, steps) for name in force_series.OF_ONE}
+    values = {name: value.astype(np.float32) for name, value in values.items()}
+    save_file(values, folder / "series.safetensors", {"token": "3"})
+    status = ["dead"] * dead + ["live"] * (5 - dead)
+    tokens = write_table(folder / "tokens.csv", ["token_id", "character", "count", "status"], *(
+        (k, "ab$d_"[k], 3, kind) for k, kind in enumerate(status)
+    ))  # fmt: skip
+    return {"series": folder / "series.safetensors", "tokens": tokens}, values
+
+
+def test_forces_moves(tmp_path):
+    files, values = write_forces(tmp_path)
+    figure = drawn(forces_moves, files, experiment="qwen", run="run_001")
+    steps = np.arange(1, 41)
+    assert figure.get_suptitle() == "qwen, run 001"
+    for column, (group, heading) in enumerate({"dead": "2 dead tokens", "live": "3 live tokens"}.items()):
+        moves, cells, still = figure.axes[column::2]
+        assert moves.get_title(loc="left") == heading
+        for force, axes in (("intended", moves), ("realised", moves), ("intended_cells", cells)):
+            low, middle, high = values[f"{group}_{force}"].T
+            assert shown(axes, forces_moves._COLOURS[force], steps) == pytest.approx(middle)
+            band = axes.collections[["intended", "realised", "intended_cells"].index(force) % 2]
+            corners = band.get_paths()[0].vertices
+            for step, bottom, top in zip(steps, low, high, strict=True):
+                there = corners[corners[:, 0] == step, 1]
+                assert (there.min(), there.max()) == pytest.approx((bottom, top))
+        assert levels(cells, C["reference"]) == [0.5]
+        assert shown(still, forces_moves._COLOURS["mean_stalled"], steps) == pytest.approx(
+            values[f"{group}_mean_stalled"]
+        )
+    files, _ = write_forces(tmp_path, dead=0)
+    assert "no dead token" in [text.get_text() for text in drawn(forces_moves, files).axes[0].texts]
+
+
+def test_forces_parts(tmp_path):
+    files, values = write_forces(tmp_path)
+    figure = drawn(forces_parts, files)
+    for axes, group in zip(figure.axes, ("dead_mean", "token"), strict=True):
+        tops = np.cumsum([values[f"{group}_{part}"] for part in ("adam", "decay", "residual")], axis=0)
+        for area, top in zip(axes.collections, tops, strict=True):
+            corners = area.get_paths()[0].vertices
+            assert [corners[corners[:, 0] == step, 1].max() for step in range(1, 41)] == pytest.approx(list(top))
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["the dead, mean of 2 tokens", "token 'd'"]
+    files, _ = write_forces(tmp_path, dead=0)
+    assert [text.get_text() for text in drawn(forces_parts, files).axes[0].texts] == ["no dead token"]
+
+
+def test_forces_swarm(tmp_path):
+    files, values = write_forces(tmp_path)
+    values["mutual"][5:8] = np.nan  # as where a single one moves
+    save_file(values, files["series"], {"token": "3"})
+    figure = drawn(forces_swarm, files)
+    for name, (colour, _) in forces_swarm._COSINES.items():
+        (dots,) = lines(figure.axes[0], colour, ".")
+        there = ~np.isnan(values[name])
+        assert dots.get_xdata() == pytest.approx(np.arange(1, 41)[there])
+        assert dots.get_ydata() == pytest.approx(values[name][there])
+    assert shown(figure.axes[1], C["dead"], np.arange(1, 41)) == pytest.approx(values["movers"])
+    files, _ = write_forces(tmp_path, dead=0)
+    assert [text.get_text() for text in drawn(forces_swarm, files).axes[0].texts] == ["no dead token"]
+
+
+def test_forces_probability(tmp_path):
+    files, values = write_forces(tmp_path)
+    values["dead_mean_realised"][3] = 0  # which a logarithmic axis has no place for
+    save_file(values, files["series"], {"token": "3"})
+    figure = drawn(forces_probability, files)
+    over, against = figure.axes[:2]
+    for group in ("dead", "live"):
+        assert shown(over, C[group], np.arange(1, 41)) == pytest.approx(values[f"{group}_mean_probability"])
+    for dots, force in zip(against.collections, ("intended", "realised"), strict=True):
+        there = values[f"dead_mean_{force}"] > 0
+        expected = np.stack([values["dead_mean_probability"], values[f"dead_mean_{force}"]], 1)[there]
+        assert np.asarray(dots.get_offsets()) == pytest.approx(expected)
+        assert np.asarray(dots.get_array()) == pytest.approx(np.arange(1, 41)[there])
+    files, _ = write_forces(tmp_path, dead=0)
+    assert [text.get_text() for text in drawn(forces_probability, files).axes[1].texts] == ["no dead token"]

@@ -18,6 +18,7 @@ rule contents:
         expand(f"{CORPUS}/tokens.csv", corpus=CONFIG.corpora()),
         expand("results/{experiment}/summary.csv", experiment=CONFIG.experiments),
         rules.figures.input,
+        rules.comparison.input,
         rules.forces.input,
         rules.checkpoints.input,
         rules.snowballs.input,

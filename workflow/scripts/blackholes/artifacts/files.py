@@ -162,7 +162,7 @@ def _raise_user_error(path: Path, error: BaseException, partial: str) -> None:
     """Raise UserError if the disk is full or the file cannot be written; return for other errors."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         raise UserError(f"{path}: {error.strerror} {partial}") from error
-    if isinstance(error, PermissionError):
+    if isinstance(error, PermissionError) or (isinstance(error, OSError) and error.errno == errno.EROFS):
         raise UserError(f"{path}: cannot be written: {error.strerror}") from error
 
 

@@ -8,7 +8,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -85,8 +85,13 @@ class Job:
         """One line for the terminal and the log. Whatever the text comes from, it is no command to the terminal."""
         line = printable(f"{self.name}: {text}")
         print(line, file=sys.stderr, flush=True)
+        self.note(line)
+
+    def note(self, line: str) -> None:
+        """One line for the log alone; none where the disk is full, since then something else is worth saying."""
         if self.log_file:
-            print(line, file=self.log_file, flush=True)
+            with suppress(OSError):
+                print(line, file=self.log_file, flush=True)
 
     def progress(self, unit: str, label: str = "") -> Callable[..., None]:
         """A function `tick(done, total, more)` that says, every few seconds, how far, how fast, how long still.
@@ -148,8 +153,12 @@ def open_job(snakemake, streamed: Sequence[str] = ()) -> Iterator[Job]:
         _seconds=float(snakemake.config["training"]["progress_seconds"]),
     )
     if snakemake.log:
-        Path(snakemake.log[0]).parent.mkdir(parents=True, exist_ok=True)
-        job.log_file = open(snakemake.log[0], "w", encoding="utf-8")  # noqa: SIM115 - closed below
+        try:
+            Path(snakemake.log[0]).parent.mkdir(parents=True, exist_ok=True)
+            job.log_file = open(snakemake.log[0], "w", encoding="utf-8")  # noqa: SIM115 - closed below
+        except OSError as error:  # a full disk, a folder that turned read-only
+            job.log(f"error: {snakemake.log[0]}: cannot be written: {error.strerror}")
+            sys.exit(1)
     records = Records.beside(snakemake.log[0]) if snakemake.log else None
     began, show, checking = time.monotonic(), warnings.showwarning, digests.checking
     if job.log_file:
@@ -171,21 +180,20 @@ def open_job(snakemake, streamed: Sequence[str] = ()) -> Iterator[Job]:
             record = Path(job.log_file.name).with_suffix(".json")
             write_json(record, job.record(records))
             records.complete(job.output, job.name, record)
-        if job.log_file:
-            print(f"{job.name}: done in {time.monotonic() - began:.1f} s, without its start-up", file=job.log_file)
+        job.note(f"{job.name}: done in {time.monotonic() - began:.1f} s, without its start-up")
     except UserError as error:
         kept = records.set_aside(error.path) if records and isinstance(error, DamagedFile) else ""
         job.log(f"error: {error}{kept}")
         sys.exit(1)
     except Exception:
-        if job.log_file:
-            traceback.print_exc(file=job.log_file)
+        job.note(traceback.format_exc().rstrip())
         raise
     finally:
         digests.checking = checking
         warnings.showwarning = show
         if job.log_file:
-            job.log_file.close()
+            with suppress(OSError):
+                job.log_file.close()
 
 
 def _clock(seconds: float) -> str:

@@ -2,7 +2,7 @@
 
 import json
 import os
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from blackholes.artifacts.inputs import open_regular
 from blackholes.errors import UserError
@@ -41,14 +41,24 @@ def read_header(path: str | os.PathLike) -> Header:
     """
     try:
         with open_regular(path) as file:
-            size = os.fstat(file.fileno()).st_size
-            head = file.read(8)
-            length = int.from_bytes(head, "little")
-            text = file.read(length) if 0 < length <= min(size - 8, LIMIT) else b""
+            return parse_header(file, path)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file") from error
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def parse_header(file: BinaryIO, path: str | os.PathLike) -> Header:
+    """The header of an open file, as `read_header`; `path` is what errors name.
+
+    Raises:
+        UserError: the file is truncated, or no safetensors file.
+        OSError: as `read`.
+    """
+    size = os.fstat(file.fileno()).st_size
+    head = file.read(8)
+    length = int.from_bytes(head, "little")
+    text = file.read(length) if 0 < length <= min(size - 8, LIMIT) else b""
     try:
         tensors, metadata = _parse(text)
         _check(tensors, size - 8 - length)

@@ -1,25 +1,26 @@
 """safetensors files, written and read in pieces: a history or a matrix never has to fit in memory.
 
-The format is 8 bytes of header length, a JSON header, then the tensors' bytes. The library writes whole tensors
-only, so the writer here lays out the header itself; reading, with all its checks, is the library's.
+The format is 8 bytes of header length, a JSON header, then the tensors' bytes. The library writes whole tensors only,
+and for torch it maps a whole file as memory that may be written to, which the system refuses for a file larger than
+its memory. So the writer here lays out the header itself, and the reader maps the rows that are asked for.
 """
 
 import json
 import math
+import mmap
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from blackholes.artifacts.inputs import open_regular
 from blackholes.artifacts.rows import DIGEST_LENGTH, RowWriter
-from blackholes.artifacts.safetensors_header import PAYLOAD
+from blackholes.artifacts.safetensors_header import PAYLOAD, Header, parse_header
 from blackholes.errors import UserError
 
 _NAMES = {
@@ -41,6 +42,7 @@ _NAMES = {
     torch.float8_e5m2: "F8_E5M2",
 }
 _DTYPES = {name: dtype for dtype, name in _NAMES.items()}
+_COPIED = 2**20  # bytes: less is read into memory, since a process may have some 65,000 maps only
 
 
 class TensorWriter(RowWriter):
@@ -104,24 +106,46 @@ def write_tensors(
 class TensorReader:
     """What `open_tensors` yields. Tensors are read from the file when asked for, never before."""
 
-    def __init__(self, path: Path, file):
-        self.path, self._file = path, file
-        self.metadata: dict[str, str] = dict(file.metadata() or {})  # as it was given to the writer
+    def __init__(self, path: Path, handle: int, header: Header):
+        self.path, self._handle, self._header = path, handle, header
+        self.metadata: dict[str, str] = dict(header.metadata)  # as it was given to the writer
         self.payload: str | None = self.metadata.pop(PAYLOAD, None)  # digest of the tensors' bytes when written
 
     def keys(self) -> list[str]:
-        return list(self._file.keys())
+        return sorted(self._header.tensors)
 
     def shape(self, key: str) -> tuple[int, ...]:
-        return tuple(self._slice(key).get_shape())
+        return tuple(self._header.tensors[key]["shape"])
 
     def dtype(self, key: str) -> torch.dtype:
-        return _DTYPES[self._slice(key).get_dtype()]
+        """Raises UserError for numbers that torch does not have."""
+        name = self._header.tensors[key]["dtype"]
+        if name not in _DTYPES:
+            raise UserError(f"{self.path}: tensor '{key}' is {name}, a type of number that is not read here")
+        return _DTYPES[name]
 
     def rows(self, key: str, start: int = 0, stop: int | None = None) -> Tensor:
-        """Rows start … stop − 1 along the leading dimension."""
-        piece = self._slice(key)
-        return piece[start:stop] if piece.get_shape() else self._file.get_tensor(key)
+        """Rows start … stop − 1 along the leading dimension; a number if the tensor has none.
+
+        What is done to them reaches neither the file nor another reader.
+        """
+        dtype, shape = self.dtype(key), self.shape(key)
+        first = len(self._header.raw) + self._header.tensors[key]["data_offsets"][0]
+        if shape:
+            start, stop, _ = slice(start, stop).indices(shape[0])
+            shape = (max(0, stop - start), *shape[1:])
+            first += start * math.prod(shape[1:]) * dtype.itemsize
+        size = math.prod(shape) * dtype.itemsize
+        if not size:
+            return torch.empty(shape, dtype=dtype)
+        if size < _COPIED or first % dtype.itemsize:
+            copy = bytearray(size)
+            if os.preadv(self._handle, [copy], first) != size:
+                raise UserError(f"{self.path}: was cut off while it was read")
+            return torch.frombuffer(copy, dtype=dtype).view(shape)
+        over = first % mmap.ALLOCATIONGRANULARITY
+        view = mmap.mmap(self._handle, over + size, access=mmap.ACCESS_COPY, offset=first - over)
+        return torch.frombuffer(view, dtype=dtype, count=math.prod(shape), offset=over).view(shape)
 
     def expect(self, key: str, dtype: torch.dtype, shape: Sequence[int | str]) -> tuple[int, ...]:
         """The shape of tensor `key`, once it is known to be there with this dtype and shape (letters fit any size).
@@ -138,14 +162,11 @@ class TensorReader:
             size == (want if isinstance(want, int) else sizes.setdefault(want, size))
             for size, want in zip(found, shape, strict=True)
         )
-        kind = self._slice(key).get_dtype()
+        kind = self._header.tensors[key]["dtype"]
         if kind != _NAMES[dtype] or not fits or 0 in found:
             have = f"{kind} ({', '.join(map(str, found))})"
             raise UserError(f"{self.path}: tensor '{key}' is {have}, expected {wanted}")
         return found
-
-    def _slice(self, key: str):
-        return self._file.get_slice(key)
 
 
 @contextmanager
@@ -156,12 +177,13 @@ def open_tensors(path: str | os.PathLike) -> Iterator[TensorReader]:
         UserError: the file is missing, truncated, or no safetensors file.
     """
     path = Path(path)
-    try:
-        open_regular(path).close()  # the library would wait for a FIFO
-        file = safe_open(path, framework="pt")
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file") from error
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path}: not a complete safetensors file: {error}") from error
-    with file:
-        yield TensorReader(path, file)
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(open_regular(path))
+            header = parse_header(file, path)
+        except FileNotFoundError as error:
+            raise UserError(f"{path}: no such file") from error
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+        # header and tensors are of one file, even if another takes its name meanwhile
+        yield TensorReader(path, file.fileno(), header)

@@ -105,6 +105,12 @@ class Figures(Section):
         "`auto`, or a list of steps ≥ 0 and `last`",
     )
     run: Integer = setting(1, "the run that figures of a single run show; every experiment must have it", ge=1, le=999)
+    compare: Literal["auto"] | list[tuple[str, str]] = setting(
+        "auto",
+        "experiments that `comparison.csv` compares, by pairs of runs with the same seed. `auto`: each with the first "
+        "that has its corpus and its number of steps",
+        "`auto`, or a list of pairs [experiment, reference] with the same corpus and steps and two seeds in common",
+    )
     dpi: Integer = setting(160, "dots per inch of the PNG files", ge=50, le=600)
 
 
@@ -187,6 +193,35 @@ class Config(Section):
             config["lattice"] = drop_with_experiments(lattice, experiments)
         return config
 
+    def comparisons(self) -> list[tuple[str, str, list[tuple[str, str]]]]:
+        """(experiment, reference, the runs of both that share a seed), as `figures.compare` says."""
+        chosen = self.figures.compare
+        if chosen == "auto":
+            first: dict[tuple[str, int], str] = {}
+            for name, it in self.experiments.items():
+                first.setdefault((it.corpus.folder, it.steps), name)
+            chosen = [(name, first[it.corpus.folder, it.steps]) for name, it in self.experiments.items()]
+            chosen = [(one, other) for one, other in chosen if one != other and len(self._paired(one, other)) > 1]
+        return [(one, other, self._paired(one, other)) for one, other in chosen]
+
+    def _paired(self, one: str, other: str) -> list[tuple[str, str]]:
+        """Names of runs of two experiments that have the same seed."""
+        beside = self.experiments[other]
+        seeds = {beside.seed(run): name for run, name in enumerate(beside.run_names(), 1)}
+        own = self.experiments[one]
+        return [(name, seeds[own.seed(run)]) for run, name in enumerate(own.run_names(), 1) if own.seed(run) in seeds]
+
+    def _refuse_comparisons(self) -> None:
+        for at, pair in enumerate([] if self.figures.compare == "auto" else self.figures.compare):
+            key, known = f"figures.compare[{at}]", self.experiments
+            if not set(pair) <= set(known) or pair[0] == pair[1]:
+                refuse(key, list(pair), f"two of the experiments {', '.join(known)}")
+            one, other = (known[name] for name in pair)
+            if (one.corpus.folder, one.steps) != (other.corpus.folder, other.steps):
+                refuse(key, list(pair), "experiments with the same corpus and the same number of steps")
+            if len(self._paired(*pair)) < 2:
+                refuse(key, list(pair), "experiments with at least two seeds in common")
+
     def corpora(self) -> dict[str, Corpus]:
         """Every corpus that an experiment trains on, by name."""
         return {experiment.corpus.folder: experiment.corpus for experiment in self.experiments.values()}
@@ -206,6 +241,7 @@ class Config(Section):
         resolve_checkpoint_runs(self.checkpoints, self.experiments)
         resolve_lattice_runs(self.lattice, self.experiments)
         refuse_unknown_centroids(self.snowballs, self.checkpoints)
+        self._refuse_comparisons()
         for name in ADJACENCY:
             if name not in self.adjacency:
                 refuse(f"adjacency.{name}", None, "a graph: identical, touching and cells are required")

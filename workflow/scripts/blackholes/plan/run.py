@@ -15,8 +15,10 @@ from blackholes.plan import costs
 from blackholes.plan.reasons import reasons
 
 
-def ask(arguments: Sequence[str]) -> list[dict[str, Any]]:
-    """The jobs that a call of Snakemake with these arguments would run, in an order that it could run them in.
+def ask(arguments: Sequence[str]) -> tuple[list[dict[str, Any]], dict[str, dict[str, str]]]:
+    """What a call of Snakemake with these arguments would run: the jobs, in an order that it could run them in.
+
+    Also what the digests of code stand for that it has: digest → module → digest of its statements.
 
     Raises:
         UserError: Snakemake refuses the call; with its last line.
@@ -24,12 +26,12 @@ def ask(arguments: Sequence[str]) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "plan.json"
         command = [sys.executable, "-m", "snakemake", *arguments, "--dry-run", "--quiet", "rules", "--nolock"]
-        said = subprocess.run(command, capture_output=True, text=True, env=os.environ | {ASK: str(place)})
-        if said.returncode:  # a dry run logs to its standard output
-            lines = [line for line in (said.stderr + said.stdout).splitlines() if line.strip()]
+        ended = subprocess.run(command, capture_output=True, text=True, env=os.environ | {ASK: str(place)})
+        if ended.returncode:  # a dry run logs to its standard output
+            lines = [line for line in (ended.stderr + ended.stdout).splitlines() if line.strip()]
             raise UserError(f"Snakemake cannot say what it would run: {lines[-1] if lines else 'it says nothing'}")
-        jobs = json.loads(place.read_text(encoding="utf-8")) if place.exists() else []
-    return in_order(jobs)
+        said = json.loads(place.read_text(encoding="utf-8")) if place.exists() else {"jobs": [], "digests": {}}
+    return in_order(said["jobs"]), said["digests"]
 
 
 def in_order(jobs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -51,11 +53,11 @@ def run(results: Path, arguments: Sequence[str], cores: int, log: Callable[[str]
     Raises:
         UserError: as `ask`.
     """
-    jobs = ask(arguments)
+    jobs, now = ask(arguments)
     if not jobs:
         log("nothing would run: all that this configuration makes is there, and up to date")
         return 0.0
-    past, known = costs.recorded(results), digests()
+    past, known = costs.recorded(results), digests() | now
     of = [costs.cost(job, past) for job in jobs]
     groups: dict[tuple[str, tuple[str, ...]], list[int]] = {}
     for index, job in enumerate(jobs):

@@ -44,7 +44,17 @@ def draw(series: Series, name: str = "") -> Figure:
     for axes in (*grid[0], *grid[1]):
         axes.set_yscale("log")
     for axes in grid[1]:
-        curves.reference(axes, _HALF, "half a cell")
+        axes.axhline(_HALF, color=style.COLOURS["reference"], linewidth=0.8, linestyle=(0, (4, 3)), zorder=1.5)
+        axes.annotate(  # at the left: moves are large in the first steps
+            "half a cell",
+            (0, _HALF),
+            (3, -3),
+            xycoords=("axes fraction", "data"),
+            textcoords="offset points",
+            va="top",
+            fontsize=7,
+            color=style.COLOURS["reference"],
+        )
     for axes in grid[2]:
         axes.set_ylim(-0.03, 1.03)
         scales.log_axis(axes, int(series.steps[-1]))

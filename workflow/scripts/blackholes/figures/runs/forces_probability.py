@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, NullFormatter
 
 from blackholes.figures import curves, scales, style
 from blackholes.figures.runs.forces_data import GROUPS, Series, read, title
@@ -39,6 +41,7 @@ def draw(series: Series, name: str = "") -> Figure:
         against.set(xscale="log", yscale="log")
         chosen = _spaced(steps)
         across = values["dead_mean_probability"][chosen]
+        _few_ticks(against, across)
         for force, marker in (("intended", "x"), ("realised", "o")):
             moved = values[f"dead_mean_{force}"][chosen]
             there = moved > 0
@@ -53,6 +56,15 @@ def draw(series: Series, name: str = "") -> Figure:
         bar.outline.set_visible(False)
     style.legend(figure, entries)
     return figure
+
+
+def _few_ticks(axes: Axes, values: np.ndarray) -> None:
+    """Ticks for a logarithmic axis that may be shorter than a power of ten."""
+    low, high = np.log10(values.min()), np.log10(values.max())
+    if high - low < 1:
+        axes.xaxis.set_major_locator(FixedLocator(scales.log_ticks(low, high, most=4).tolist()))
+        axes.xaxis.set_major_formatter("{x:.2g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _spaced(steps: np.ndarray, most: int = 300) -> np.ndarray:
