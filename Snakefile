@@ -14,10 +14,10 @@ from blackholes.orchestration import early_cutoff, folders, forked_jobs, gpu_nod
 if workflow.is_main_process:
     folders.refuse(workflow)
     locks.release_stale(workflow)
+    planning.install(workflow)
     early_cutoff.install(workflow)
     forked_jobs.install(workflow)
     slurm.ask_for_one_at_a_time(workflow)
-    planning.install(workflow)
     terminal.show_work_only(workflow)
 
 

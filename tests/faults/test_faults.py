@@ -110,18 +110,21 @@ def wait_for(process, true):
 # --- disks
 
 
-def last_jobs(checkout):
-    """Rule → output files of one of its jobs in the finished run, the last first: none is an input of a later one."""
+def first_jobs(checkout):
+    """Rule → output files of its first job in the finished run; the last rule first, so that none reads of a later."""
     logs = checkout.path(".snakemake/log").glob("*.snakemake.log")  # also of the second Snakemake that makes the report
     log = max(logs, key=lambda path: path.stat().st_size)
     jobs = re.findall(r"^(?:local)?rule (\w+):\n(?:    .*\n)*?    output: (.*)$", log.read_text(), re.MULTILINE)
-    return {rule: files.split(", ") for rule, files in jobs[::-1]}
+    first = {}
+    for rule, files in jobs:
+        first.setdefault(rule, files.split(", "))
+    return dict(reversed(first.items()))
 
 
 def test_a_full_disk_in_each_stage(clone, finished, report_row):
     if not harm.may_mount():
         pytest.skip("no permission to mount a tmpfs")
-    stages, said = last_jobs(finished), {}
+    stages, said = first_jobs(finished), {}
     with harm.small_disk(clone.path("results"), 128) as disk:
         for rule, outputs in stages.items():
             for output in outputs:

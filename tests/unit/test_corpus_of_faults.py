@@ -3,6 +3,8 @@
 import json
 
 import pytest
+import torch
+from blackholes.artifacts.tensors import write_tensors
 from blackholes.errors import UserError
 from fuzz.readers import CENSUS, EVENTS, GRAPH, HOLES, READERS, RECORD
 
@@ -26,6 +28,14 @@ FAULTS = {  # what it is → (reader, the file's bytes)
     "no flow of whole numbers": ("lineage", GRAPH.replace(b'"hole" attr.type="int"', b'"hole" attr.type="list"')),
     "a graph in an unknown encoding": ("lineage", GRAPH.replace(b"UTF-8", b"UTF19")),
 }
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", "5", "", DEEP.decode()], ids=["cut", "list", "number", "empty", "deep"])
+def test_a_box_in_metadata_that_is_none(tmp_path, text):
+    path = tmp_path / "sphere.safetensors"
+    write_tensors(path, {"x": torch.ones(1)}, {"box": text})
+    with pytest.raises(UserError, match="'box' in its metadata is no mapping"):
+        READERS["box"].read(path)
 
 
 @pytest.mark.parametrize("name", FAULTS)

@@ -8,9 +8,11 @@ the threads are in the job's record (see `artifacts.job`).
 import hashlib
 import json
 import platform
+from collections.abc import Mapping
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from blackholes.artifacts.safetensors_header import PAYLOAD, read_header
 from blackholes.errors import UserError
@@ -37,6 +39,20 @@ def file_digest(path: str | Path) -> str:
                 return digest([header.metadata[PAYLOAD], header.tensors])
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def mapping(path: str | Path, metadata: Mapping[str, str], key: str) -> dict[str, Any]:
+    """What a file's metadata has under a key, as JSON.
+
+    Raises:
+        UserError: there is no such key, or no mapping under it.
+    """
+    if key not in metadata:
+        raise UserError(f"{path}: no '{key}' in its metadata, expected a file made by this workflow")
+    with suppress(ValueError, RecursionError):
+        if isinstance(found := json.loads(metadata[key]), dict):
+            return found
+    raise UserError(f"{path}: '{key}' in its metadata is no mapping, expected a file made by this workflow")
 
 
 def versions() -> dict[str, str]:

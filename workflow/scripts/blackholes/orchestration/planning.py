@@ -33,7 +33,9 @@ def install(workflow: Any) -> None:
 
             DAG.stats = stats_and_plan  # which a dry run calls when it knows all of its jobs
         return
-    finish = DAG.finish
+    if hasattr(DAG, "notes_work"):  # of an earlier call in this process
+        return
+    DAG.notes_work, finish = True, DAG.finish
 
     async def finish_and_note(self: Any, job: Any, *args: Any, **kwargs: Any) -> Any:
         for one in job if job.is_group() else [job]:
@@ -41,8 +43,7 @@ def install(workflow: Any) -> None:
                 work.note(one.benchmark, one.rule.name, dict(one.wildcards_dict), workflow.config)
         return await finish(self, job, *args, **kwargs)
 
-    if finish.__name__ != finish_and_note.__name__:
-        DAG.finish = finish_and_note
+    DAG.finish = finish_and_note
 
 
 def described(dag: Any, job: Any) -> dict[str, Any]:

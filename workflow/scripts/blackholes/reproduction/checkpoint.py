@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 
+from blackholes.artifacts import provenance
 from blackholes.artifacts.tables import read_statistics
 from blackholes.artifacts.tensors import open_tensors
 from blackholes.errors import UserError
@@ -116,6 +117,4 @@ def _overdensity(path: str) -> dict[str, float]:
 
 def _box(path: str) -> dict[str, list[float]]:
     with open_tensors(path) as file:
-        if "box" not in file.metadata:
-            raise UserError(f"{path}: no 'box' in its metadata, expected a file made by this workflow")
-        return {key: limits for key, limits in json.loads(file.metadata["box"]).items() if limits}
+        return {key: limits for key, limits in provenance.mapping(path, file.metadata, "box").items() if limits}

@@ -1,6 +1,5 @@
 """Our runs of a published experiment: their files, and what a measure reads from them."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,6 +8,7 @@ import torch
 from jaxtyping import BFloat16, Bool, Float, Int
 from torch import Tensor
 
+from blackholes.artifacts import provenance
 from blackholes.artifacts.histories import KEY
 from blackholes.artifacts.tables import read_training_log
 from blackholes.artifacts.tensors import open_tensors
@@ -116,4 +116,7 @@ def _metadata(path: str, key: str) -> str:
 
 def _parameter(path: str, name: str) -> dict:
     """The parameter of this name of the rule that made a file."""
-    return json.loads(_metadata(path, "config"))[name]
+    parameters = provenance.mapping(path, {"config": _metadata(path, "config")}, "config")
+    if not isinstance(parameters.get(name), dict):
+        raise UserError(f"{path}: no '{name}' in its 'config', expected a file made by this workflow")
+    return parameters[name]

@@ -86,7 +86,7 @@ class Checkpoint:
             return None
         try:
             return self._read()
-        except (UserError, ValueError, KeyError) as error:
+        except (UserError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             why = str(error) if isinstance(error, UserError) else f"{self.path}: not a training state"
             log(f"checkpoint not used: {why}; training starts from step 0")
             self.forget()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from safetensors import SafetensorError, safe_open
 
+from blackholes.artifacts import provenance
 from blackholes.errors import UserError
 
 _TEXTS = ("text", "script", "hole", "merge_rank", "round_trip", "round_trip_spaced", "round_trip_context")
@@ -42,5 +42,6 @@ def read_tokens(file: str | Path) -> pd.DataFrame:
 
 def box(sphere: str | Path) -> dict[str, tuple[float, float] | None]:
     """Limits of the box for `lat`, `lon` and `r`; None if not limited."""
-    limits = json.loads(facts(sphere).get("box") or "{}")
+    known = facts(sphere)
+    limits = provenance.mapping(sphere, known, "box") if known.get("box") else {}
     return {key: tuple(limits[key]) if limits.get(key) else None for key in ("lat", "lon", "r")}
