@@ -25,6 +25,7 @@ from blackholes.figures.runs import (
     black_hole_means,
     centroid,
     cluster_dynamics,
+    comparison,
     component_sizes,
     distinct_vectors,
     escapes,
@@ -1196,3 +1197,33 @@ def test_forces_probability(tmp_path):
         assert np.asarray(dots.get_array()) == pytest.approx(np.arange(1, 41)[there])
     files, _ = write_forces(tmp_path, dead=0)
     assert [text.get_text() for text in drawn(forces_probability, files).axes[1].texts] == ["no dead token"]
+
+
+def test_comparison(tmp_path):
+    """One pair has two measures and one step more than is shown; the other lacks a measure."""
+    columns = ["measure", "step", "experiment", "reference", "pairs", "difference", "low", "high"]
+    table = write_table(
+        tmp_path / "comparison.csv",
+        columns,
+        ("loss", 1, "b", "a", 4, 9, 8, 10),
+        ("loss", 10, "b", "a", 4, -0.5, -0.75, -0.25),
+        ("dead_frozen", 10, "b", "a", 4, 100, 50, 200),
+        ("loss", 10, "c", "a", 3, 0.5, 0.25, 1),
+    )
+    figure = drawn(comparison, {"comparison": table})
+    shown = {titles(axes)[0] or titles(axes)[1]: axes for axes in figure.axes if axes.get_visible()}
+    loss, frozen = shown["loss (nats per token)"], shown["last step at which a dead token moves"]
+    assert len(shown) == 2
+    assert [label.get_text() for label in loss.get_yticklabels()] == ["b − a, n = 4", "c − a, n = 3"]
+    for axes, expected in ((loss, [(0, -0.5, -0.75, -0.25), (1, 0.5, 0.25, 1)]), (frozen, [(0, 100, 50, 200)])):
+        zero = [line for line in axes.lines if same_color(line.get_color(), C["reference"])]
+        assert [list(line.get_xdata()) for line in zero] == [[0, 0]]
+        others = [line for line in axes.lines if line not in zero]
+        intervals = [line for line in others if line.get_marker() == "None"]
+        dots = [line for line in others if line.get_marker() == "o"]
+        for (place, middle, low, high), interval, dot in zip(expected, intervals, dots, strict=True):
+            assert (list(interval.get_xdata()), list(interval.get_ydata())) == ([low, high], [place, place])
+            assert (list(np.ravel(dot.get_xdata())), list(np.ravel(dot.get_ydata()))) == ([middle], [place])
+            assert same_color(dot.get_color(), interval.get_color())
+    bottom, top = loss.get_ylim()
+    assert bottom > top  # the first pair is at the top
