@@ -72,6 +72,8 @@ fuzz: setup  ## mutated files for every reader, for ten minutes (FUZZ_SECONDS=â€
 bench: setup  ## ours beside the notebooks' methods and the usual libraries, in one run (20 minutes)
 	@$(BIN)/python benchmarks/training.py
 	@$(BIN)/python benchmarks/training.py --side-by-side
+	@$(BIN)/python benchmarks/arms.py
+	@$(BIN)/python benchmarks/arms.py --engine torch
 	@$(BIN)/python benchmarks/distances.py
 	@$(BIN)/python benchmarks/graphs.py
 	@$(BIN)/python benchmarks/forces.py

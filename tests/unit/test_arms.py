@@ -73,12 +73,14 @@ def test_equal_rows_stay_equal_but_for_drawn_bits(name, optimizer):
 @pytest.mark.parametrize("arm", ARMS)
 def test_bytes_depend_on_the_seed_and_on_nothing_else(name, arm):
     """Not on the backend of the kernels, nor on threads; and each arm differs from rounding to nearest."""
-    rows = history(engine=name, batch_split=2, **ARMS[arm])
-    assert rows.equal(history(engine=name, batch_split=2, threads=2, **ARMS[arm]))
+    changes = {"engine": name, "batch_split": 2, "steps": 5}
+    rows = history(**changes, **ARMS[arm])
+    if name == "compiled":  # the torch engine uses one thread
+        assert rows.equal(history(**changes, threads=2, **ARMS[arm]))
     with backends.torch_only():
-        assert rows.equal(history(engine=name, batch_split=2, **ARMS[arm]))
-    assert not rows[1:].equal(history(engine=name, batch_split=2, seed=44, **ARMS[arm])[1:])
-    assert rows.equal(history(engine=name, batch_split=2)) is (arm == "nearest")
+        assert rows.equal(history(**changes, **ARMS[arm]))
+    assert not rows[1:].equal(history(**changes, seed=44, **ARMS[arm])[1:])
+    assert rows.equal(history(**changes)) is (arm == "nearest")
 
 
 @ENGINES
@@ -168,7 +170,7 @@ def test_gradients_of_both_matrices_are_autograds(name):
 @pytest.mark.parametrize("precision", ["bf16", "fp32"])
 def test_untied_a_dead_input_row_moves_by_decay_alone(name, precision):
     def trained(decay):
-        changes = {"precision": precision, "init": "normal", "weight_decay": decay, "steps": 40} | UNTIED
+        changes = {"precision": precision, "init": "normal", "weight_decay": decay, "steps": 20} | UNTIED
         steps = list(engine.train(CORPUS, settings(engine=name, **changes)))
         return [settings(**changes), *(step.weights for step in steps[-1:])]
 
@@ -179,7 +181,7 @@ def test_untied_a_dead_input_row_moves_by_decay_alone(name, precision):
     assert not weights[model.OUTPUT][DEAD].equal(first[DEAD])
     own, weights = trained(0.5)
     expected = first[DEAD].clone()
-    for step in range(1, 41):
+    for step in range(1, 21):
         expected = (expected.float() * (1 - learning_rate(own, step) * 0.5)).to(expected.dtype)
     moved = (weights[model.EMBEDDING][DEAD] - expected).abs().max() / expected.abs().max()
     assert moved < 1e-5
@@ -211,13 +213,22 @@ def test_the_checkpoint_of_an_untied_run_has_both_matrices(tmp_path):
 # The law of the next weights, with drawn bits and with compensated sums
 
 
-@ENGINES
-@pytest.mark.parametrize("optimizer", [{}, {"optimizer": "sgd", "momentum": 0.9}, {"optimizer": "sgd"}], ids=str)
+@pytest.mark.parametrize(
+    ("name", "optimizer"),
+    [
+        ("compiled", {}),
+        ("compiled", {"optimizer": "sgd", "momentum": 0.9}),
+        ("compiled", {"optimizer": "sgd"}),
+        ("torch", {}),
+        ("torch", {"optimizer": "sgd", "momentum": 0.9}),
+    ],
+    ids=str,
+)
 @pytest.mark.parametrize("arm", ARMS)
 def test_every_next_weight_follows_from_the_forces(tmp_path, name, optimizer, arm):
     """From the files of a run, with what is drawn and what is kept computed again: no mismatch, and the same bytes."""
     rate = {"learning_rate": 0.1} if optimizer else {}
-    own = settings(engine=name, init="normal", steps=20, seed=2**31 + 7, **optimizer, **rate, **ARMS[arm])
+    own = settings(engine=name, init="normal", steps=12, seed=2**31 + 7, **optimizer, **rate, **ARMS[arm])
     counts = np.bincount(CORPUS, minlength=20)
     corpus = str(tmp_path / "tokens.safetensors")
     write_tensors(corpus, {"token_ids": CORPUS, "token_counts": counts, "dead_mask": counts == 0})
@@ -227,7 +238,7 @@ def test_every_next_weight_follows_from_the_forces(tmp_path, name, optimizer, ar
     forces.write(files, recording.rule(own), str(tmp_path / "freeze.csv"), str(tmp_path / "law.csv"))
     with open(tmp_path / "law.csv", newline="") as file:
         law = {row["check"]: (int(row["checked"]), int(row["mismatches"])) for row in csv.DictReader(file)}
-    assert law["next weights"] == (20 * 20 * 16, 0)
+    assert law["next weights"] == (12 * 20 * 16, 0)
     with open_tensors(paths[0]) as file:
         assert file.rows("embedding_history").equal(history(**{**vars(own), "init": "normal"}))
     with pytest.raises(UserError, match="next weights"):

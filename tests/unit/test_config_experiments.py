@@ -501,3 +501,44 @@ def test_impossible_corpora_are_refused_once_where_they_are_written(given, line)
     with pytest.raises(UserError) as caught:
         config.load(given)
     assert str(caught.value) == line
+
+
+# --- what is recorded beside histories
+
+
+@pytest.mark.parametrize(
+    ("record", "runs"),
+    [
+        ({}, {}),
+        ("none", {}),
+        ("summary", {"001": "summary"}),
+        ({"forces": "full", "runs": [3, 1]}, {"001": "full", "003": "full"}),
+        ({"forces": "summary", "runs": ["2"]}, {"002": "summary"}),
+    ],
+    ids=str,
+)
+def test_the_runs_whose_forces_are_recorded(record, runs):
+    assert load({"runs": 3, "record": record}).recorded() == runs
+    assert load({"runs": 3, "record": record}).shared_settings() == load({"runs": 3}).shared_settings()
+
+
+def test_recording_is_inherited_key_by_key():
+    assert load({"record": {"runs": [2]}}, {"record": "full"}).recorded() == {"002": "full"}
+    assert load({"record": "none"}, {"record": {"forces": "full"}}).recorded() == {}
+
+
+@pytest.mark.parametrize(
+    ("record", "said"),
+    [
+        ("all", "record.forces: 'all' is not allowed; expected none, summary or full"),
+        ({"forces": "full", "runs": [4]}, "record.runs: [4] is not allowed; expected list of runs from 1 up to 3"),
+        ({"forces": "full", "runs": [1, 1]}, "record.runs: [1, 1] is not allowed; expected list of runs from 1 up"),
+        ({"forces": "full", "runs": [0]}, "record.runs: [0] is not allowed"),
+        ({"forces": "full", "runs": []}, "record.runs: [] is not allowed"),
+        ({"forces": "full", "runs": 2}, "record.runs: 2 is not allowed"),
+        ({"runs": [2]}, "record.runs: [2] is not allowed; expected [1] where forces is none"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_recorded(record, said):
+    assert f"experiments.x.{said}" in refusal({"runs": 3, "record": record})

@@ -90,6 +90,7 @@ def test_work_grows_with_steps_and_vocabulary(config):
 def test_several_runs_in_a_job_are_as_much_work_as_each(config):
     of = {"experiment": "qwen"}
     assert work.work("train_qwen_003_006", {}, config) == 4 * work.work("train", of, config)
+    assert work.work("train_qwen_recorded", {"run": "001"}, config) == work.work("train", of, config)
 
 
 def test_a_rule_or_an_entry_that_is_not_known(config):

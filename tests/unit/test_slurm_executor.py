@@ -5,14 +5,18 @@ import inspect
 import logging
 import math
 import os
+import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import snakemake_executor_plugin_slurm as plugin
+import yaml
 from blackholes.orchestration import slurm
 from snakemake.exceptions import WorkflowError
 from snakemake.resources import GroupResources, Resources
 
+ROOT = Path(__file__).resolve().parents[2]
 UUID = "0f5e9c1a-1111-4222-8333-0123456789ab"
 
 
@@ -174,6 +178,16 @@ def test_a_group_asks_for_its_largest_job_and_the_minutes_of_all(executor, threa
 
 def test_the_plugin_runs_the_jobs_of_a_group_one_after_the_other():
     assert "--executor slurm-jobstep --jobs 1" in inspect.getsource(plugin.Executor.additional_general_args)
+
+
+def test_the_profile_groups_rules_that_exist_and_has_a_number_for_every_group():
+    """Snakemake passes over a name that is no rule's, and submits the jobs of a group without a number one by one."""
+    profile = yaml.safe_load((ROOT / "profiles/slurm/config.yaml").read_text())
+    texts = [path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk")]
+    rules = {name for text in texts for name in re.findall(r"^rule (\w+):", text, re.MULTILINE)}
+    assert len(rules) > 30
+    assert set(profile["groups"]) <= rules
+    assert set(profile["groups"].values()) == set(profile["group-components"])
 
 
 def rule(name, **resources):

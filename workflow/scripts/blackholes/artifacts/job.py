@@ -65,8 +65,9 @@ class Job:
 
     @property
     def _settings(self) -> dict[str, Any]:
-        """The rule's parameters but for the digest of its code, which may change where no value does."""
-        return {key: value for key, value in self.params.items() if key != "code"}
+        """The rule's parameters but for the digest of its code, which may change where no value does, and for `forces`,
+        which adds a file to those of a training and changes none."""
+        return {key: value for key, value in self.params.items() if key not in ("code", "forces")}
 
     def record(self, records: Records) -> dict[str, Any]:
         """What the outputs' own metadata leaves out, since it may change where their bytes do not."""

@@ -242,10 +242,6 @@ class Experiment(Section):
     def _recorded_runs_exist(self):
         if self.record.forces != "none" and max(self.record.runs) > self.runs:
             refuse("record.runs", self.record.runs, f"list of runs from 1 up to {self.runs}, the runs there are")
-        if self.record.forces != "none" and (
-            self.compensation != "none" or "stochastic" in self.rounding.model_dump().values()
-        ):
-            refuse("record.forces", self.record.forces, "none where rounding is stochastic or compensation is kahan")
         return self
 
     @model_validator(mode="after")

@@ -28,6 +28,8 @@ Several overlays are merged in the order given, and `--config` last:
 - [quick.yaml](quick.yaml): the same science in minutes on two cores.
 - [gatsby.yaml](gatsby.yaml): the published corpus, from Project Gutenberg.
 - [qwen3.yaml](qwen3.yaml): black holes of a finished model, Qwen3-4B-Instruct-2507; trains nothing.
+- [precision.yaml](precision.yaml): five ways to store numbers, eight runs of each, compared by pairs of runs.
+- [freeze.yaml](freeze.yaml): learning rate, weight decay and schedule, every combination of them, with recorded forces.
 - [published.yaml](published.yaml): the published experiments; [published_short.yaml](published_short.yaml), merged over
   it, takes about an hour on two cores.
 

@@ -188,8 +188,9 @@ def output_state(
     states = hidden.float()
     mean = torch.where(has, states, 0.0).sum(1) / count
     away = torch.where(has, states - mean.unsqueeze(1), 0.0)
+    share = (has / count.unsqueeze(1)).mT  # (K, 1, N); a product passes over the probabilities once, a sum more often
     return {
-        "probability": torch.where(has, logits.softmax(-1), 0.0).sum(1) / count,
+        "probability": torch.bmm(share, logits.softmax(-1)).squeeze(1),
         "hidden_mean": mean,
         "hidden_spread": (away.square().sum((1, 2)) / count.squeeze(1)).sqrt(),
     }

@@ -15,6 +15,9 @@ Wildcards = Mapping[str, str]
 
 def work(rule: str, wildcards: Wildcards, config: Mapping[str, Any]) -> float:
     """The work of a job; 1 for a rule whose jobs take about the same time whatever the configuration."""
+    if rule.startswith("train_") and rule.endswith("_recorded"):  # one run, with its forces
+        name = rule.removeprefix("train_").removesuffix("_recorded")
+        return _training(config["experiments"][name])
     if rule.startswith("train_"):  # several runs in a job
         first, last = rule.split("_")[-2:]
         name = rule.removeprefix("train_").removesuffix(f"_{first}_{last}")
@@ -80,6 +83,7 @@ _WORK: dict[str, Callable[[Wildcards, Mapping], float]] = {
     "distances": _run(2, True),
     "black_holes": _black_holes,
     "lineage": _run(1, False),
+    "freeze": _run(1, True),
     "history_hdf5": _run(1, True),
     "hole_members": _run(1, False),
     "summarise": _experiment,

@@ -182,8 +182,10 @@ class StackedRuns(Runs):
         if self._recorder is None or seen is None:
             return self._optimizer.update(rate)
         chosen = self._recorded_runs
-        logits, hidden = (seen[name].index_select(0, chosen) for name in ("logits", "hidden"))
-        output = forces.output_state(logits, hidden, targets.index_select(0, chosen).flatten(1))
+        parts = [seen["logits"], seen["hidden"], targets.flatten(1)]
+        if len(chosen) < len(targets):  # else no copy is needed
+            parts = [part.index_select(0, chosen) for part in parts]
+        output = forces.output_state(*parts)
         before = self._recorder.before(rate)
         self._optimizer.update(rate)
         for name, values in self._recorder.after(rate, before, output).items():

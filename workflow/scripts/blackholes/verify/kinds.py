@@ -53,6 +53,7 @@ COLUMNS = {  # name of a table → columns that it has to have
     "law.csv": "check checked mismatches",
     "summary.csv": "step series mean std min max runs",
     "increases.csv": "run step before after",
+    "comparison.csv": "measure step experiment reference pairs mean reference_mean difference low high",
     "tokens.csv": "token_id",
     "black_holes.csv": "hole population token_ids text norm",
     "overdensity.csv": "statistic value",

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from blackholes.artifacts.tables import read_columns
 from blackholes.figures import style
@@ -20,7 +21,8 @@ _PANELS = {
     "dead_frozen": "last step at which a dead token moves",
     "last_increase": "last step on which the holes multiply",
 }
-_LEAST, _EACH = 1.0, 0.22  # inches: of a row of panels without its pairs, and of each pair in it
+_LEAST = 1.0  # inches: of a row of panels without its pairs
+_FEW = 8  # pairs; more are set closer, in smaller type
 
 
 def from_files(inputs, options: Mapping) -> Figure:
@@ -38,7 +40,8 @@ def draw(table: pd.DataFrame) -> Figure:
     pairs = list(dict.fromkeys(zip(table["experiment"], table["reference"], strict=True)))
     shown = [measure for measure in _PANELS if (table["measure"] == measure).any()]
     rows = -(-len(shown) // 2)
-    figure, grid = style.panels(rows, 2, (7.8, rows * (_LEAST + _EACH * len(pairs))), sharey=True)
+    each, size = (0.22, 7.5) if len(pairs) <= _FEW else (0.15, 6.5)
+    figure, grid = style.panels(rows, 2, (7.8, rows * (_LEAST + each * len(pairs))), sharey=True)
     labels = []
     for place, (one, other) in enumerate(pairs):
         own = table[(table["experiment"] == one) & (table["reference"] == other)]
@@ -51,7 +54,8 @@ def draw(table: pd.DataFrame) -> Figure:
     for axes, measure in zip(grid.flat, shown, strict=False):
         axes.axvline(0, color=style.COLOURS["reference"], linewidth=0.8, zorder=0)
         axes.set_title(_PANELS[measure])
-        axes.set_yticks(range(len(pairs)), labels)
+        axes.set_yticks(range(len(pairs)), labels, size=size)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.set_ylim(len(pairs) - 0.5, -0.5)
         axes.grid(axis="y", visible=False)
         axes.margins(x=0.08)
