@@ -69,7 +69,7 @@ def finished(counts, pairs, adjacency):
                     pairs.median().item() / EPSILON,
                 ),
                 *(len(sizes), int((sizes == 1).sum()), size),
-                *(edges / (size * (size - 1)) if size > 1 else 0.0, int(adjacency.sum()) / (n * (n - 1))),
+                *(edges / (size * (size - 1)) if size > 1 else 1.0, int(adjacency.sum()) / (n * (n - 1))),
             ),
             strict=True,
         )
