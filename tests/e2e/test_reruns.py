@@ -107,9 +107,12 @@ TABLE = [
         {"train": 1, "distances": 1, "black_holes": 1, "summarise": 1, **LINEAGE, **OF_A_RUN, **FIGURES},
     ),
     Row(
-        "one more run of `normal`",
+        "one more run of `normal`",  # two seeds are shared now, so experiments are compared
         overlay("experiments: {normal: {runs: 2}}"),
-        {"train": 1, "distances": 1, "black_holes": 1, "summarise": 1, **LINEAGE, **FIGURES},
+        {
+            **{"train": 1, "distances": 1, "black_holes": 1, "summarise": 1, "compare": 1, "comparison_figure": 1},
+            **{**LINEAGE, **FIGURES},
+        },
     ),
     Row(
         "corpus of `thimble`",

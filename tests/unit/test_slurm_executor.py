@@ -115,13 +115,17 @@ def test_a_choice_of_the_user_is_kept(command):
 
 
 @pytest.mark.parametrize(("sacct", "replaced"), [("exit 1", True), ("exit 0", False)])
-def test_an_outage_never_turns_the_plugin_to_a_sacct_that_does_not_work(command, monkeypatch, sacct, replaced):
+def test_an_outage_never_turns_the_plugin_to_a_sacct_that_does_not_work(
+    command, monkeypatch, tmp_path, sacct, replaced
+):
     """It did, if the controller was away just when the plugin looked up MinJobAge: it then asked sacct for ever."""
     for name in ("query_job_status", "get_min_job_age"):
         monkeypatch.setattr(plugin, name, getattr(plugin, name))
     command("sacct", sacct)
     settings = SimpleNamespace(status_command="sacct")
-    slurm.start(SimpleNamespace(executor_plugin=SimpleNamespace(name="slurm"), executor_settings=settings))
+    command("squeue", "exit 0")  # no job of another call, should this process be alone in its folder
+    executor = SimpleNamespace(name="slurm")
+    slurm.start(SimpleNamespace(executor_plugin=executor, executor_settings=settings, workdir_init=tmp_path))
     command("scontrol", "exit 1")  # the controller is away
     assert plugin.get_min_job_age() == (math.inf if replaced else None)
 
