@@ -32,6 +32,15 @@ def bad_input():
 
 
 @pytest.fixture
+def one_thread():
+    """For modules in which nothing is large: two of torch's threads on a busy machine wait for each other."""
+    from blackholes.kernels import backends
+
+    with backends.one_thread():
+        yield
+
+
+@pytest.fixture
 def disk_calls(monkeypatch):
     """What is asked of the disk from here on, in order.
 

@@ -91,3 +91,9 @@ def reported(progress):
     assert done == sorted(set(done))
     assert len({args[1] for args in progress}) == 1
     return progress[-1][0] == progress[-1][1]
+
+
+def aligned(*rows):
+    """Lines of a table with columns of equal width."""
+    widths = [max(len(str(cell)) for cell in column) for column in zip(*rows, strict=True)]
+    return ["  ".join(str(cell).ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

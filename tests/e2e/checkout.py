@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,10 +77,10 @@ class Checkout:
         files = [TINY, overlay] if overlay else [TINY]
         return [sys.executable, "-m", "snakemake", *arguments, "--cores", str(cores), "--configfile", *files]
 
-    def start(self, *arguments: str, **options) -> subprocess.Popen:
-        """Start Snakemake as the head of a process group of its own."""
+    def start(self, *arguments: str, through: Sequence[str] = (), **options) -> subprocess.Popen:
+        """Start Snakemake as the head of a process group of its own, by the command `through` if there is one."""
         return subprocess.Popen(
-            self.command(*arguments, **options),
+            [*through, *self.command(*arguments, **options)],
             cwd=self.folder,
             env=environment(),
             text=True,

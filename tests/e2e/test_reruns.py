@@ -235,7 +235,7 @@ def test_what_was_remade_in_an_earlier_call_still_counts(finished, tmp_path, rep
 
 
 def test_stale_files_that_are_all_touched_count_as_new(finished, tmp_path, report_row):
-    """The one case that goes unseen, as README says. A touch of the matrices alone is seen: their benchmark is old."""
+    """The one case that goes unseen (docs/using.md). A touch of the matrices alone is seen: their benchmark is old."""
     clone = finished.copy(tmp_path / "clone")
     overlay("experiments: {normal: {learning_rate: 0.002}}")(clone)
     clone.run("histories", overlay=OVERLAY)

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from helpers import aligned
 
 HERE = Path(__file__).parent
 OTHER = "experiment_defaults: {learning_rate: 0.002}\nsnowballs: {trained: {n_trials: 6}}\n"
@@ -50,7 +51,5 @@ def report_row():
 def pytest_terminal_summary(terminalreporter):
     if TABLE:
         terminalreporter.section("faults and outcomes")
-        rows = [("fault", "what was done", "outcome"), *TABLE]
-        widths = [max(len(str(row[column])) for row in rows) for column in range(2)]
-        for row in rows:
-            terminalreporter.line("  ".join([*(str(row[i]).ljust(widths[i]) for i in range(2)), str(row[2])]))
+        for line in aligned(("fault", "what was done", "outcome"), *TABLE):
+            terminalreporter.line(line)

@@ -142,15 +142,7 @@ def test_a_full_disk_in_each_stage(clone, finished, report_row):
 def test_results_that_turn_read_only(fresh, finished, report_row):
     """While jobs train; and at the start of a call."""
     read_only = "chmod -R a-w results"
-    process = subprocess.Popen(
-        [*harm.OBEYS, *fresh.command("--keep-going")],
-        cwd=fresh.folder,
-        env=environment(),
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
+    process = fresh.start("--keep-going", through=harm.OBEYS)
     wait_for(process, lambda: fresh.path("results/logs/train").is_dir())
     subprocess.run(read_only, shell=True, cwd=fresh.folder, check=True)
     said, _ = process.communicate(timeout=300)

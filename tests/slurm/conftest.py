@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from helpers import aligned
 from slurm import alone, cluster, faults
 
 HERE = Path(__file__).parent
@@ -67,8 +68,6 @@ def report_row():
 def pytest_terminal_summary(terminalreporter):
     if TABLE:
         terminalreporter.section("faults, and how a training on the cluster ended")
-        rows = [("fault", "states of its jobs", "resumed after step", "result", "seconds"), *TABLE]
-        widths = [max(len(str(row[column])) for row in rows) for column in range(len(rows[0]))]
-        for row in rows:
-            cells = (str(cell).ljust(width) for cell, width in zip(row, widths, strict=True))
-            terminalreporter.line("  ".join(cells).rstrip())
+        head = ("fault", "states of its jobs", "resumed after step", "result", "seconds")
+        for line in aligned(head, *TABLE):
+            terminalreporter.line(line)

@@ -27,12 +27,7 @@ SMALL = Model(vocabulary_size=20, context=12, width=16, layers=2, heads=2)
 NOISE = np.random.default_rng(0).integers(0, 20, 500).astype(np.uint8)
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def small(**changes) -> dict:

@@ -18,10 +18,7 @@ V, D = SHAPE.vocabulary_size, SHAPE.width
 ENGINES = {"compiled": CpuRun, "torch": lambda corpus, settings: StackedRuns(corpus, settings, "cpu")}
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    with backends.one_thread():
-        yield
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def begin(engine, kind="full", **changes):

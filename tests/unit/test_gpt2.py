@@ -26,13 +26,7 @@ CASES = [  # shape, batch, how far weights are from their initial values
 ]
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """Nothing here is large, and two of torch's threads on a busy machine wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def make_weights(shape, spread=0.1, init="normal", dtype=torch.float32, seed=0, values=torch.bfloat16) -> dict:

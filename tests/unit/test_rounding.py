@@ -27,12 +27,7 @@ N, GROUPS, SIZE = B * T, B * H, C // H
 BF16 = torch.bfloat16
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @dataclass
