@@ -1,4 +1,4 @@
-"""Black holes against counting tuples, and events against a slow reading of DESIGN section 2, word by word."""
+"""Black holes against counting tuples, and events against a slow reading of docs/definitions.md, word by word."""
 
 import csv
 from collections import Counter
@@ -69,7 +69,7 @@ def holes_of(labels):
 
 
 def slow_events(sequence):
-    """DESIGN section 2, one sentence after the other."""
+    """docs/definitions.md, one sentence after the other."""
     found = []
     for step in range(1, len(sequence)):
         before, after = holes_of(sequence[step - 1]), holes_of(sequence[step])

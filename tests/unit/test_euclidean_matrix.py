@@ -17,7 +17,7 @@ from blackholes.kernels.distances import euclidean_blocks, euclidean_matrix
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-BOUND, DEMANDED = 2.1e-6, 5e-6  # of the compiled loops, by their docstring; of all, by DESIGN section 5
+BOUND, DEMANDED = 2.1e-6, 5e-6  # of the compiled loops, by their docstring; of all, by docs/definitions.md
 SMALLEST, LARGEST = 2.0**-126, float(np.finfo(np.float32).max)
 DTYPES = (torch.bfloat16, torch.float16, torch.float32)
 SHAPES = [(1, 1), (2, 1), (7, 3), (33, 65), (130, 64), (150, 200)]

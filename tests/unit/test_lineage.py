@@ -35,7 +35,7 @@ def holes_of(labels):
 
 
 def slow_identities(sequence):
-    """For every step: smallest token of a hole → its identity; DESIGN section 5, one sentence after the other."""
+    """For every step: smallest token of a hole → its identity; docs/definitions.md, one sentence after the other."""
     found, number = [], 0
     for step, labels in enumerate(sequence):
         after, identities = holes_of(labels), {}

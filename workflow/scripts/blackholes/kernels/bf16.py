@@ -1,4 +1,4 @@
-"""The lattice of bfloat16: spacing and order (DESIGN section 5)."""
+"""The lattice of bfloat16: spacing and order (docs/definitions.md)."""
 
 import torch
 from jaxtyping import BFloat16, Float32, Int32

@@ -1,4 +1,4 @@
-"""Distances in cells, for the floating-point formats in which checkpoints are stored (DESIGN section 2)."""
+"""Distances in cells, for the floating-point formats in which checkpoints are stored (docs/definitions.md)."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Chebyshev matrices of histories, in float32 and in cells (DESIGN sections 5 and 7)."""
+"""Chebyshev matrices of histories, in float32 and in cells (docs/definitions.md)."""
 
 import numpy as np
 import torch

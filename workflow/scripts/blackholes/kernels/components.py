@@ -1,4 +1,4 @@
-"""Connected components of many graphs at once, and their statistics (DESIGN sections 5 and 7)."""
+"""Connected components of many graphs at once, and their statistics (docs/definitions.md)."""
 
 import math
 

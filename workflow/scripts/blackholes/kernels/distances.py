@@ -1,4 +1,4 @@
-"""All distances between tokens under one name (DESIGN section 7).
+"""All distances between tokens under one name (docs/definitions.md).
 
 The rows' own code imports chebyshev or euclidean instead, so that an edit of one reruns no stage of the other.
 """

@@ -1,4 +1,4 @@
-"""Equal rows, and so black holes, found without distances (DESIGN sections 5 to 7)."""
+"""Equal rows, and so black holes, found without distances (docs/definitions.md)."""
 
 import numpy as np
 import torch

@@ -1,4 +1,4 @@
-"""Euclidean distances between all rows of a matrix, accurate down to the smallest (DESIGN sections 5 and 7).
+"""Euclidean distances between all rows of a matrix, accurate down to the smallest (docs/definitions.md).
 
 Squared differences are summed, not taken from a Gram matrix: no term is negative, so nothing cancels and the relative
 error is bounded for any data. By symmetry half of the matrix suffices.

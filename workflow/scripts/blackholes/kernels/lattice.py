@@ -1,4 +1,4 @@
-"""Motion on the lattice of bfloat16, in cells and in ULP (row E; DESIGN section 5)."""
+"""Motion on the lattice of bfloat16, in cells and in ULP (row E; docs/definitions.md)."""
 
 from dataclasses import dataclass
 

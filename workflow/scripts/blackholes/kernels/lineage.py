@@ -1,4 +1,4 @@
-"""Identities of black holes over steps (DESIGN section 5, "Identity of a hole"), from labels of equal vectors."""
+"""Identities of black holes over steps (docs/definitions.md), from labels of equal vectors."""
 
 from collections.abc import Iterable, Iterator
 

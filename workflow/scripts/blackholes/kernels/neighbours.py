@@ -1,4 +1,4 @@
-"""Graphs of vocabularies too large for a matrix of all distances (DESIGN sections 2 and 5)."""
+"""Graphs of vocabularies too large for a matrix of all distances (docs/definitions.md)."""
 
 import numpy as np
 import torch

@@ -1,4 +1,4 @@
-"""The null hypothesis of snowballs: every dimension's values dealt out anew among the tokens (row D, DESIGN section 5).
+"""The null hypothesis of snowballs: each dimension's values dealt out anew among tokens (docs/definitions.md, row D).
 
 If tokens are one point plus independent noise in every dimension, rounded, then any token could have had any of the
 values that occur in a dimension, independently of its other values. So clouds in which each dimension is permuted among

@@ -49,7 +49,7 @@ def events(
 
     `first_step` is the number of the first step in `labels`, for callers that stream.
     Parents are holes of the step before, children holes of the step, each named by its smallest token; tokens are
-    those that the event moved. Kinds, as DESIGN section 2 defines them: `fission`, `fusion`, `evaporation`, `capture`,
+    those that the event moved. Kinds (docs/definitions.md): `fission`, `fusion`, `evaporation`, `capture`,
     `formation`, `dissolution`. A dissolution is also an evaporation of every token: it gives two rows.
     """
     for row in np.flatnonzero((labels[1:] != labels[:-1]).any(1)) + 1:

@@ -1,4 +1,4 @@
-"""When each live token left the dead for good (DESIGN section 2, "escape")."""
+"""When each live token left the dead for good (docs/definitions.md)."""
 
 from collections.abc import Callable
 

@@ -1,6 +1,6 @@
 """Why tokens freeze (row F): the law of the next weights, checked from the files of a run, and freeze.csv.
 
-The law (DESIGN section 5, "Two updates, one law"): a weight w becomes round(w + u). Files with `full` forces hold what
+The law (docs/definitions.md): a weight w becomes round(w + u). Files with `full` forces hold what
 the optimizer's kernel adds to every coordinate, so the next weights are computed again and compared to the bit. Where
 the weights have more digits than the history, the computed ones go on from `start`, and have to end at the model's own.
 A `summary` holds norms: they are compared with those of the history, and a token moves at a step if its largest
