@@ -5,9 +5,9 @@ EVERY_RUN = [(name, f"run_{run}") for name in CONFIG.experiments for run in run_
 
 rule questions:
     input:
-        "results/questions.csv",
-        "results/questions.md",
-        "results/figures/questions.png",
+        "<results>/questions.csv",
+        "<results>/questions.md",
+        "<results>/figures/questions.png",
 
 
 rule answer:
@@ -23,17 +23,17 @@ rule answer:
         series=of_recorded(f"{RUN}/forces_series.safetensors"),
     output:
         questions=report(
-            "results/questions.csv",
+            "<results>/questions.csv",
             caption="../report/questions.rst",
             category="Questions",
             labels={"table": "the questions and their answers", "experiment": "all"},
         ),
-        values="results/question_values.csv",
-        page="results/questions.md",
+        values="<results>/question_values.csv",
+        page="<results>/questions.md",
     log:
-        "results/logs/answer.log",
+        "<results>/logs/answer.log",
     benchmark:
-        "results/benchmarks/answer.tsv"
+        "<results>/benchmarks/answer.tsv"
     conda:
         "../../envs/blackholes.yaml"
     params:
@@ -49,14 +49,14 @@ rule answer:
 
 rule questions_figure:
     input:
-        questions="results/questions.csv",
-        values="results/question_values.csv",
+        questions="<results>/questions.csv",
+        values="<results>/question_values.csv",
     output:
-        **figure_outputs("results", "Questions", {"questions": "the answers and their intervals"}, experiment="all"),
+        **figure_outputs("<results>", "Questions", {"questions": "the answers and their intervals"}, experiment="all"),
     log:
-        "results/logs/figures/questions.log",
+        "<results>/logs/figures/questions.log",
     benchmark:
-        "results/benchmarks/figures/questions.tsv"
+        "<results>/benchmarks/figures/questions.tsv"
     conda:
         "../../envs/blackholes.yaml"
     params:
