@@ -22,7 +22,8 @@ if workflow.is_main_process:
     terminal.show_work_only(workflow)
 
 
-configfile: "config/config.yaml"
+# beside this file, whatever folder the call works in
+configfile: str(Path(workflow.basedir) / "config" / "config.yaml")
 
 
 report: "workflow/report/workflow.rst"

@@ -1,12 +1,16 @@
 """The checked configuration, paths, and the few helpers that several stages share."""
 
 from blackholes.artifacts.provenance import file_digest
+from blackholes.config import bounds, files
 from blackholes.config import model as configuration
 from blackholes.errors import UserError
 from blackholes.orchestration import code, packing
 from snakemake.exceptions import WorkflowError
 
 try:
+    for overlay in filter(os.path.isfile, workflow.config_settings.configfiles):
+        bounds.check_file(overlay)
+    files.refuse_without_base(config)
     CONFIG = configuration.load(config)
 except UserError as error:
     raise WorkflowError(f"configuration: {error}") from None
