@@ -34,3 +34,20 @@ def test_a_key_given_twice_is_refused(tmp_path):
     said = call(tmp_path, "--configfile", str(tmp_path / "my.yaml"), status=1).said
     assert f"configuration: {tmp_path / 'my.yaml'}: line 3: figures: given twice, first in line 1" in said
     assert "Traceback" not in said
+
+
+def test_finished_runs_of_other_settings_are_not_replaced(clone):
+    """A dry run says so, the call is refused before a file changes, and with overwrite=true it is not."""
+    clone.path("my.yaml").write_text("experiments: {normal: {learning_rate: 0.002}}\n")
+    target, before = "results/normal/run_001/training_log.csv", clone.digests()
+    line = "normal/run_001: learning_rate: 0.001 → 0.002"
+    planned = clone.plan(target, overlay="my.yaml").said
+    assert "without --dry-run this call is refused:" in planned
+    assert line in planned
+    refused = clone.run(target, overlay="my.yaml", status=1).said
+    assert line in refused
+    assert "--config overwrite=true" in refused
+    assert "Traceback" not in refused
+    assert clone.digests() == before
+    assert clone.run(target, "--config", "overwrite=true", overlay="my.yaml").jobs.keys() == {"train"}
+    assert clone.digests() != before
