@@ -36,6 +36,16 @@ def test_a_key_given_twice_is_refused(tmp_path):
     assert "Traceback" not in said
 
 
+def test_a_text_and_a_checkpoint_that_are_missing_are_refused_before_anything_is_planned(tmp_path):
+    lines = ["corpus: {source: file, path: my.txt}", "checkpoints: {mine: {path: model}}"]
+    (tmp_path / "my.yaml").write_text("\n".join(lines))
+    ran = call(tmp_path, "--configfile", str(tmp_path / "my.yaml"), status=1)
+    assert f"configuration: my.txt: no such file (corpus.path, from {tmp_path})" in ran.said
+    assert "checkpoints.mine: model: no such file or folder" in ran.said
+    assert "Traceback" not in ran.said
+    assert ran.jobs == {}
+
+
 def test_finished_runs_of_other_settings_are_not_replaced(clone):
     """A dry run says so, the call is refused before a file changes, and with overwrite=true it is not."""
     clone.path("my.yaml").write_text("experiments: {normal: {learning_rate: 0.002}}\n")
