@@ -47,6 +47,7 @@ include: "workflow/rules/black_holes.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/forces.smk"
 include: "workflow/rules/comparison.smk"
+include: "workflow/rules/questions.smk"
 include: "workflow/rules/checkpoints.smk"
 include: "workflow/rules/snowballs.smk"
 include: "workflow/rules/lattice.smk"
@@ -66,6 +67,7 @@ localrules:
     figures,
     forces,
     comparison,
+    questions,
     checkpoints,
     snowballs,
     lattice,
@@ -86,6 +88,7 @@ rule all:
         rules.figures.input,
         rules.comparison.input,
         rules.forces.input,
+        rules.questions.input,
         rules.checkpoints.input,
         rules.snowballs.input,
         rules.lattice.input,

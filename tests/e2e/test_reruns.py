@@ -20,7 +20,8 @@ from e2e.checkout import Checkout, tracked
 PACKAGE = "workflow/scripts/blackholes"
 OVERLAY = "overlay.yaml"
 REPLACE = ("--config", "overwrite=true")
-FIGURES = {"experiment_figures": 1, "experiments_figure": 1, "report": 1}
+QUESTIONS = {"answer": 1, "questions_figure": 1}
+FIGURES = {"experiment_figures": 1, "experiments_figure": 1, "report": 1, **QUESTIONS}
 LINEAGE = {"lineage": 1, "lineages": 1}
 OF_A_RUN = {"hole_members": 1, "lineage_figure": 1}
 
@@ -121,6 +122,7 @@ TABLE = [
         {
             **{"prepare_corpus": 1, "train": 1, "black_holes": 1, "summarise": 1, "experiment_figures": 1},
             **{**LINEAGE, **OF_A_RUN, "lattice_displacements": 1, "lattice_figures": 1, "report": 1},
+            **QUESTIONS,
         },
     ),
     Row("distances.store: false", overlay("distances: {store: false}"), {}),
