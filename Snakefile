@@ -41,6 +41,7 @@ include: "workflow/rules/snowballs.smk"
 include: "workflow/rules/lattice.smk"
 include: "workflow/rules/reproduction.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/page.smk"
 include: "workflow/rules/verify.smk"
 include: "workflow/rules/plan.smk"
 
@@ -80,6 +81,7 @@ rule all:
         rules.lattice.input,
         REPRODUCTION,
         rules.report.output,
+        rules.page.output,
 
 
 onstart:  # of a call that runs jobs; the executor is known by now

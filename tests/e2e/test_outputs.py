@@ -60,7 +60,7 @@ COLUMNS = {
 
 
 def expected_files():
-    yield "report.html"
+    yield from ("index.html", "report.html")
     for corpus in ("builtin", "builtin-bpe1200"):
         yield from (f"corpus/{corpus}/{name}" for name in ("tokens.safetensors", "tokens.csv", "tokenizer.json"))
     for run in [*RUNS, LARGE]:
