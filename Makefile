@@ -40,10 +40,10 @@ run: setup  ## the quick configuration, from the corpus to the report (CONFIG=â€
 	@$(BIN)/python -m blackholes.config --check $(CONFIG)
 	@echo "== running snakemake --cores all --configfile $(CONFIG)"
 	@$(BIN)/snakemake --cores all --configfile $(CONFIG)
-	@$(BIN)/python -m blackholes.show results
+	@$(BIN)/python -m blackholes.show --configfile $(CONFIG)
 
-show: setup  ## the table of results again
-	@$(BIN)/python -m blackholes.show results
+show: setup  ## the table of results again (CONFIG=â€¦ as for run)
+	@$(BIN)/python -m blackholes.show --configfile $(CONFIG)
 
 test: setup  ## the tests, but for those that take minutes or need a cluster
 	@echo "== testing, in two halves side by side"

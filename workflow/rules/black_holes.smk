@@ -4,7 +4,7 @@
 rule statistics:
     input:
         of_runs(f"{RUN}/black_hole_counts.safetensors"),
-        expand("results/{experiment}/{table}.csv", experiment=CONFIG.experiments, table=["summary", "lineages"]),
+        expand("<results>/{experiment}/{table}.csv", experiment=CONFIG.experiments, table=["summary", "lineages"]),
 
 
 rule black_holes:
@@ -16,9 +16,9 @@ rule black_holes:
         geometry=f"{RUN}/geometric_time_series.safetensors",
         graphs=f"{RUN}/graph_statistics.safetensors",
     log:
-        "results/logs/black_holes/{experiment}_{run}.log",
+        "<results>/logs/black_holes/{experiment}_{run}.log",
     benchmark:
-        "results/benchmarks/black_holes/{experiment}_{run}.tsv"
+        "<results>/benchmarks/black_holes/{experiment}_{run}.tsv"
     conda:
         "../../envs/blackholes.yaml"
     resources:
@@ -38,21 +38,21 @@ rule summarise:
         geometry=run_files("geometric_time_series.safetensors"),
     output:
         summary=report(
-            "results/{experiment}/summary.csv",
+            "<results>/{experiment}/summary.csv",
             caption="../report/summary.rst",
             category="Tables",
             labels={"table": "summary over the runs", "experiment": "{experiment}"},
         ),
         increases=report(
-            "results/{experiment}/increases.csv",
+            "<results>/{experiment}/increases.csv",
             caption="../report/increases.rst",
             category="Tables",
             labels={"table": "steps on which holes multiplied", "experiment": "{experiment}"},
         ),
     log:
-        "results/logs/summarise/{experiment}.log",
+        "<results>/logs/summarise/{experiment}.log",
     benchmark:
-        "results/benchmarks/summarise/{experiment}.tsv"
+        "<results>/benchmarks/summarise/{experiment}.tsv"
     conda:
         "../../envs/blackholes.yaml"
     params:
@@ -76,9 +76,9 @@ rule lineage:
         events=f"{RUN}/lineage_events.csv",
         escapes=f"{RUN}/escapes.csv",
     log:
-        "results/logs/lineage/{experiment}_{run}.log",
+        "<results>/logs/lineage/{experiment}_{run}.log",
     benchmark:
-        "results/benchmarks/lineage/{experiment}_{run}.tsv"
+        "<results>/benchmarks/lineage/{experiment}_{run}.tsv"
     conda:
         "../../envs/blackholes.yaml"
     params:
@@ -96,22 +96,22 @@ rule lineages:
         escapes=run_files("escapes.csv"),
     output:
         lineages=report(
-            "results/{experiment}/lineages.csv",
+            "<results>/{experiment}/lineages.csv",
             caption="../report/lineages.rst",
             category="Tables",
             labels={"table": "lineages of the runs", "experiment": "{experiment}"},
         ),
-        curves="results/{experiment}/escape_curves.csv",
+        curves="<results>/{experiment}/escape_curves.csv",
         statistics=report(
-            "results/{experiment}/escape_statistics.csv",
+            "<results>/{experiment}/escape_statistics.csv",
             caption="../report/escape_statistics.rst",
             category="Tables",
             labels={"table": "what escapes depend on", "experiment": "{experiment}"},
         ),
     log:
-        "results/logs/lineages/{experiment}.log",
+        "<results>/logs/lineages/{experiment}.log",
     benchmark:
-        "results/benchmarks/lineages/{experiment}.tsv"
+        "<results>/benchmarks/lineages/{experiment}.tsv"
     conda:
         "../../envs/blackholes.yaml"
     params:

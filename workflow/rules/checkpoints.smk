@@ -13,7 +13,7 @@ CHECKPOINT_FIGURES = {
 def checkpoint_model(wildcards):
     """What a run writes, where a checkpoint is one of this workflow's; else nothing."""
     run = CONFIG.checkpoints[wildcards.checkpoint].run
-    return f"results/{run}/model/model.safetensors" if run else []
+    return f"<results>/{run}/model/model.safetensors" if run else []
 
 
 def checkpoint_content(wildcards):
@@ -34,7 +34,7 @@ def tokenizer_file(wildcards):
     if entry.tokenizer != "auto":
         path = Path(entry.tokenizer).expanduser()
         path = path / checkpoint_files.TOKENIZER if path.is_dir() else path
-        if not path.is_file() and (path.exists() or path.parts[0] != "results"):
+        if not path.is_file() and (path.exists() or not path.is_relative_to(CONFIG.results)):
             sys.exit(f"checkpoints.{wildcards.checkpoint}.tokenizer: {path}: no such file")
         return str(path)
     if entry.run:
@@ -78,9 +78,9 @@ rule read_checkpoint:
     output:
         W=f"{CHECKPOINT}/W.safetensors",
     log:
-        "results/logs/checkpoints/{checkpoint}_read.log",
+        "<results>/logs/checkpoints/{checkpoint}_read.log",
     benchmark:
-        "results/benchmarks/checkpoints/{checkpoint}_read.tsv"
+        "<results>/benchmarks/checkpoints/{checkpoint}_read.tsv"
     conda:
         "../../envs/blackholes.yaml"
     resources:
@@ -100,9 +100,9 @@ rule fetch_tokenizer:
     output:
         tokenizer=f"{CHECKPOINT}/tokenizer.json",
     log:
-        "results/logs/checkpoints/{checkpoint}_tokenizer.log",
+        "<results>/logs/checkpoints/{checkpoint}_tokenizer.log",
     benchmark:
-        "results/benchmarks/checkpoints/{checkpoint}_tokenizer.tsv"
+        "<results>/benchmarks/checkpoints/{checkpoint}_tokenizer.tsv"
     conda:
         "../../envs/blackholes.yaml"
     resources:
@@ -127,9 +127,9 @@ rule census:
         ),
         census=f"{CHECKPOINT}/census.json",
     log:
-        "results/logs/checkpoints/{checkpoint}_census.log",
+        "<results>/logs/checkpoints/{checkpoint}_census.log",
     benchmark:
-        "results/benchmarks/checkpoints/{checkpoint}_census.tsv"
+        "<results>/benchmarks/checkpoints/{checkpoint}_census.tsv"
     conda:
         "../../envs/blackholes.yaml"
     threads: checkpoint_threads
@@ -151,9 +151,9 @@ rule overdensity:
         sphere=f"{CHECKPOINT}/sphere.safetensors",
         centroid=f"{CHECKPOINT}/black_hole_centroid.safetensors",
     log:
-        "results/logs/checkpoints/{checkpoint}_overdensity.log",
+        "<results>/logs/checkpoints/{checkpoint}_overdensity.log",
     benchmark:
-        "results/benchmarks/checkpoints/{checkpoint}_overdensity.tsv"
+        "<results>/benchmarks/checkpoints/{checkpoint}_overdensity.tsv"
     conda:
         "../../envs/blackholes.yaml"
     threads: checkpoint_threads
@@ -185,9 +185,9 @@ rule overdensity_distances:
         ),
         statistics=f"{CHECKPOINT}/distance_statistics.safetensors",
     log:
-        "results/logs/checkpoints/{checkpoint}_distances.log",
+        "<results>/logs/checkpoints/{checkpoint}_distances.log",
     benchmark:
-        "results/benchmarks/checkpoints/{checkpoint}_distances.tsv"
+        "<results>/benchmarks/checkpoints/{checkpoint}_distances.tsv"
     conda:
         "../../envs/blackholes.yaml"
     threads: checkpoint_threads
@@ -220,9 +220,9 @@ rule token_table:
             labels={"table": "how well the ranking finds holes", "checkpoint": "{checkpoint}"},
         ),
     log:
-        "results/logs/checkpoints/{checkpoint}_tokens.log",
+        "<results>/logs/checkpoints/{checkpoint}_tokens.log",
     benchmark:
-        "results/benchmarks/checkpoints/{checkpoint}_tokens.tsv"
+        "<results>/benchmarks/checkpoints/{checkpoint}_tokens.tsv"
     conda:
         "../../envs/blackholes.yaml"
     threads: checkpoint_threads
@@ -246,9 +246,9 @@ rule checkpoint_figures:
     output:
         **figure_outputs(CHECKPOINT, "Checkpoints", CHECKPOINT_FIGURES, checkpoint="{checkpoint}"),
     log:
-        "results/logs/figures/{checkpoint}_checkpoint.log",
+        "<results>/logs/figures/{checkpoint}_checkpoint.log",
     benchmark:
-        "results/benchmarks/figures/{checkpoint}_checkpoint.tsv"
+        "<results>/benchmarks/figures/{checkpoint}_checkpoint.tsv"
     conda:
         "../../envs/blackholes.yaml"
     params:

@@ -13,11 +13,18 @@ except UserError as error:
 config.update(CONFIG.model_dump(mode="json"))  # scripts see the defaults too
 
 SCRIPTS = Path(workflow.basedir) / "workflow" / "scripts"
-CORPUS = "results/corpus/{corpus}"
-RUN = "results/{experiment}/run_{run}"
-CHECKPOINT = "results/checkpoints/{checkpoint}"
-SNOWBALL = "results/snowballs/{snowball}"
-LATTICE = "results/lattice/{lattice}"
+
+
+# <results> in the path of a rule is the folder that the configuration names
+pathvars:
+    results=CONFIG.results,
+
+
+CORPUS = "<results>/corpus/{corpus}"
+RUN = "<results>/{experiment}/run_{run}"
+CHECKPOINT = "<results>/checkpoints/{checkpoint}"
+SNOWBALL = "<results>/snowballs/{snowball}"
+LATTICE = "<results>/lattice/{lattice}"
 
 
 wildcard_constraints:

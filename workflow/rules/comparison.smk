@@ -8,12 +8,12 @@ COMPARED_RUNS = list(
 
 def of_compared(name):
     """This file of every run that is compared."""
-    return [f"results/{experiment}/{run}/{name}" for experiment, run in COMPARED_RUNS]
+    return [f"<results>/{experiment}/{run}/{name}" for experiment, run in COMPARED_RUNS]
 
 
 rule comparison:
     input:
-        ["results/comparison.csv", "results/figures/comparison.png"] if COMPARED else [],
+        ["<results>/comparison.csv", "<results>/figures/comparison.png"] if COMPARED else [],
 
 
 rule compare:
@@ -24,15 +24,15 @@ rule compare:
         corpora=[corpus_file("tokens.safetensors", experiment) for experiment, _ in COMPARED_RUNS],
     output:
         comparison=report(
-            "results/comparison.csv",
+            "<results>/comparison.csv",
             caption="../report/comparison_table.rst",
             category="Comparison",
             labels={"table": "differences by pairs of runs", "experiment": "all"},
         ),
     log:
-        "results/logs/compare.log",
+        "<results>/logs/compare.log",
     benchmark:
-        "results/benchmarks/compare.tsv"
+        "<results>/benchmarks/compare.tsv"
     conda:
         "../../envs/blackholes.yaml"
     params:
@@ -52,13 +52,13 @@ rule compare:
 
 rule comparison_figure:
     input:
-        comparison="results/comparison.csv",
+        comparison="<results>/comparison.csv",
     output:
-        **figure_outputs("results", "Comparison", {"comparison": "differences by pairs of runs"}, experiment="all"),
+        **figure_outputs("<results>", "Comparison", {"comparison": "differences by pairs of runs"}, experiment="all"),
     log:
-        "results/logs/figures/comparison.log",
+        "<results>/logs/figures/comparison.log",
     benchmark:
-        "results/benchmarks/figures/comparison.tsv"
+        "<results>/benchmarks/figures/comparison.tsv"
     conda:
         "../../envs/blackholes.yaml"
     params:

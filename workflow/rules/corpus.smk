@@ -25,9 +25,9 @@ rule prepare_corpus:
         ),
         tokenizer=f"{CORPUS}/tokenizer.json",
     log:
-        "results/logs/prepare_corpus/{corpus}.log",
+        "<results>/logs/prepare_corpus/{corpus}.log",
     benchmark:
-        "results/benchmarks/prepare_corpus/{corpus}.tsv"
+        "<results>/benchmarks/prepare_corpus/{corpus}.tsv"
     conda:
         "../../envs/blackholes.yaml"
     params:

@@ -36,9 +36,9 @@ rule distances:
     output:
         distances=f"{RUN}/pairwise_distances.safetensors",
     log:
-        "results/logs/distances/{experiment}_{run}.log",
+        "<results>/logs/distances/{experiment}_{run}.log",
     benchmark:
-        "results/benchmarks/distances/{experiment}_{run}.tsv"
+        "<results>/benchmarks/distances/{experiment}_{run}.tsv"
     conda:
         "../../envs/blackholes.yaml"
     resources:

@@ -40,14 +40,14 @@ def figure_options(wildcards):
 
 rule figures:
     input:
-        expand("results/{experiment}/figures/{figure}.png", experiment=CONFIG.experiments, figure=EXPERIMENT_FIGURES),
+        expand("<results>/{experiment}/figures/{figure}.png", experiment=CONFIG.experiments, figure=EXPERIMENT_FIGURES),
         expand(
-            "results/{experiment}/run_{run:03d}/figures/{figure}.png",
+            "<results>/{experiment}/run_{run:03d}/figures/{figure}.png",
             experiment=CONFIG.experiments,
             run=CONFIG.figures.run,
             figure=["hole_members", "lineage"],
         ),
-        expand("results/figures/{figure}.png", figure=COMPARISONS),
+        expand("<results>/figures/{figure}.png", figure=COMPARISONS),
 
 
 rule experiment_figures:
@@ -58,20 +58,20 @@ rule experiment_figures:
         graphs=run_files("graph_statistics.safetensors"),
         geometry=run_files("geometric_time_series.safetensors"),
         escapes=run_files("escapes.csv"),
-        curves="results/{experiment}/escape_curves.csv",
-        statistics="results/{experiment}/escape_statistics.csv",
+        curves="<results>/{experiment}/escape_curves.csv",
+        statistics="<results>/{experiment}/escape_statistics.csv",
     output:
         **{
             kind: file
             for category, titles in FIGURES.items()
             for kind, file in figure_outputs(
-                "results/{experiment}", category, titles, experiment="{experiment}"
+                "<results>/{experiment}", category, titles, experiment="{experiment}"
             ).items()
         },
     log:
-        "results/logs/figures/{experiment}.log",
+        "<results>/logs/figures/{experiment}.log",
     benchmark:
-        "results/benchmarks/figures/{experiment}.tsv"
+        "<results>/benchmarks/figures/{experiment}.tsv"
     conda:
         "../../envs/blackholes.yaml"
     params:
@@ -87,9 +87,9 @@ rule hole_members:
     output:
         **figure_outputs(RUN, "Black holes", {"hole_members": "hole members, run {run}"}, experiment="{experiment}"),
     log:
-        "results/logs/figures/{experiment}_{run}_hole_members.log",
+        "<results>/logs/figures/{experiment}_{run}_hole_members.log",
     benchmark:
-        "results/benchmarks/figures/{experiment}_{run}_hole_members.tsv"
+        "<results>/benchmarks/figures/{experiment}_{run}_hole_members.tsv"
     conda:
         "../../envs/blackholes.yaml"
     params:
@@ -108,9 +108,9 @@ rule lineage_figure:
     output:
         **figure_outputs(RUN, "Black holes", {"lineage": "lineage, run {run}"}, experiment="{experiment}"),
     log:
-        "results/logs/figures/{experiment}_{run}_lineage.log",
+        "<results>/logs/figures/{experiment}_{run}_lineage.log",
     benchmark:
-        "results/benchmarks/figures/{experiment}_{run}_lineage.tsv"
+        "<results>/benchmarks/figures/{experiment}_{run}_lineage.tsv"
     conda:
         "../../envs/blackholes.yaml"
     params:
@@ -128,11 +128,11 @@ rule experiments_figure:
         counts=of_runs(f"{RUN}/black_hole_counts.safetensors", *SIDE_BY_SIDE),
         graphs=of_runs(f"{RUN}/graph_statistics.safetensors", *SIDE_BY_SIDE),
     output:
-        **figure_outputs("results", "Comparison", COMPARISONS, experiment="all"),
+        **figure_outputs("<results>", "Comparison", COMPARISONS, experiment="all"),
     log:
-        "results/logs/figures/experiments.log",
+        "<results>/logs/figures/experiments.log",
     benchmark:
-        "results/benchmarks/figures/experiments.tsv"
+        "<results>/benchmarks/figures/experiments.tsv"
     conda:
         "../../envs/blackholes.yaml"
     params:

@@ -36,9 +36,9 @@ rule freeze:
         ),
         series=f"{RUN}/forces_series.safetensors",
     log:
-        "results/logs/freeze/{experiment}_{run}.log",
+        "<results>/logs/freeze/{experiment}_{run}.log",
     benchmark:
-        "results/benchmarks/freeze/{experiment}_{run}.tsv"
+        "<results>/benchmarks/freeze/{experiment}_{run}.tsv"
     wildcard_constraints:
         experiment="|".join(RECORDED) or "none",
     conda:
@@ -58,9 +58,9 @@ rule forces_figures:
     output:
         **figure_outputs(RUN, "Forces", FORCES_FIGURES, experiment="{experiment}"),
     log:
-        "results/logs/figures/{experiment}_{run}_forces.log",
+        "<results>/logs/figures/{experiment}_{run}_forces.log",
     benchmark:
-        "results/benchmarks/figures/{experiment}_{run}_forces.tsv"
+        "<results>/benchmarks/figures/{experiment}_{run}_forces.tsv"
     wildcard_constraints:
         experiment="|".join(RECORDED) or "none",
     conda:

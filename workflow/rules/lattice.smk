@@ -13,7 +13,7 @@ def lattice_history(wildcards):
     """The history that an entry of `lattice` is about; nothing where it is missing, which the job reports."""
     entry = CONFIG.lattice[wildcards.lattice]
     if entry.run:
-        return f"results/{entry.run}/embedding_evolution.safetensors"
+        return f"<results>/{entry.run}/embedding_evolution.safetensors"
     path = Path(entry.path).expanduser()
     return str(path) if path.is_file() else []  # Snakemake would read a FIFO to its end
 
@@ -85,9 +85,9 @@ rule lattice_displacements:
             labels={"table": "medians of the lifecycle", "lattice": "{lattice}"},
         ),
     log:
-        "results/logs/lattice/{lattice}.log",
+        "<results>/logs/lattice/{lattice}.log",
     benchmark:
-        "results/benchmarks/lattice/{lattice}.tsv"
+        "<results>/benchmarks/lattice/{lattice}.tsv"
     conda:
         "../../envs/blackholes.yaml"
     resources:
@@ -109,9 +109,9 @@ rule lattice_figures:
     output:
         **figure_outputs(LATTICE, "Lattice", LATTICE_FIGURES, lattice="{lattice}"),
     log:
-        "results/logs/figures/{lattice}_lattice.log",
+        "<results>/logs/figures/{lattice}_lattice.log",
     benchmark:
-        "results/benchmarks/figures/{lattice}_lattice.tsv"
+        "<results>/benchmarks/figures/{lattice}_lattice.tsv"
     conda:
         "../../envs/blackholes.yaml"
     params:

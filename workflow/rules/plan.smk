@@ -6,7 +6,7 @@ config["plan_cores"] = workflow.resource_settings.cores or 1
 rule plan:
     # a second Snakemake, in a dry run, says what would run; this job only reads
     log:
-        "results/logs/plan.log",
+        "<results>/logs/plan.log",
     conda:
         "../../envs/report.yaml"
     script:

@@ -16,7 +16,7 @@ rule contents:
     # what the report shows
     input:
         expand(f"{CORPUS}/tokens.csv", corpus=CONFIG.corpora()),
-        expand("results/{experiment}/summary.csv", experiment=CONFIG.experiments),
+        expand("<results>/{experiment}/summary.csv", experiment=CONFIG.experiments),
         rules.figures.input,
         rules.comparison.input,
         rules.forces.input,
@@ -30,11 +30,11 @@ rule report:
     input:
         shown=rules.contents.input,
     output:
-        report="results/report.html",
+        report="<results>/report.html",
     log:
-        "results/logs/report.log",
+        "<results>/logs/report.log",
     benchmark:
-        "results/benchmarks/report.tsv"
+        "<results>/benchmarks/report.tsv"
     conda:
         "../../envs/report.yaml"
     params:

@@ -5,7 +5,7 @@ from blackholes.reproduction import published
 PUBLISHED = [name for name in CONFIG.experiments if published.experiment_of(name)]
 PUBLISHED_CHECKPOINT = [name for name in [published.CHECKPOINT] if name in CONFIG.checkpoints]
 REPRODUCTION = (
-    ["results/reproduction.csv", "results/figures/reproduction.png"] if PUBLISHED or PUBLISHED_CHECKPOINT else []
+    ["<results>/reproduction.csv", "<results>/figures/reproduction.png"] if PUBLISHED or PUBLISHED_CHECKPOINT else []
 )
 
 
@@ -40,8 +40,8 @@ def published_corpus(wildcards):
 
 rule reproduction:
     input:
-        "results/reproduction.csv",
-        "results/figures/reproduction.png",
+        "<results>/reproduction.csv",
+        "<results>/figures/reproduction.png",
 
 
 rule reproduce:
@@ -52,7 +52,7 @@ rule reproduce:
             for kind, file in published_files(name).items()
         },
         **{
-            f"{name}_{kind}": f"results/checkpoints/{name}/{file}"
+            f"{name}_{kind}": f"<results>/checkpoints/{name}/{file}"
             for name in PUBLISHED_CHECKPOINT
             for kind, file in {
                 "census": "census.json",
@@ -63,15 +63,15 @@ rule reproduce:
         corpus=published_corpus,
     output:
         table=report(
-            "results/reproduction.csv",
+            "<results>/reproduction.csv",
             caption="../report/reproduction_table.rst",
             category="Reproduction",
             labels={"table": "published values beside ours", "experiment": "all"},
         ),
     log:
-        "results/logs/reproduce.log",
+        "<results>/logs/reproduce.log",
     benchmark:
-        "results/benchmarks/reproduce.tsv"
+        "<results>/benchmarks/reproduce.tsv"
     conda:
         "../../envs/blackholes.yaml"
     params:
@@ -83,13 +83,15 @@ rule reproduce:
 
 rule reproduction_figure:
     input:
-        table="results/reproduction.csv",
+        table="<results>/reproduction.csv",
     output:
-        **figure_outputs("results", "Reproduction", {"reproduction": "published values beside ours"}, experiment="all"),
+        **figure_outputs(
+            "<results>", "Reproduction", {"reproduction": "published values beside ours"}, experiment="all"
+        ),
     log:
-        "results/logs/figures/reproduction.log",
+        "<results>/logs/figures/reproduction.log",
     benchmark:
-        "results/benchmarks/figures/reproduction.tsv"
+        "<results>/benchmarks/figures/reproduction.tsv"
     conda:
         "../../envs/blackholes.yaml"
     params:

@@ -66,9 +66,9 @@ rule snowball_latent:
     output:
         latent=LATENT,
     log:
-        "results/logs/snowballs/{snowball}_latent.log",
+        "<results>/logs/snowballs/{snowball}_latent.log",
     benchmark:
-        "results/benchmarks/snowballs/{snowball}_latent.tsv"
+        "<results>/benchmarks/snowballs/{snowball}_latent.tsv"
     conda:
         "../../envs/blackholes.yaml"
     resources:
@@ -87,9 +87,9 @@ rule snowball_trials:
     output:
         trials=f"{SNOWBALL}/sigmas/{{sigma}}.csv",
     log:
-        "results/logs/snowballs/{snowball}_{sigma}.log",
+        "<results>/logs/snowballs/{snowball}_{sigma}.log",
     benchmark:
-        "results/benchmarks/snowballs/{snowball}_{sigma}.tsv"
+        "<results>/benchmarks/snowballs/{snowball}_{sigma}.tsv"
     conda:
         "../../envs/blackholes.yaml"
     resources:
@@ -112,9 +112,9 @@ rule snowball_permutations:
     output:
         clouds=f"{SNOWBALL}/permutations/{{part}}.csv",
     log:
-        "results/logs/snowballs/{snowball}_permutations_{part}.log",
+        "<results>/logs/snowballs/{snowball}_permutations_{part}.log",
     benchmark:
-        "results/benchmarks/snowballs/{snowball}_permutations_{part}.tsv"
+        "<results>/benchmarks/snowballs/{snowball}_permutations_{part}.tsv"
     conda:
         "../../envs/blackholes.yaml"
     resources:
@@ -154,9 +154,9 @@ rule snowball_sweep:
             labels={"table": "permutation test and its power", "snowball": "{snowball}"},
         ),
     log:
-        "results/logs/snowballs/{snowball}.log",
+        "<results>/logs/snowballs/{snowball}.log",
     benchmark:
-        "results/benchmarks/snowballs/{snowball}.tsv"
+        "<results>/benchmarks/snowballs/{snowball}.tsv"
     conda:
         "../../envs/blackholes.yaml"
     resources:
@@ -181,9 +181,9 @@ rule snowball_figures:
     output:
         **figure_outputs(SNOWBALL, "Snowballs", SNOWBALL_FIGURES, snowball="{snowball}"),
     log:
-        "results/logs/figures/{snowball}_snowball.log",
+        "<results>/logs/figures/{snowball}_snowball.log",
     benchmark:
-        "results/benchmarks/figures/{snowball}_snowball.tsv"
+        "<results>/benchmarks/figures/{snowball}_snowball.tsv"
     conda:
         "../../envs/blackholes.yaml"
     params:

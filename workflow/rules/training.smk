@@ -33,9 +33,9 @@ rule train:
     output:
         **TRAINED,
     log:
-        "results/logs/train/{experiment}_{run}.log",
+        "<results>/logs/train/{experiment}_{run}.log",
     benchmark:
-        "results/benchmarks/train/{experiment}_{run}.tsv"
+        "<results>/benchmarks/train/{experiment}_{run}.tsv"
     conda:
         "../../envs/blackholes.yaml"
     threads: lambda wildcards: CONFIG.experiments[wildcards.experiment].batch_split
@@ -62,9 +62,9 @@ for experiment, kinds in RECORDED.items():
             **{kind: file.replace("{experiment}", experiment) for kind, file in TRAINED.items()},
             forces=FORCES.replace("{experiment}", experiment),
         log:
-            f"results/logs/train/{experiment}_{{run}}.log",
+            f"<results>/logs/train/{experiment}_{{run}}.log",
         benchmark:
-            f"results/benchmarks/train/{experiment}_{{run}}.tsv"
+            f"<results>/benchmarks/train/{experiment}_{{run}}.tsv"
         wildcard_constraints:
             run="|".join(kinds),
         conda:
@@ -94,9 +94,9 @@ for pack, (experiment, runs) in PACKS.items():
             **{kind: [file.format(experiment=experiment, run=run) for run in runs] for kind, file in TRAINED.items()},
             **({"forces": [FORCES.format(experiment=experiment, run=run) for run in kinds]} if kinds else {}),
         log:
-            f"results/logs/train/{experiment}_{runs[0]}-{runs[-1]}.log",
+            f"<results>/logs/train/{experiment}_{runs[0]}-{runs[-1]}.log",
         benchmark:
-            f"results/benchmarks/train/{experiment}_{runs[0]}-{runs[-1]}.tsv"
+            f"<results>/benchmarks/train/{experiment}_{runs[0]}-{runs[-1]}.tsv"
         conda:
             "../../envs/blackholes.yaml"
         threads: CONFIG.experiments[experiment].batch_split * (1 if ON_GPU else len(runs))
@@ -127,9 +127,9 @@ rule history_hdf5:
     output:
         hdf5=f"{RUN}/embedding_evolution.h5",
     log:
-        "results/logs/history_hdf5/{experiment}_{run}.log",
+        "<results>/logs/history_hdf5/{experiment}_{run}.log",
     benchmark:
-        "results/benchmarks/history_hdf5/{experiment}_{run}.tsv"
+        "<results>/benchmarks/history_hdf5/{experiment}_{run}.tsv"
     conda:
         "../../envs/blackholes.yaml"
     resources:

@@ -6,7 +6,7 @@ config["verify_arguments"] = SAME_CONFIGURATION
 rule verify:
     # without an output or a benchmark, which counts as one, so it runs whenever it is asked for
     log:
-        "results/logs/verify.log",
+        "<results>/logs/verify.log",
     conda:
         "../../envs/report.yaml"
     script:

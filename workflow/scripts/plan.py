@@ -6,4 +6,4 @@ from blackholes.artifacts.job import open_job
 from blackholes.plan.run import run
 
 with open_job(snakemake) as job:
-    run(Path("results"), ["all", *job.config["verify_arguments"]], job.config["plan_cores"], job.log)
+    run(Path(job.config["results"]), ["all", *job.config["verify_arguments"]], job.config["plan_cores"], job.log)

@@ -8,6 +8,7 @@ from blackholes.verify.check import TABLE, WRONG
 from blackholes.verify.run import run
 
 with open_job(snakemake) as job:
-    found = run(Path("results"), job.config["verify_arguments"], job.log)
+    results = Path(job.config["results"])
+    found = run(results, job.config["verify_arguments"], job.log)
     if wrong := sum(one.state in WRONG for one in found):
-        raise UserError(f"results: {wrong:,} files are not as they should be; results/{TABLE} names them")
+        raise UserError(f"{results}: {wrong:,} files are not as they should be; {results / TABLE} names them")

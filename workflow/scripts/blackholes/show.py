@@ -1,4 +1,4 @@
-"""A short summary of the results: `python -m blackholes.show results`. Reads tables only, imports no torch."""
+"""A short summary of the results: `python -m blackholes.show results/quick`. Reads tables only, imports no torch."""
 
 import argparse
 import json
@@ -7,6 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from blackholes.artifacts.tables import read_tokens
+from blackholes.config.files import results_folder
+from blackholes.errors import UserError
 
 COLUMNS = {
     "counts": "holes",
@@ -63,10 +65,17 @@ def _test(scores: Path) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m blackholes.show", description=__doc__)
-    parser.add_argument("results", type=Path, nargs="?", default=Path("results"), help="folder of the results")
-    results = parser.parse_args().results
+    parser.add_argument("results", type=Path, nargs="?", help="folder of the results (that of the configuration)")
+    parser.add_argument("--configfile", nargs="+", default=[], help="as of the call of Snakemake that made them")
+    options = parser.parse_args()
+    try:
+        results = options.results or results_folder(["--configfile", *options.configfile])
+    except UserError as error:
+        parser.error(str(error))
     if not list(results.glob("*/summary.csv")):
-        parser.error(f"{results}: no summary.csv of any experiment in this folder; run the workflow first")
+        others = sorted({str(path.parents[1]) for path in results.glob("*/*/summary.csv")})
+        hint = f"there are results in {', '.join(others)}" if others else "run the workflow first"
+        parser.error(f"{results}: no summary.csv of any experiment in this folder; {hint}")
     print(table(results))
     report = results / "report.html"
     if report.exists():

@@ -47,8 +47,8 @@ class Records:
     @classmethod
     def beside(cls, log: str | os.PathLike) -> "Records | None":
         """The records of the results whose logs/ holds this log; None for a log elsewhere."""
-        parts = Path(log).parts
-        return cls(Path(*parts[: parts.index("logs")])) if "logs" in parts else None
+        folders = Path(log).parents  # the nearest first; a folder of that name may be around the results too
+        return next((cls(folder.parent) for folder in folders if folder.name == "logs"), None)
 
     def name(self, file: str | os.PathLike) -> str:
         """A file's path from the folder of the results."""

@@ -134,13 +134,15 @@ def drop_disabled(entries: Any) -> Any:
     return {name: own for name, own in entries.items() if own not in (False, "false")}
 
 
-def resolve_runs(checkpoints: dict[str, Checkpoint], experiments: Mapping[str, Experiment]) -> None:
+def resolve_runs(
+    checkpoints: dict[str, Checkpoint], experiments: Mapping[str, Experiment], results: str = "results"
+) -> None:
     """Set `run` for checkpoints that a run of these experiments writes: those without a source, or with such a path.
 
     Called in a validator of the whole configuration; raises for a run that no experiment has.
     """
     for name, checkpoint in checkpoints.items():
-        run = checkpoint.run or _run_of(checkpoint.path, experiments)
+        run = checkpoint.run or _run_of(checkpoint.path, experiments, results)
         if run is None and not (checkpoint.path or checkpoint.hub):
             run = f"{next(iter(experiments))}/run_001"
         if run is not None:
@@ -164,12 +166,12 @@ def refuse_missing_run(entry: str, run: str, experiments: Mapping[str, Experimen
         refuse(f"{entry}.run", run, f"{names[0]} to {names[-1]} of {experiment}")
 
 
-def _run_of(path: str | None, experiments: Mapping[str, Experiment]) -> str | None:
+def _run_of(path: str | None, experiments: Mapping[str, Experiment], results: str) -> str | None:
     """`<experiment>/run_<NNN>` if `path` is the model that this run will write, else None."""
     if path is None:
         return None
-    relative = os.path.relpath(Path(path).expanduser().absolute())
-    match = re.fullmatch(r"results/([^/]+)/(run_\d+)/model(/model\.safetensors)?", relative)
+    relative = os.path.relpath(Path(path).expanduser().absolute(), Path(results).absolute())
+    match = re.fullmatch(r"([^/]+)/(run_\d+)/model(/model\.safetensors)?", relative)
     if match and match[1] in experiments and match[2] in experiments[match[1]].run_names():
         return f"{match[1]}/{match[2]}"
     return None

@@ -45,6 +45,17 @@ FilePath = Annotated[str, AfterValidator(file_path)]
 InputPath = Annotated[FilePath, AfterValidator(_input_path)]  # of a file that Snakemake itself looks at
 
 
+def _results_folder(path: str) -> str:
+    if "<" in path or ">" in path:
+        refuse("", path, "a path without angle brackets, which Snakemake takes for its own variables")
+    if os.path.normpath(path) in (os.curdir, os.pardir, os.sep):
+        refuse("", path, "a folder for the results alone")
+    return os.path.normpath(path)
+
+
+ResultsFolder = Annotated[InputPath, AfterValidator(_results_folder)]
+
+
 def setting(default: Any, meaning: str, allowed: str | None = None, **limits) -> Any:
     """A key of a section; `allowed` describes in words what type and range do not say."""
     extra: dict[str, Any] | None = {"allowed": allowed} if allowed else None

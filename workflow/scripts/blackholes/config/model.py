@@ -14,7 +14,17 @@ from blackholes.config.checkpoints import CHECKPOINTS, Checkpoint, checkpoint_na
 from blackholes.config.checkpoints import resolve_runs as resolve_checkpoint_runs
 from blackholes.config.corpus import Corpus, merge
 from blackholes.config.experiments import EXPERIMENTS, Experiment
-from blackholes.config.fields import Integer, Number, Section, Step, inherit, problem_line, refuse, setting
+from blackholes.config.fields import (
+    Integer,
+    Number,
+    ResultsFolder,
+    Section,
+    Step,
+    inherit,
+    problem_line,
+    refuse,
+    setting,
+)
 from blackholes.config.lattice import LATTICE, Lattice, drop_with_experiments
 from blackholes.config.lattice import resolve_runs as resolve_lattice_runs
 from blackholes.config.lineage import Lineage
@@ -166,6 +176,12 @@ class Config(Section):
     )
     lineage: Lineage = setting(Lineage(), "identities of black holes")
     figures: Figures = setting(Figures(), "what is shown")
+    results: ResultsFolder = setting(
+        "results",
+        "folder of all that is made, relative to the folder Snakemake runs in; results of other settings need another",
+        "a path",
+        min_length=1,
+    )
     check_inputs: bool = setting(
         True,
         "true: every job compares the files that it reads with the digests recorded when they were written; one that "
@@ -238,7 +254,7 @@ class Config(Section):
                 other = next(other for other, it in self.experiments.items() if it.corpus is named[corpus.folder])
                 key = f"experiments.{name}.corpus.name"
                 refuse(key, corpus.name, f"another name: the corpus of {other} has this name and differs")
-        resolve_checkpoint_runs(self.checkpoints, self.experiments)
+        resolve_checkpoint_runs(self.checkpoints, self.experiments, self.results)
         resolve_lattice_runs(self.lattice, self.experiments)
         refuse_unknown_centroids(self.snowballs, self.checkpoints)
         self._refuse_comparisons()

@@ -3,8 +3,8 @@
 import argparse
 import os
 import sys
-from pathlib import Path
 
+from blackholes.config.files import results_folder
 from blackholes.errors import UserError
 from blackholes.plan.run import run
 
@@ -22,7 +22,8 @@ def main() -> int:
     if cores < 1:
         parser.error(f"--cores: {cores} is not allowed; expected 1 or more")
     try:
-        run(Path("results"), ["--cores", str(cores), *arguments[at + 1 :]], cores, print)
+        theirs = arguments[at + 1 :]
+        run(results_folder(theirs), ["--cores", str(cores), *theirs], cores, print)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

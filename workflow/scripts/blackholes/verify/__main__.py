@@ -7,6 +7,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from blackholes.config.files import results_folder
 from blackholes.errors import UserError
 from blackholes.verify.check import WRONG, set_aside
 from blackholes.verify.run import run
@@ -30,7 +31,7 @@ def main() -> int:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("results", type=Path, nargs="?", default=Path("results"), help="folder of the results")
+    parser.add_argument("results", type=Path, nargs="?", help="folder of the results (that of the configuration)")
     parser.add_argument(
         "--set-aside",
         action="store_true",
@@ -38,11 +39,12 @@ def main() -> int:
     )
     options = parser.parse_args(ours)
     try:
-        found = run(options.results, theirs if divider else None, print)
+        results = options.results or results_folder(theirs)
+        found = run(results, theirs if divider else None, print)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    for name in set_aside(options.results, found) if options.set_aside else ():
+    for name in set_aside(results, found) if options.set_aside else ():
         print(f"kept as {name}")
     return int(any(one.state in WRONG for one in found))
 

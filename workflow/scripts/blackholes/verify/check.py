@@ -66,6 +66,8 @@ class _Check:
     def __init__(self, root: Path, plan: Plan | None):
         self.root, self.plan, self.records = root, plan, Records(root)
         self.sizes: contents.Sizes = {}
+        # folders inside it with the results of another configuration
+        self.others = [logs.parents[1] for logs in root.rglob(f"logs/{records.FOLDER}") if logs.parents[1] != root]
         self.present = sorted(self._names(path for path in root.rglob("*") if path.is_file()))
         folder = root / "logs" / records.FOLDER
         self.recorded = sorted(
@@ -78,6 +80,8 @@ class _Check:
     def _names(self, paths: Iterator[Path]) -> Iterator[str]:
         for path in paths:
             name = path.relative_to(self.root)
+            if any(path.is_relative_to(other) for other in self.others):
+                continue
             if name.parts[0] not in _NO_RESULTS and name.as_posix() != TABLE:
                 yield name.as_posix()
 

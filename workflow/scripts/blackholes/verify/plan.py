@@ -4,6 +4,7 @@ Snakemake itself is asked (`--summary`), so the rules' inputs and parameters are
 parameters of every rule is a digest of its code.
 """
 
+import os
 import re
 import subprocess
 import sys
@@ -23,11 +24,12 @@ class Plan:
     without_rule: set[str] = field(default_factory=set)  # no rule of this configuration makes them
 
 
-def ask(arguments: Sequence[str], others: Iterable[str] = ()) -> Plan:
+def ask(arguments: Sequence[str], others: Iterable[str] = (), results: str | os.PathLike = "results") -> Plan:
     """Ask Snakemake about the target `all`, and about other files that were made once.
 
     Args:
         arguments: of Snakemake, such as --configfile and what follows it.
+        results: the folder that they are in.
 
     Raises:
         UserError: Snakemake refuses the configuration; with its last line.
@@ -44,8 +46,8 @@ def ask(arguments: Sequence[str], others: Iterable[str] = ()) -> Plan:
             plan.files |= _files(said.stdout)
             break
         missing = re.search(r"No rule to produce (\S+)", said.stdout + said.stderr)
-        folder = _folder(missing[1]) if missing else ""
-        gone = [file for file in others if not folder or _folder(file) == folder]
+        folder = _folder(missing[1], results) if missing else ""
+        gone = [file for file in others if not folder or _folder(file, results) == folder]
         plan.without_rule |= set(gone or others)
         others = [file for file in others if file not in plan.without_rule]
     return plan
@@ -60,10 +62,10 @@ def refusal(said: str) -> str:
     return lines[kinds[0] + 1 if kinds else -1] if lines else "it says nothing"
 
 
-def _folder(file: str) -> str:
-    """What one entry of the configuration makes: results/<experiment>, results/checkpoints/<name>."""
-    parts = file.split("/")
-    return "/".join(parts[: 3 if parts[1] in ("checkpoints", "snowballs", "lattice", "corpus") else 2])
+def _folder(file: str, results: str | os.PathLike) -> str:
+    """What one entry of the configuration makes: <experiment>, checkpoints/<name>."""
+    parts = os.path.relpath(file, results).split("/")
+    return "/".join(parts[: 2 if parts[0] in ("checkpoints", "snowballs", "lattice", "corpus") else 1])
 
 
 def _summary(targets: Sequence[str], arguments: Sequence[str]) -> subprocess.CompletedProcess:

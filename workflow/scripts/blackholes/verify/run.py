@@ -18,7 +18,7 @@ def run(results: Path, arguments: list[str] | None, log: Callable[[str], None]) 
     """
     if not results.is_dir():
         raise UserError(f"{results}: no such folder; expected results")
-    asked = None if arguments is None else plan.ask(arguments, check.made(results))
+    asked = None if arguments is None else plan.ask(arguments, check.made(results), results)
     found = check.check(results, asked)
     for one in found:
         if one.state != "ok":
