@@ -53,6 +53,7 @@ include: "workflow/rules/snowballs.smk"
 include: "workflow/rules/lattice.smk"
 include: "workflow/rules/reproduction.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/page.smk"
 include: "workflow/rules/verify.smk"
 include: "workflow/rules/plan.smk"
 
@@ -94,6 +95,7 @@ rule all:
         rules.lattice.input,
         REPRODUCTION,
         rules.report.output,
+        rules.page.output,
 
 
 onstart:  # of a call that runs jobs; the executor is known by now
