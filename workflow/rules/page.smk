@@ -33,17 +33,17 @@ rule page:
         escapes=of_runs(f"{RUN}/escapes.csv"),
         laws=of_recorded(f"{RUN}/law.csv"),
         experiments=expand(
-            "results/{experiment}/{table}", experiment=CONFIG.experiments, table=PAGE_TABLES["experiment"]
+            "<results>/{experiment}/{table}", experiment=CONFIG.experiments, table=PAGE_TABLES["experiment"]
         ),
         checkpoints=expand(f"{CHECKPOINT}/{{table}}", checkpoint=CONFIG.checkpoints, table=PAGE_TABLES["checkpoint"]),
         snowballs=expand(f"{SNOWBALL}/{{table}}", snowball=CONFIG.snowballs, table=PAGE_TABLES["snowball"]),
         lattice=expand(f"{LATTICE}/{{table}}", lattice=CONFIG.lattice, table=PAGE_TABLES["lattice"]),
     output:
-        page="results/index.html",
+        page="<results>/index.html",
     log:
-        "results/logs/page.log",
+        "<results>/logs/page.log",
     benchmark:
-        "results/benchmarks/page.tsv"
+        "<results>/benchmarks/page.tsv"
     conda:
         "../../envs/blackholes.yaml"
     params:
