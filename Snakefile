@@ -9,7 +9,17 @@ from snakemake.utils import min_version
 min_version("9.27")
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 
-from blackholes.orchestration import early_cutoff, folders, forked_jobs, gpu_node, locks, planning, slurm, terminal
+from blackholes.orchestration import (
+    early_cutoff,
+    folders,
+    forked_jobs,
+    gpu_node,
+    locks,
+    overwrites,
+    planning,
+    slurm,
+    terminal,
+)
 
 if workflow.is_main_process:
     folders.refuse(workflow)
@@ -22,7 +32,8 @@ if workflow.is_main_process:
     terminal.show_work_only(workflow)
 
 
-configfile: "config/config.yaml"
+# beside this file, whatever folder the call works in
+configfile: str(Path(workflow.basedir) / "config" / "config.yaml")
 
 
 report: "workflow/report/workflow.rst"
@@ -42,6 +53,7 @@ include: "workflow/rules/snowballs.smk"
 include: "workflow/rules/lattice.smk"
 include: "workflow/rules/reproduction.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/page.smk"
 include: "workflow/rules/verify.smk"
 include: "workflow/rules/plan.smk"
 
@@ -83,12 +95,16 @@ rule all:
         rules.lattice.input,
         REPRODUCTION,
         rules.report.output,
+        rules.page.output,
 
 
 onstart:  # of a call that runs jobs; the executor is known by now
+    overwrites.refuse(workflow, CONFIG)
     planning.remember()
     gpu_node.start(workflow)
     slurm.start(workflow)
 
 
 slurm.refuse_gpus(workflow)
+if workflow.is_main_process:
+    overwrites.warn(workflow, CONFIG)

@@ -116,8 +116,8 @@ class Checkout:
         return [file for file in files if not file.startswith(left_out)]
 
     def digests(self, *left_out: str) -> dict[str, str]:
-        """File → digest of its bytes: all results but logs, benchmarks and the report, which tell the time."""
-        files = self.results("logs/", "benchmarks/", "report.html", *left_out)
+        """File → digest of its bytes: all results but logs, benchmarks, report and page, which tell the time."""
+        files = self.results("logs/", "benchmarks/", "report.html", "index.html", *left_out)
         return {file: _digest(self.folder / "results" / file) for file in files}
 
 

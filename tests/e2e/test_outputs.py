@@ -60,7 +60,7 @@ COLUMNS = {
 
 
 def expected_files():
-    yield from ("report.html", "questions.csv", "question_values.csv", "questions.md")
+    yield from ("index.html", "report.html", "questions.csv", "question_values.csv", "questions.md")
     for corpus in ("builtin", "builtin-bpe1200"):
         yield from (f"corpus/{corpus}/{name}" for name in ("tokens.safetensors", "tokens.csv", "tokenizer.json"))
     for run in [*RUNS, LARGE]:
