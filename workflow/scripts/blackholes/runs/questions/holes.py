@@ -156,7 +156,7 @@ QUESTIONS = [
         "yes above 0.05, no below 0.05",
         "Runs that start with noise around one point. Where all start as one vector (qwen), every hole is left over by "
         "construction.",
-        "an experiment with init: {mode: noise, sigma: 1.0e-3} beside one with init: qwen",
+        "an experiment with init: {mode: noise, sigma: 1.0e-3} beside one with init: qwen (config/start.yaml)",
         _OWN,
         ("{experiment}/run_*/black_hole_counts.safetensors",),
         _by_training,
