@@ -9,6 +9,7 @@ PAGE_TITLES = {  # name of a figure → its title; in this order
     **FORCES_FIGURES,
     **COMPARISONS,
     "comparison": "differences by pairs of runs",
+    "questions": "the answers and their intervals",
     "reproduction": "published values beside ours",
     **CHECKPOINT_FIGURES,
     **SNOWBALL_FIGURES,
@@ -33,17 +34,17 @@ rule page:
         escapes=of_runs(f"{RUN}/escapes.csv"),
         laws=of_recorded(f"{RUN}/law.csv"),
         experiments=expand(
-            "results/{experiment}/{table}", experiment=CONFIG.experiments, table=PAGE_TABLES["experiment"]
+            "<results>/{experiment}/{table}", experiment=CONFIG.experiments, table=PAGE_TABLES["experiment"]
         ),
         checkpoints=expand(f"{CHECKPOINT}/{{table}}", checkpoint=CONFIG.checkpoints, table=PAGE_TABLES["checkpoint"]),
         snowballs=expand(f"{SNOWBALL}/{{table}}", snowball=CONFIG.snowballs, table=PAGE_TABLES["snowball"]),
         lattice=expand(f"{LATTICE}/{{table}}", lattice=CONFIG.lattice, table=PAGE_TABLES["lattice"]),
     output:
-        page="results/index.html",
+        page="<results>/index.html",
     log:
-        "results/logs/page.log",
+        "<results>/logs/page.log",
     benchmark:
-        "results/benchmarks/page.tsv"
+        "<results>/benchmarks/page.tsv"
     conda:
         "../../envs/blackholes.yaml"
     params:
