@@ -9,6 +9,7 @@ PAGE_TITLES = {  # name of a figure → its title; in this order
     **FORCES_FIGURES,
     **COMPARISONS,
     "comparison": "differences by pairs of runs",
+    "questions": "the answers and their intervals",
     "reproduction": "published values beside ours",
     **CHECKPOINT_FIGURES,
     **SNOWBALL_FIGURES,
