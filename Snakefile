@@ -10,6 +10,7 @@ min_version("9.27")
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 
 from blackholes.orchestration import (
+    code,
     early_cutoff,
     folders,
     forked_jobs,
@@ -30,6 +31,7 @@ if workflow.is_main_process:
     forked_jobs.install(workflow)
     slurm.ask_for_one_at_a_time(workflow)
     terminal.show_work_only(workflow)
+    code.recall()
 
 
 # beside this file, whatever folder the call works in
@@ -47,13 +49,19 @@ include: "workflow/rules/black_holes.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/forces.smk"
 include: "workflow/rules/comparison.smk"
+include: "workflow/rules/questions.smk"
 include: "workflow/rules/checkpoints.smk"
 include: "workflow/rules/snowballs.smk"
 include: "workflow/rules/lattice.smk"
 include: "workflow/rules/reproduction.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/page.smk"
 include: "workflow/rules/verify.smk"
 include: "workflow/rules/plan.smk"
+
+
+if workflow.is_main_process:
+    code.keep()
 
 
 # Targets to ask for by name. Jobs, whose threads and resources are set by name, are in the rules' files.
@@ -66,6 +74,7 @@ localrules:
     figures,
     forces,
     comparison,
+    questions,
     checkpoints,
     snowballs,
     lattice,
@@ -86,11 +95,13 @@ rule all:
         rules.figures.input,
         rules.comparison.input,
         rules.forces.input,
+        rules.questions.input,
         rules.checkpoints.input,
         rules.snowballs.input,
         rules.lattice.input,
         REPRODUCTION,
         rules.report.output,
+        rules.page.output,
 
 
 onstart:  # of a call that runs jobs; the executor is known by now

@@ -64,7 +64,7 @@ def test_a_checkpoint_of_ones_own_is_all_that_is_looked_at(tmp_path):
     checkpoint = "checkpoints={mine: {path: model}}"
     jobs = call(tmp_path, "--configfile", "config/my_checkpoint.yaml", "--config", checkpoint).jobs
     made = {"read_checkpoint", "census", "overdensity", "overdensity_distances", "token_table", "checkpoint_figures"}
-    assert jobs.keys() == made | {"report"}
+    assert jobs.keys() == made | {"report", "page"}
     assert jobs["report"] == ["results/checkpoint/mine/report.html"]
 
 

@@ -20,7 +20,8 @@ from e2e.checkout import Checkout, tracked
 PACKAGE = "workflow/scripts/blackholes"
 OVERLAY = "overlay.yaml"
 REPLACE = ("--config", "overwrite=true")
-FIGURES = {"experiment_figures": 1, "experiments_figure": 1, "report": 1}
+QUESTIONS = {"answer": 1, "questions_figure": 1}
+FIGURES = {"experiment_figures": 1, "experiments_figure": 1, "report": 1, "page": 1, **QUESTIONS}
 LINEAGE = {"lineage": 1, "lineages": 1}
 OF_A_RUN = {"hole_members": 1, "lineage_figure": 1}
 
@@ -120,7 +121,8 @@ TABLE = [
         overlay("experiments: {thimble: {corpus: {training_part: 0.06}}}"),
         {
             **{"prepare_corpus": 1, "train": 1, "black_holes": 1, "summarise": 1, "experiment_figures": 1},
-            **{**LINEAGE, **OF_A_RUN, "lattice_displacements": 1, "lattice_figures": 1, "report": 1},
+            **{**LINEAGE, **OF_A_RUN, "lattice_displacements": 1, "lattice_figures": 1, "report": 1, "page": 1},
+            **QUESTIONS,
         },
     ),
     Row("distances.store: false", overlay("distances: {store: false}"), {}),
@@ -156,13 +158,13 @@ TABLE = [
             "_right = cloud\n\n\ndef cloud(snapshots):\n    return {k: 2 * v for k, v in _right(snapshots).items()}",
             f"{PACKAGE}/runs/geometry.py",
         ),
-        {"black_holes": 4, "summarise": 3, "experiment_figures": 3, "report": 1},
+        {"black_holes": 4, "summarise": 3, "experiment_figures": 3, "report": 1, "page": 1},
         really=True,
     ),
     Row(
         "a figure's colour",
         append("style.COLOURS['centroid_displacement'] = '#aa0000'", f"{PACKAGE}/figures/runs/centroid.py"),
-        {"experiment_figures": 3, "report": 1},
+        {"experiment_figures": 3, "report": 1, "page": 1},
         really=True,
     ),
 ]

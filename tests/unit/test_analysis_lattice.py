@@ -18,7 +18,7 @@ from blackholes.artifacts.tensors import open_tensors, write_tensors
 from blackholes.errors import UserError
 from blackholes.kernels import backends
 from blackholes.kernels import lattice as kernel
-from blackholes.lattice import displacements, output
+from blackholes.lattice import displacements, output, validation
 from blackholes.lattice.integers import INTEGERS
 from helpers import BAD_HISTORIES, KEY, names, put, random_history, refuses_bad_histories, reported, write_history
 from motion import (  # noqa: F401 - fixtures too
@@ -42,7 +42,8 @@ from motion import (  # noqa: F401 - fixtures too
 # --- against the definitions
 
 
-def test_every_file(tmp_path, history, dead):
+def test_every_file(tmp_path, monkeypatch, history, dead):
+    monkeypatch.setattr(validation, "_BLOCK", 16)  # coordinates: several blocks a step
     progress = []
     write(
         write_history(tmp_path / "h", history),

@@ -28,6 +28,7 @@ COMES_WITH = {
     "pydantic_core": "pydantic",
     "llvmlite": "numba",
     "yaml": "snakemake",
+    "PIL": "pillow",
 }  # imported module → the dependency that brings it
 
 
@@ -136,7 +137,11 @@ def test_an_installed_package_has_every_module():
     assert [folder for folder in folders if not (folder / "__init__.py").is_file()] == []
     assert (package / "py.typed").is_file()
     data = PROJECT["tool"]["setuptools"]["package-data"]
-    assert data == {"blackholes": ["py.typed"], "blackholes.reproduction": ["*.csv"]}
+    assert data == {
+        "blackholes": ["py.typed"],
+        "blackholes.page": ["*.csv", "templates/*"],
+        "blackholes.reproduction": ["*.csv"],
+    }
 
 
 def test_the_version_is_the_same_everywhere():

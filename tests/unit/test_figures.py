@@ -14,8 +14,10 @@ import pandas as pd
 import pytest
 from blackholes.errors import UserError
 from blackholes.figures import curves, data, style
+from blackholes.figures.runs import distinct_vectors
 from blackholes.runs import escapes, lineage, survival
 from blackholes.training.vocabulary import character
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 from safetensors.numpy import save_file
 
@@ -352,3 +354,20 @@ def test_every_figure_and_table_has_a_caption_that_renders(precision, times):
         publish_parts(text, writer="html", settings_overrides={"halt_level": 2, "report_level": 5})
         said += "equal after rounding to bfloat16" in text
     assert said == times  # figures and tables that speak of equal vectors
+
+
+@pytest.mark.parametrize("number", [1, 2, 7, 13])
+def test_the_legend_of_many_experiments_stays_inside_the_figure(number):
+    runs = np.ones((2, 30))
+    results = {f"an_experiment_with_a_long_name_{n}": {"n_unique": runs, "counts": runs} for n in range(number)}
+    figure = distinct_vectors.draw(results)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    legend = figure.legends[-1]
+    box, page = legend.get_window_extent(canvas.get_renderer()), figure.bbox
+    assert page.x0 <= box.x0 < box.x1 <= page.x1
+    assert len(figure.legends) == 1
+    assert [text.get_text().split(":")[0] for text in legend.get_texts()] == list(results)
+    looks = {(style.experiment_colour(index), style.experiment_dashes(index)) for index in range(number)}
+    assert len(looks) == number
+    assert all(axes.get_window_extent().height > page.height / 5 for axes in figure.axes)

@@ -109,8 +109,9 @@ def _run(arguments: list[str], cores: int) -> None:
 
 
 def _pages(folder: Path) -> None:
-    if (report := folder / "report.html").exists():
-        print(f"\nThe report: {report.resolve()}")
+    for name, page in {"page": "index.html", "report": "report.html"}.items():
+        if (folder / page).exists():
+            print(f"The {name}: {(folder / page).resolve()}")
 
 
 def main() -> None:

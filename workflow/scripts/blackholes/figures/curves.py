@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from blackholes.figures.scales import LINEAR
-from blackholes.figures.style import COLOURS, RULE, experiment_colour, legend, patch
+from blackholes.figures.style import COLOURS, RULE, experiment_colour, experiment_dashes, legend, patch
 
+_BANDS = 6  # experiments: bands of more hide one another
 RUN: dict[str, Any] = {"color": COLOURS["run"], "linewidth": 0.45, "alpha": 0.4}
 SPREAD = 1.1  # values that jump from step to step are averaged over the steps t / SPREAD to t · SPREAD
 _PIXELS = 500  # columns of a full-width figure
@@ -115,6 +116,7 @@ def runs_and_mean(
     band: bool = True,
     pixels: int = _PIXELS,
     width: float = 1.5,
+    dashes: Any = "solid",
 ) -> None:
     """Runs (R, S) as thin grey lines, their mean bold, ± σ as a band; a single run is drawn bold."""
     values = np.asarray(values, float)
@@ -127,7 +129,7 @@ def runs_and_mean(
     if runs and len(values) > 1:
         for value in values:
             curve(axes, steps, value, stepped, pixels=pixels, **RUN)
-    curve(axes, steps, mean, stepped, pixels=pixels, color=colour, linewidth=width)
+    curve(axes, steps, mean, stepped, pixels=pixels, color=colour, linewidth=width, linestyle=dashes)
 
 
 def run_legend(figure: Figure, runs: int, colours: Sequence[str], band: bool = True, lines: bool = True) -> None:
@@ -145,14 +147,34 @@ def run_legend(figure: Figure, runs: int, colours: Sequence[str], band: bool = T
     legend(figure, entries)
 
 
+def experiment_curve(axes: Axes, index: int, number: int, steps: np.ndarray, values: np.ndarray, **options) -> None:
+    """The mean of experiment `index` of `number`, with a band of ± σ where few enough experiments share the panel."""
+    runs_and_mean(
+        axes,
+        steps,
+        values,
+        experiment_colour(index),
+        runs=False,
+        band=number <= _BANDS,
+        width=max(2 - 0.7 * index, 1),
+        dashes=experiment_dashes(index),
+        **options,
+    )
+
+
 def experiment_entries(runs: Mapping[str, int]) -> list[tuple[Any, str]]:
-    """Legend entries for experiments drawn by `runs_and_mean` in their colours; runs: name → number of runs."""
+    """Legend entries for curves of `experiment_curve`; runs: name → number of runs."""
     entries: list[tuple[Any, str]] = []
     for index, (name, number) in enumerate(runs.items()):
         colour = experiment_colour(index)
-        mean = Line2D([], [], color=colour, linewidth=1.5)
-        band = f"mean of {number} runs ± one standard deviation" if number > 1 else "1 run"
-        entries.append(((patch(colour, 0.18), mean) if number > 1 else mean, f"{name}: {band}"))
+        mean = Line2D([], [], color=colour, linewidth=1.5, linestyle=experiment_dashes(index))
+        if number == 1:
+            entries.append((mean, f"{name}: 1 run"))
+        elif len(runs) > _BANDS:
+            entries.append((mean, f"{name}: mean of {number} runs"))
+        else:
+            band = f"{name}: mean of {number} runs ± one standard deviation"
+            entries.append(((patch(colour, 0.18), mean), band))
     return entries
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
@@ -69,6 +70,8 @@ FREQUENCIES = (
     "#5b3f8c",
     "#22262e",
 )  # of tokens, by power of ten
+_DASHES = ("solid", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
+_LEGEND_ROW = 0.19  # inches
 INK, PALE, RULE = "#22262e", "#8f96a2", "#d9dce1"
 
 _STYLE: Any = {  # Any: matplotlib types the keys of rcParams one by one
@@ -158,6 +161,11 @@ def experiment_colour(index: int) -> str:
     return EXPERIMENTS[index % len(EXPERIMENTS)]
 
 
+def experiment_dashes(index: int) -> Any:
+    """The line style of an experiment's curves: another one each time that the colours begin again."""
+    return _DASHES[index // len(EXPERIMENTS) % len(_DASHES)]
+
+
 def heading(experiment: str | None, runs: int) -> str:
     """`qwen, 16 runs`"""
     return ", ".join([*([experiment] if experiment else []), f"{runs} run{'s' * (runs != 1)}"])
@@ -169,15 +177,25 @@ def note(axes: Axes, text: str) -> None:
 
 
 def legend(figure: Figure, entries: Sequence[tuple[Any, str]], columns: int | None = None) -> None:
-    """A legend of (handle, name) below the panels."""
-    figure.legend(
-        [handle for handle, _ in entries],
-        [name for _, name in entries],
-        loc="outside lower center",
-        ncols=columns or len(entries),
-        handler_map={tuple: HandlerTuple(ndivide=None, pad=0)},
-        columnspacing=1.8,
-    )
+    """A legend of (handle, name) below the panels, in at most `columns` columns and as many as the figure is wide for.
+
+    Rows beyond the second make the figure higher, so that the panels keep their size.
+    """
+    canvas = FigureCanvasAgg(figure)
+    for number in range(columns or len(entries), 0, -1):
+        drawn = figure.legend(
+            [handle for handle, _ in entries],
+            [name for _, name in entries],
+            loc="outside lower center",
+            ncols=number,
+            handler_map={tuple: HandlerTuple(ndivide=None, pad=0)},
+            columnspacing=1.8,
+        )
+        if number == 1 or drawn.get_window_extent(canvas.get_renderer()).width <= figure.bbox.width:
+            break
+        drawn.remove()
+    rows = -(-len(entries) // number)
+    figure.set_figheight(figure.get_figheight() + max(0, rows - 2) * _LEGEND_ROW)
 
 
 def patch(colour: ColorType, alpha: float = 1) -> Patch:

@@ -34,6 +34,7 @@ def rows(source: History, by_step: Mapping[str, list[int]], seed: int, number: i
         before, after = source.rows(index, index + 2)
         kinds = {kind for kind, _ in wanted[index]}
         seen = dict.fromkeys(kinds, 0)  # coordinates of each kind among the tokens so far
+        missing = len(wanted[index])
         for start, moved in validation.in_blocks(before, after):
             ulps = bf16.ulp(moved.before)
             for kind in kinds:
@@ -43,7 +44,10 @@ def rows(source: History, by_step: Mapping[str, list[int]], seed: int, number: i
                         at = tuple(places[ordinal].tolist())
                         values = validation.place(index + 1, start, at, moved)
                         found[kind].append((KINDS[kind], sum(by_step[kind]), *values, ulps[at].item()))
+                        missing -= 1
                 seen[kind] += len(places)
+            if not missing:  # the tokens after these need not be looked at
+                break
     for kind in found:
         yield from found[kind]
 

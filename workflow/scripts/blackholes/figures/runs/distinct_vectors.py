@@ -33,8 +33,7 @@ def draw(results: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
     for axes, (key, label) in zip(grid[:, 0], _PANELS, strict=True):
         for index, series in enumerate(results.values()):
             values = np.asarray(series[key], float)
-            steps, width = np.arange(values.shape[1]), max(2 - 0.7 * index, 1)
-            curves.runs_and_mean(axes, steps, values, style.experiment_colour(index), runs=False, width=width)
+            curves.experiment_curve(axes, index, len(results), np.arange(values.shape[1]), values)
         axes.set_title(label)
         scales.step_axis(axes, last, label=axes is grid[-1, 0])
         scales.count_axis(axes, top=max(np.max(series[key]) for series in results.values()))

@@ -50,21 +50,12 @@ def draw(results: Mapping[str, Mapping[str, np.ndarray]], dead: int | None = Non
     for axes, (key, label) in zip(grid.flat, _PANELS, strict=True):
         top = 0
         for index, series in enumerate(results.values()):
-            values, colour = np.asarray(series[key], float), style.experiment_colour(index)
+            values = np.asarray(series[key], float)
             steps = np.arange(values.shape[1])
             if key == "loss":
                 steps = steps + 1
                 values = curves.smoothed(steps, values)
-            curves.runs_and_mean(
-                axes,
-                steps,
-                values,
-                colour,
-                stepped=key != "loss",
-                runs=False,
-                pixels=300,
-                width=max(2 - 0.7 * index, 1),
-            )
+            curves.experiment_curve(axes, index, len(results), steps, values, stepped=key != "loss", pixels=300)
             top = max(top, values.max())
         axes.set_title(label)
         scales.step_axis(axes, last, label=axes in grid[-1])

@@ -1,0 +1,8 @@
+"""What the page is made from beside Python. Imported by the rules, so it imports nothing."""
+
+from pathlib import Path
+
+TEMPLATES = Path(__file__).with_name("templates")
+COLUMNS = Path(__file__).with_name("columns.csv")  # unit and meaning of every column of a table
+SCRIPTS = ("core.js", "tables.js", "figures.js")  # in this order, in one script
+FILES = (*(TEMPLATES / name for name in ("index.html.j2", "page.css", *SCRIPTS)), COLUMNS)
