@@ -202,6 +202,19 @@ def test_rejoins_are_exact():
     assert asked("holes_rejoin", [a_run(1)]).answer.startswith("needs: ")
 
 
+def test_where_no_hole_can_be_told_runs_say_nothing():
+    """Stochastic rounding parts all tokens at the first step; float32 weights may be equal in the history alone."""
+    drawn, wide = {"rounding.weights": "stochastic"}, {"precision": "fp32"}
+    for settings, says in ((drawn, False), (wide, False), ({"compensation": "kahan"}, True)):
+        runs = [a_run(1, settings=settings, splits=3, rejoins=[20])]
+        assert (asked("holes_rejoin", runs).answer == "yes") == says
+    rare_late = PLANTED["frequency_sets_escape"](1, True)
+    drawn_too = [replace(run, settings=BASE | drawn) for run in rare_late]
+    assert asked("frequency_sets_escape", drawn_too).answer.startswith("needs: ")
+    sparse = [a_run(1, settings={"compensation": "kahan"}, forces=replace(STILL, along=0.1))]
+    assert asked("dead_move_along_hidden", sparse).answer.startswith("needs: ")
+
+
 def test_moves_against_the_hidden_state_are_along_it():
     against = [a_run(seed, forces=replace(STILL, along=-0.8 - seed / 100)) for seed in (1, 2, 3)]
     found = asked("dead_move_along_hidden", against)

@@ -32,8 +32,7 @@ Several overlays are merged in the order given, and `--config` last:
 - [qwen3.yaml](qwen3.yaml): black holes of a finished model, Qwen3-4B-Instruct-2507; trains nothing.
 - [precision.yaml](precision.yaml): five ways to store numbers, eight runs of each, compared by pairs of runs.
 - [freeze.yaml](freeze.yaml): learning rate, weight decay and schedule, every combination of them, with recorded forces.
-- [start.yaml](start.yaml): one point, noise around it, and apart; whether decay, rounding or the gradient contracts the
-  dead.
+- [start.yaml](start.yaml): one point, noise around it, and apart; what makes a cloud of dead tokens contract.
 - [published.yaml](published.yaml): the published experiments; [published_short.yaml](published_short.yaml), merged over
   it, takes about an hour on two cores.
 

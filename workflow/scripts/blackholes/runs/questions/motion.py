@@ -70,10 +70,12 @@ def _by_rounding(runs: Sequence[Run]) -> Found | None:
     return Found(values, "; ".join([words, rest][: 1 + bool(still)]))
 
 
-def _recorded(number: Callable[[Forces], float]) -> Callable[[Sequence[Run]], Found | None]:
+def _recorded(
+    number: Callable[[Forces], float], where: Callable[[Run], bool] = lambda run: True
+) -> Callable[[Sequence[Run]], Found | None]:
     def ask(runs: Sequence[Run]) -> Found | None:
         values = [
-            Value(run.seed, run.experiment, run.name, number(run.forces)) for run in runs if run.forces is not None
+            Value(run.seed, run.experiment, run.name, number(run.forces)) for run in runs if run.forces and where(run)
         ]
         return Found(values, means(values)) if values else None
 
@@ -140,11 +142,11 @@ QUESTIONS = [
         0.5,
         0.5,
         "yes above 0.5 or below −0.5, no within ± 0.5",
-        "Over all moves of all dead tokens of a run that records forces.",
+        "Over all moves of all dead tokens of a run in bfloat16, rounded to nearest, that records forces.",
         _RECORD,
         "{experiment}/{run}/figures/forces_swarm.png",
         (*_FORCES, "{experiment}/run_*/forces_series.safetensors"),
-        _recorded(lambda forces: forces.along),
+        _recorded(lambda forces: forces.along, arms.is_nearest),
         limits=(-1, 1),
         either_way=True,
     ),
