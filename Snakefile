@@ -9,7 +9,18 @@ from snakemake.utils import min_version
 min_version("9.27")
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 
-from blackholes.orchestration import early_cutoff, folders, forked_jobs, gpu_node, locks, planning, slurm, terminal
+from blackholes.orchestration import (
+    code,
+    early_cutoff,
+    folders,
+    forked_jobs,
+    gpu_node,
+    locks,
+    overwrites,
+    planning,
+    slurm,
+    terminal,
+)
 
 if workflow.is_main_process:
     folders.refuse(workflow)
@@ -20,9 +31,11 @@ if workflow.is_main_process:
     forked_jobs.install(workflow)
     slurm.ask_for_one_at_a_time(workflow)
     terminal.show_work_only(workflow)
+    code.recall()
 
 
-configfile: "config/config.yaml"
+# beside this file, whatever folder the call works in
+configfile: str(Path(workflow.basedir) / "config" / "config.yaml")
 
 
 report: "workflow/report/workflow.rst"
@@ -36,6 +49,7 @@ include: "workflow/rules/black_holes.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/forces.smk"
 include: "workflow/rules/comparison.smk"
+include: "workflow/rules/questions.smk"
 include: "workflow/rules/checkpoints.smk"
 include: "workflow/rules/snowballs.smk"
 include: "workflow/rules/lattice.smk"
@@ -44,6 +58,10 @@ include: "workflow/rules/report.smk"
 include: "workflow/rules/page.smk"
 include: "workflow/rules/verify.smk"
 include: "workflow/rules/plan.smk"
+
+
+if workflow.is_main_process:
+    code.keep()
 
 
 # Targets to ask for by name. Jobs, whose threads and resources are set by name, are in the rules' files.
@@ -56,6 +74,7 @@ localrules:
     figures,
     forces,
     comparison,
+    questions,
     checkpoints,
     snowballs,
     lattice,
@@ -76,6 +95,7 @@ rule all:
         rules.figures.input,
         rules.comparison.input,
         rules.forces.input,
+        rules.questions.input,
         rules.checkpoints.input,
         rules.snowballs.input,
         rules.lattice.input,
@@ -85,9 +105,12 @@ rule all:
 
 
 onstart:  # of a call that runs jobs; the executor is known by now
+    overwrites.refuse(workflow, CONFIG)
     planning.remember()
     gpu_node.start(workflow)
     slurm.start(workflow)
 
 
 slurm.refuse_gpus(workflow)
+if workflow.is_main_process:
+    overwrites.warn(workflow, CONFIG)

@@ -60,7 +60,7 @@ COLUMNS = {
 
 
 def expected_files():
-    yield from ("index.html", "report.html")
+    yield from ("index.html", "report.html", "questions.csv", "question_values.csv", "questions.md")
     for corpus in ("builtin", "builtin-bpe1200"):
         yield from (f"corpus/{corpus}/{name}" for name in ("tokens.safetensors", "tokens.csv", "tokenizer.json"))
     for run in [*RUNS, LARGE]:
@@ -69,7 +69,7 @@ def expected_files():
         others = ("lineage.graphml", "model/config.json", "model/model.safetensors")
         yield from (f"{run}/{name}" for name in (*COLUMNS, *others))
     for kind in ("png", "svg"):
-        yield from (f"figures/{name}.{kind}" for name in ("experiments", "distinct_vectors"))
+        yield from (f"figures/{name}.{kind}" for name in ("experiments", "distinct_vectors", "questions"))
         for experiment in EXPERIMENTS:
             yield from (f"{experiment}/figures/{name}.{kind}" for name in FIGURES)
             yield from (f"{experiment}/run_001/figures/{name}.{kind}" for name in ("hole_members", "lineage"))

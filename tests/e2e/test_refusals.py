@@ -1,6 +1,5 @@
 """What is wrong is refused early, in one clear line, and leaves nothing under a final name."""
 
-import hashlib
 import socket
 
 import pytest
@@ -45,40 +44,9 @@ def closed_port():
         return free.getsockname()[1]
 
 
-@pytest.mark.parametrize(
-    ("content", "settings", "line"),
-    [
-        (None, "", "text.txt: no such file (corpus.path"),
-        (b"", "", "text.txt: is empty; expected text"),
-        (b"caf\xe9 au lait", "", "text.txt: corpus.encoding: byte 0xe9 at position 3 is not utf-8"),
-        (b"some text", f", sha256: '{64 * 'a'}'", "text.txt: corpus.sha256: expected aaaa"),
-    ],
-)
-def test_corpus_files(fresh, content, settings, line):
-    if content is not None:
-        fresh.path("text.txt").write_bytes(content)
-    assert bad_input(fresh, f"corpus: {{source: file, path: text.txt{settings}}}", line) == []
-
-
 def test_an_address_that_cannot_be_reached(fresh):
     url = f"http://127.0.0.1:{closed_port()}/text.txt"
     assert bad_input(fresh, f"corpus: {{source: url, url: '{url}'}}", f"{url}: cannot be read") == []
-
-
-@pytest.mark.parametrize(
-    ("text", "line"),
-    [
-        ("too short", "tokens.safetensors: 9 tokens are less than one window; expected at least 17"),
-        ("just long enough: 1", "tokens.safetensors: batch_size: 4 is not allowed; expected at most 3"),
-    ],
-)
-def test_a_corpus_shorter_than_a_window_or_a_batch(fresh, text, line):
-    fresh.path("text.txt").write_text(text)
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    overlay = f"corpus: {{source: file, path: text.txt, sha256: {digest}}}"
-    log = "results/logs/train/normal_001.log"
-    left = bad_input(fresh, overlay, line, "results/normal/run_001/training_log.csv", log)
-    assert left == [f"corpus/text/{name}" for name in ("tokenizer.json", "tokens.csv", "tokens.safetensors")]
 
 
 def test_matrices_of_a_large_vocabulary(fresh):
@@ -88,14 +56,6 @@ def test_matrices_of_a_large_vocabulary(fresh):
     assert f"{path}: {reason}" in said
     assert "Traceback" not in said
     assert not fresh.path("results").exists()
-
-
-def test_a_text_with_too_few_tokens(fresh):
-    fresh.path("text.txt").write_text("some words " * 1000)
-    overlay = "experiments: {thimble: {corpus: {source: file, path: text.txt}}}"
-    line = "text.txt: gives 26"
-    log, target = "results/logs/prepare_corpus/text-bpe1200.log", "results/corpus/text-bpe1200/tokens.safetensors"
-    assert bad_input(fresh, overlay, line, target, log) == []
 
 
 def test_a_truncated_history_in_the_place_of_a_real_one(clone):

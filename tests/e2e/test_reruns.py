@@ -19,7 +19,9 @@ from e2e.checkout import Checkout, tracked
 
 PACKAGE = "workflow/scripts/blackholes"
 OVERLAY = "overlay.yaml"
-FIGURES = {"experiment_figures": 1, "experiments_figure": 1, "report": 1, "page": 1}
+REPLACE = ("--config", "overwrite=true")
+QUESTIONS = {"answer": 1, "questions_figure": 1}
+FIGURES = {"experiment_figures": 1, "experiments_figure": 1, "report": 1, "page": 1, **QUESTIONS}
 LINEAGE = {"lineage": 1, "lineages": 1}
 OF_A_RUN = {"hole_members": 1, "lineage_figure": 1}
 
@@ -120,6 +122,7 @@ TABLE = [
         {
             **{"prepare_corpus": 1, "train": 1, "black_holes": 1, "summarise": 1, "experiment_figures": 1},
             **{**LINEAGE, **OF_A_RUN, "lattice_displacements": 1, "lattice_figures": 1, "report": 1, "page": 1},
+            **QUESTIONS,
         },
     ),
     Row("distances.store: false", overlay("distances: {store: false}"), {}),
@@ -228,7 +231,7 @@ def test_what_was_remade_in_an_earlier_call_still_counts(finished, tmp_path, rep
     """Only histories are asked for first. A later call has to know that all after them is of the old training."""
     clone = finished.copy(tmp_path / "clone")
     overlay("experiments: {normal: {learning_rate: 0.002}}")(clone)
-    assert counts(clone.run("histories", overlay=OVERLAY)) == {"train": 1}
+    assert counts(clone.run("histories", *REPLACE, overlay=OVERLAY)) == {"train": 1}
     jobs = counts(clone.plan(overlay=OVERLAY))
     report_row("the same as `learning rate`, histories made by an earlier call", "plan", jobs)
     assert jobs == {"distances": 1, "black_holes": 1, "summarise": 1, **LINEAGE, **OF_A_RUN, **FIGURES}
@@ -238,7 +241,7 @@ def test_stale_files_that_are_all_touched_count_as_new(finished, tmp_path, repor
     """The one case that goes unseen (docs/using.md). A touch of the matrices alone is seen: their benchmark is old."""
     clone = finished.copy(tmp_path / "clone")
     overlay("experiments: {normal: {learning_rate: 0.002}}")(clone)
-    clone.run("histories", overlay=OVERLAY)
+    clone.run("histories", *REPLACE, overlay=OVERLAY)
     stale = "results/normal/run_001/pairwise_distances.safetensors"
     clone.path(stale).touch()
     assert counts(clone.plan("matrices", overlay=OVERLAY)) == {"distances": 1}

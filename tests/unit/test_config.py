@@ -53,7 +53,7 @@ def test_defaults_are_the_published_scale():
 
 def test_the_top_level_keys_are_the_interface():
     keys = ["corpus", "experiment_defaults", "experiments", "training", "distances", "adjacency"]
-    keys += ["checkpoints", "snowballs", "lattice", "lineage", "figures", "results", "check_inputs"]
+    keys += ["checkpoints", "snowballs", "lattice", "lineage", "figures", "results", "overwrite", "check_inputs"]
     assert list(config.Config.model_fields) == keys
 
 

@@ -206,7 +206,16 @@ FILES = {
     "deep JSON": ('{"a":' * 5000 + "1" + "}" * 5000, "line 1: nested deeper than 32 levels"),
     "digits": ("steps: " + "9" * 100_000, "line 1: text of 100,000 characters; expected at most 4,000"),
     "code": ("\n__use_yte__: true\n?import os: 1\n", "line 2: __use_yte__: the file holds Python code, which"),
-    "no YAML": ("a: [", "no YAML: "),
+    "no YAML": ("a:\n  b: [", "line 2: no YAML: "),
+    "a key twice": ("a: 1\nb: {c: 2}\n# c: 3\nb: 4\n", "line 4: b: given twice, first in line 2"),
+    "a key twice, inside": ("b: {c: [c, c], d: {c: 1}, c: 2}\n", "line 1: c: given twice, first in line 1"),
+    "a key twice, in JSON": ('{\n\t"a": 1,\n\t"a": 2\n}', "line 3: a: given twice, first in line 2"),
+    "a tab": ("a:\n  b: 1\n\tc: 2\n", "line 3: a tab at the start of the line; expected spaces"),
+    "a tab first": ("a:\n\tb: 1\n", "line 2: a tab at the start of the line; expected spaces"),
+    "empty": ("", "line 1: is empty; expected keys of the configuration"),
+    "comments": ("# a\n\n# b: 1\n", "line 1: is empty; expected keys of the configuration"),
+    "text": ("# a\nb\n", "line 2: no key with a value; expected keys of the configuration"),
+    "a list": ("- a: 1\n", "line 1: no key with a value; expected keys of the configuration"),
     "no UTF-8": (b"a: \xff", "no YAML: "),
 }
 
@@ -221,6 +230,15 @@ def test_a_file_that_snakemake_should_not_read(tmp_path, name):
     assert str(caught.value).startswith(f"{path}: {line}")
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 600
+
+
+@pytest.mark.parametrize(
+    "content", ["a: {b: 1}\nc: {b: 1}\n", "a: [{b: 1}, {b: 1}]\n", '{\n\t"a": [1, 1],\n\t"b": "a"}', "a: 1\t# tab\n"]
+)
+def test_a_file_that_is_as_it_should_be(tmp_path, content):
+    path = tmp_path / "overlay.yaml"
+    path.write_text(content, encoding="utf-8")
+    bounds.check_file(path)
 
 
 def test_files_that_never_end_and_large_ones(tmp_path):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from blackholes.artifacts.tensors import open_tensors, write_tensors
 from blackholes.errors import UserError
-from blackholes.runs import black_holes, explorer, lineage
+from blackholes.runs import explorer, lineage
 from helpers import random_history, write_history
 from hypothesis import given, settings
 from hypothesis import strategies as st

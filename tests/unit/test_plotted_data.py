@@ -38,6 +38,7 @@ from blackholes.figures.runs import (
     lineage,
     lineage_data,
     loss_curves,
+    questions,
     tokens_per_hole,
 )
 from blackholes.figures.snowballs import (
@@ -1227,3 +1228,35 @@ def test_comparison(tmp_path):
             assert same_color(dot.get_color(), interval.get_color())
     bottom, top = loss.get_ylim()
     assert bottom > top  # the first pair is at the top
+
+
+def test_questions(tmp_path):
+    """Of three questions one has no number; one counts in both directions; runs with one seed are one dot."""
+    columns = ["key", "question", "answer", "effect", "unit", "low", "high", "n", "counted", "yes", "no"]
+    table = write_table(
+        tmp_path / "questions.csv",
+        columns,
+        ("a", "First?", "yes", 0.5, "share", 0.25, 0.75, 2, "seeds of 3 runs", 0.125, 0.0625),
+        ("b", "Second?", "needs: x", "", "share", "", "", 0, "", 0.1, 0.1),
+        ("dead_move_along_hidden", "Third?", "no", -0.25, "cosine", -0.5, 0.25, 3, "runs", 0.75, 0.75),
+    )
+    numbers = (("a", 1, 0.25), ("a", 1, 0.75), ("a", 2, 0.5), ("dead_move_along_hidden", 1, -0.25))
+    values = write_table(tmp_path / "values.csv", ["key", "seed", "value"], *numbers)
+    figure = drawn(questions, {"questions": table, "values": values})
+    first, third = (axes for axes in figure.axes if axes.get_visible())
+    assert ([titles(axes)[0] for axes in (first, third)]) == ["First?", "Third?"]
+    assert [axes.get_xlabel() for axes in (first, third)] == ["share; 2 seeds of 3 runs", "cosine; 3 runs"]
+    assert (marks(first, C["reference"]), marks(third, C["reference"])) == ([0.125, 0.0625], [0.75, -0.75])
+    for axes, answer, colour, interval, middle, dots in (
+        (first, "yes", C["live"], [0.25, 0.75], 0.5, [0.5, 0.5]),
+        (third, "no", C["increase"], [-0.5, 0.25], -0.25, [-0.25]),
+    ):
+        (text,) = axes.texts
+        assert (text.get_text(), same_color(text.get_color(), colour)) == (answer, True)
+        own = [line for line in axes.lines if same_color(line.get_color(), colour)]
+        assert [list(np.ravel(line.get_xdata())) for line in own] == [interval, [middle]]
+        (seeds,) = (line for line in axes.lines if same_color(line.get_color(), C["run"]))
+        assert list(seeds.get_xdata()) == dots
+    empty = write_table(tmp_path / "empty.csv", columns, ("b", "Second?", "needs: x", "", "share", "", "", 0, "", 0, 0))
+    (axes,) = drawn(questions, {"questions": empty, "values": values}).axes
+    assert "questions.csv has what to run" in axes.texts[0].get_text()

@@ -8,7 +8,7 @@ import yaml
 from blackholes import show
 from blackholes.artifacts.records import Records
 from blackholes.config import model as config
-from blackholes.config.files import results_folder
+from blackholes.config.files import load, refuse_without_base, results_folder
 from blackholes.errors import UserError
 from blackholes.verify import check
 
@@ -99,3 +99,22 @@ def test_show_takes_the_folder_of_a_configuration(tmp_path, monkeypatch, capsys)
     with pytest.raises(SystemExit):
         show.main()
     assert "mine: no summary.csv of any experiment in this folder; run the workflow first" in capsys.readouterr().err
+
+
+def test_files_are_merged_as_snakemake_does(tmp_path):
+    overlays = {"one": "experiments: {qwen: {runs: 2}, normal: false}\n", "two": "experiments: {qwen: {steps: 7}}\n"}
+    for name, text in overlays.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    arguments = ["--configfile", str(tmp_path / "one"), str(tmp_path / "two"), "--config", "figures={dpi: 60}"]
+    loaded = load(arguments)
+    assert (loaded.experiments["qwen"].runs, loaded.experiments["qwen"].steps, loaded.figures.dpi) == (2, 7, 60)
+    assert "normal" not in loaded.experiments
+    assert load([]) == config.Config()
+
+
+def test_an_overlay_without_its_base():
+    base = dict.fromkeys(config.Config.model_fields)
+    refuse_without_base(base)
+    for key in base:
+        with pytest.raises(UserError, match=f"no {key}; expected overlays that are merged into it"):
+            refuse_without_base({name: None for name in base if name != key})

@@ -1,13 +1,19 @@
 """The checked configuration, paths, and the few helpers that several stages share."""
 
 from blackholes.artifacts.provenance import file_digest
+from blackholes.config import bounds, files
 from blackholes.config import model as configuration
 from blackholes.errors import UserError
-from blackholes.orchestration import code, packing
+from blackholes.orchestration import code, inputs, packing
 from snakemake.exceptions import WorkflowError
 
 try:
+    for overlay in filter(os.path.isfile, workflow.config_settings.configfiles):
+        bounds.check_file(overlay)
+    files.refuse_without_base(config)
     CONFIG = configuration.load(config)
+    if workflow.is_main_process:
+        inputs.refuse(CONFIG)
 except UserError as error:
     raise WorkflowError(f"configuration: {error}") from None
 config.update(CONFIG.model_dump(mode="json"))  # scripts see the defaults too

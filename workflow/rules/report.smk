@@ -20,6 +20,7 @@ rule contents:
         rules.figures.input,
         rules.comparison.input,
         rules.forces.input,
+        rules.questions.input,
         rules.checkpoints.input,
         rules.snowballs.input,
         rules.lattice.input,

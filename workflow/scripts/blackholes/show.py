@@ -2,12 +2,14 @@
 
 import argparse
 import json
+from collections.abc import Container, Iterable
 from pathlib import Path
 
 import pandas as pd
 
 from blackholes.artifacts.tables import read_tokens
-from blackholes.config.files import results_folder
+from blackholes.config import compare, files
+from blackholes.config.model import Config
 from blackholes.errors import UserError
 
 COLUMNS = {
@@ -20,10 +22,18 @@ COLUMNS = {
 }
 
 
-def table(results: Path) -> str:
-    """The summary: for each experiment means over its runs at some steps, then a line per corpus, checkpoint, …"""
-    lines = []
+def table(results: Path, config: Config | None = None) -> str:
+    """The summary: for each experiment means over its runs at some steps, then a line per corpus, checkpoint, …
+
+    Args:
+        config: what is of another configuration is left out, and named at the end; None: all is shown.
+    """
+    lines, others = [], compare.other_runs(config, results) if config else {}
+    left_out = {name.partition("/")[0] for name in others if _is_counted(config, name)}
+    current = _names(config, others) if config else {}
     for summary in sorted(results.glob("*/summary.csv")):
+        if summary.parent.name in left_out:
+            continue
         series = pd.read_csv(summary)
         means = series.pivot(index="step", columns="series", values="mean").reindex(columns=list(COLUMNS))
         steps = [step for step in (0, 1, 10, 100, 1000, 10000) if step in means.index]
@@ -33,25 +43,49 @@ def table(results: Path) -> str:
         lines += [f"{summary.parent.name}: means over {series['runs'].iloc[0]} runs; "
                   f"{increases} steps on which the number of holes increased, over all runs",
                   rows.to_string(float_format=lambda value: f"{value:.2f}", na_rep="-"), ""]  # fmt: skip
-    for tokens in sorted(results.glob("corpus/*/tokens.csv")):
+    for tokens in _of(results.glob("corpus/*/tokens.csv"), current.get("corpus")):
         status = read_tokens(tokens)["status"]
         dead = status == "dead"
         lines.append(f"corpus {tokens.parent.name}: {dead.sum()} of {len(dead)} tokens ({dead.mean():.1%}) are dead")
-    for path in sorted(results.glob("checkpoints/*/census.json")):
+    for path in _of(results.glob("checkpoints/*/census.json"), current.get("checkpoints")):
         census = json.loads(path.read_text(encoding="utf-8"))
         sizes = ", ".join(f"{size:,}" for size in census["populations"][:5]) + ", …" * (census["holes"] > 5)
         holes = f"{census['holes']:,} hole{'s' * (census['holes'] > 1)} of {sizes} tokens" if sizes else "no hole"
         lines.append(f"checkpoint {path.parent.name}: {holes} among {census['tokens']:,}")
-    for path in sorted(results.glob("snowballs/*/z_scores.csv")):
+    for path in _of(results.glob("snowballs/*/z_scores.csv"), current.get("snowballs")):
         scores = pd.read_csv(path).query("statistic == 'n_unique'").dropna(subset="sigma").sort_values("sigma")
         means = [f"{row.mean:,.1f} vectors at σ = {row.sigma:.3g}" for row in scores.iloc[[0, -1]].itertuples()]
         own = "".join(f"; the checkpoint has {own:,.0f}" for own in scores["checkpoint"].dropna().unique())
         lines.append(f"snowballs {path.parent.name}: {', '.join(dict.fromkeys(means))}{own}{_test(path)}")
-    for path in sorted(results.glob("lattice/*/lifecycle_medians.csv")):
+    for path in _of(results.glob("lattice/*/lifecycle_medians.csv"), current.get("lattice")):
         late = pd.read_csv(path).query("coordinates == 'all'").set_index("tokens")["late"].dropna()
         groups = [f"{tokens} tokens after step {step:,.0f}" for tokens, step in late.items()]
         lines.append(f"lattice {path.parent.name}: the median token freezes: {', '.join(groups) or 'no tokens'}")
+    lines += [f"of another configuration: {name}: {'; '.join(why)}" for name, why in compare.together(others).items()]
     return "\n".join(lines)
+
+
+def _is_counted(config: Config | None, name: str) -> bool:
+    """Whether tables of an experiment are made from this run; a run too many, of earlier settings, is in none."""
+    experiment, _, run = name.partition("/")
+    return config is None or experiment not in config.experiments or run in config.experiments[experiment].run_names()
+
+
+def _names(config: Config, others: Container[str]) -> dict[str, Container[str]]:
+    """Kind of results → the names that the configuration has, but for what was made from runs of another."""
+    checkpoints = {name for name, entry in config.checkpoints.items() if entry.run not in others}
+    without = [name for name in config.checkpoints if name not in checkpoints]
+    return {
+        "corpus": config.corpora(),
+        "checkpoints": checkpoints,
+        "snowballs": {name for name, entry in config.snowballs.items() if entry.centroid not in without},
+        "lattice": {name for name, entry in config.lattice.items() if entry.run not in others},
+    }
+
+
+def _of(paths: Iterable[Path], names: Container[str] | None) -> list[Path]:
+    """The files in folders of these names; of all where the configuration is not known."""
+    return sorted(path for path in paths if names is None or path.parent.name in names)
 
 
 def _test(scores: Path) -> str:
@@ -68,15 +102,17 @@ def main() -> None:
     parser.add_argument("results", type=Path, nargs="?", help="folder of the results (that of the configuration)")
     parser.add_argument("--configfile", nargs="+", default=[], help="as of the call of Snakemake that made them")
     options = parser.parse_args()
+    arguments = ["--configfile", *options.configfile]
     try:
-        results = options.results or results_folder(["--configfile", *options.configfile])
+        results = options.results or files.results_folder(arguments)
+        config = files.load(arguments) if options.configfile else None
     except UserError as error:
         parser.error(str(error))
     if not list(results.glob("*/summary.csv")):
         others = sorted({str(path.parents[1]) for path in results.glob("*/*/summary.csv")})
         hint = f"there are results in {', '.join(others)}" if others else "run the workflow first"
         parser.error(f"{results}: no summary.csv of any experiment in this folder; {hint}")
-    print(table(results))
+    print(table(results, config))
     report = results / "report.html"
     if report.exists():
         print(f"\nThe report: {report.resolve()}")

@@ -5,7 +5,7 @@ Snakemake reads the files given with `--configfile` itself, before this workflow
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from blackholes.artifacts.inputs import open_regular
@@ -53,8 +53,22 @@ def refuse_unbounded(config: Any) -> None:
             left += [(entry, f"{key}[{index}]", depth + 1) for index, entry in enumerate(value)]
 
 
+def text(path: str | os.PathLike) -> str:
+    """What is in a file of the configuration. In JSON, tabs count as spaces, as they do there.
+
+    Raises:
+        UserError: it is no regular file, or too large.
+        OSError, ValueError: it cannot be read, or is no UTF-8.
+    """
+    with open_regular(path, LARGEST_FILE) as file:
+        found = file.read().decode("utf-8")
+    return found.replace("\t", " ") if found.lstrip()[:1] == "{" else found
+
+
 def check_file(path: str | os.PathLike) -> None:
-    """Raise UserError for a file that Snakemake should not be given: too large when built, damaged, or with code in it.
+    """Raise UserError for a file that Snakemake should not be given, naming the line.
+
+    It is too large when built, damaged, empty, has code in it, or has a key twice, of which the last would count.
 
     Only YAML's events are read: nothing is built, so an alias costs nothing however much it stands for.
     """
@@ -62,9 +76,8 @@ def check_file(path: str | os.PathLike) -> None:
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times faster
     try:
-        with open_regular(path, LARGEST_FILE) as file:
-            events = yaml.parse(file.read().decode("utf-8"), Loader=loader)
-            _check_events(events, yaml)
+        found = text(path)
+        _check_events(_keys_once(yaml.parse(found, Loader=loader), yaml), yaml)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file") from error
     except OSError as error:
@@ -72,16 +85,52 @@ def check_file(path: str | os.PathLike) -> None:
     except UserError as error:
         said = str(error)
         raise UserError(said if said.startswith(f"{path}: ") else f"{path}: {said}") from error
+    except yaml.MarkedYAMLError as error:
+        raise UserError(f"{path}: {_where(error, found)}") from error
     except (yaml.YAMLError, ValueError) as error:
         raise UserError(f"{path}: no YAML: {' '.join(str(error).split())}") from error
 
 
-def _check_events(events: Any, yaml: Any) -> None:
+def _where(error: Any, found: str) -> str:
+    """What is wrong in a YAML file, in the words of its reader, and in which line."""
+    lines = found.splitlines() or [""]
+    number = min((error.problem_mark or error.context_mark).line, len(lines) - 1)
+    line = lines[number]
+    indent = line[: len(line) - len(line.lstrip())]
+    if "\t" in indent:
+        return f"line {number + 1}: a tab at the start of the line; expected spaces, since YAML takes no tabs there"
+    return f"line {number + 1}: no YAML: {' '.join(str(error.problem or error.context).split())}"
+
+
+def _keys_once(events: Iterable, yaml: Any) -> Iterator[Any]:
+    """The events again. UserError at a key that its mapping has already: of the two the last would count."""
+    opened: list[dict[str, int] | None] = []  # of the mappings around an event: key → its line; of lists: None
+    is_key: list[bool] = []  # whether what comes next there is a key
+    for event in events:
+        if isinstance(event, yaml.NodeEvent) and opened and (keys := opened[-1]) is not None:
+            if is_key[-1] and isinstance(event, yaml.ScalarEvent):
+                line = event.start_mark.line + 1
+                if event.value in keys:
+                    raise UserError(f"line {line}: {event.value}: given twice, first in line {keys[event.value]}")
+                keys[event.value] = line
+            is_key[-1] = not is_key[-1]
+        if isinstance(event, yaml.CollectionStartEvent):
+            opened.append({} if isinstance(event, yaml.MappingStartEvent) else None)
+            is_key.append(True)
+        elif isinstance(event, yaml.CollectionEndEvent):
+            opened.pop()
+            is_key.pop()
+        yield event
+
+
+def _check_events(events: Iterable, yaml: Any) -> None:
     sizes: dict[str, int | None] = {}  # anchor → values that it stands for; None while it is open
     opened: list[tuple[str | None, int]] = []  # (anchor, values before it) of the collections around an event
     seen = 0
     for event in events:
         line = event.start_mark.line + 1
+        if not seen and isinstance(event, yaml.NodeEvent) and not isinstance(event, yaml.MappingStartEvent):
+            raise UserError(f"line {line}: no key with a value; expected keys of the configuration")
         if isinstance(event, yaml.AliasEvent):
             size = sizes.get(event.anchor, 1)
             if size is None:
@@ -107,3 +156,5 @@ def _check_events(events: Any, yaml: Any) -> None:
             sizes |= {anchor: seen - before} if anchor else {}
         if seen > 2 * MOST:  # keys count here too
             raise UserError(f"line {line}: more than {MOST:,} values, aliases counted as often as they are used")
+    if not seen:
+        raise UserError("line 1: is empty; expected keys of the configuration")

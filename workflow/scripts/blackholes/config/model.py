@@ -182,6 +182,11 @@ class Config(Section):
         "a path",
         min_length=1,
     )
+    overwrite: bool = setting(
+        False,
+        "true: finished runs may be replaced by runs of other settings; false: such a call is refused. Of the command "
+        "line: `--config overwrite=true`",
+    )
     check_inputs: bool = setting(
         True,
         "true: every job compares the files that it reads with the digests recorded when they were written; one that "

@@ -27,6 +27,7 @@ DEFAULTS = {  # rule → (seconds, work, megabytes of memory) of the quick confi
     "lineage": (1.2, 3.84e5, 280.0),
     "summarise": (0.1, 1.5e6, 250.0),
     "lineages": (0.1, 1.5e6, 250.0),
+    "answer": (1.0, 1.0, 350.0),
     "history_hdf5": (1.0, 2.5e7, 350.0),
     "hole_members": (1.95, 3.84e5, 287.0),
     "lattice_displacements": (8.5, 6.4e7, 790.0),
@@ -46,6 +47,7 @@ DEFAULTS = {  # rule → (seconds, work, megabytes of memory) of the quick confi
     "checkpoint_figures": (3.2, 1.0, 296.0),
     "snowball_figures": (3.0, 1.0, 305.0),
     "lattice_figures": (3.1, 1.0, 293.0),
+    "questions_figure": (1.5, 1.0, 280.0),
     "report": (3.8, 1.0, 148.0),
     "page": (4.0, 1.0, 300.0),
 }

@@ -54,6 +54,8 @@ COLUMNS = {  # name of a table → columns that it has to have
     "summary.csv": "step series mean std min max runs",
     "increases.csv": "run step before after",
     "comparison.csv": "measure step experiment reference pairs mean reference_mean difference low high",
+    "questions.csv": "key question answer effect unit low high n counted measure rule method detail figure files",
+    "question_values.csv": "key experiment run seed value",
     "tokens.csv": "token_id",
     "black_holes.csv": "hole population token_ids text norm",
     "overdensity.csv": "statistic value",

@@ -1,0 +1,1 @@
+from blackholes.results import open as open

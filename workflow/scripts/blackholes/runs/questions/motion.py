@@ -1,0 +1,145 @@
+"""Questions on how the dead move: as a cloud, and with the hidden states."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from blackholes.runs.questions import arms
+from blackholes.runs.questions.data import Forces, Run
+from blackholes.runs.questions.verdict import Found, Question, Value, means, of_runs
+
+CONTRACTS = 0.01  # a cloud that lost more of its radius contracts
+_OWN = "figures/questions.png"
+
+
+def radius(cloud: np.ndarray) -> float:
+    """Root of the mean squared distance of vectors from their mean."""
+    vectors = cloud.astype(np.float64)
+    return float(np.sqrt(((vectors - vectors.mean(0)) ** 2).sum(1).mean()))
+
+
+def shrinkage(run: Run) -> float:
+    """1 − the dead cloud's radius at the last step over that before training."""
+    return 1 - radius(run.cloud[1]) / radius(run.cloud[0])
+
+
+def _clouds(runs: Sequence[Run]) -> list[Run]:
+    """Runs whose dead tokens start apart."""
+    some = [run for run in runs if arms.starts_apart(run) and run.dead.sum() > 1]
+    return [run for run in some if radius(run.cloud[0]) > 0]
+
+
+def _contracts(runs: Sequence[Run]) -> Found | None:
+    values = of_runs(_clouds(runs), shrinkage)
+    return Found(values, means(values)) if values else None
+
+
+def decays_part(run: Run) -> float:
+    """How much of the logarithm of the contraction weight decay intends; NaN where the cloud does not contract."""
+    if shrinkage(run) <= CONTRACTS or run.settings["optimizer"] != "adamw":
+        return np.nan
+    if shrinkage(run) == 1:
+        return 0.0
+    return run.decay / float(np.log1p(-shrinkage(run)))
+
+
+def _by_decay(runs: Sequence[Run]) -> Found | None:
+    values = of_runs(_clouds(runs), decays_part)
+    if not values:
+        return None
+    still = sum(np.isnan(value.value) for value in values)
+    detail = f"in {still} of {len(values)} runs the cloud does not contract" if still else ""
+    return Found(values, "; ".join(filter(None, [means(values), detail])))
+
+
+def _recorded(number: Callable[[Forces], float]) -> Callable[[Sequence[Run]], Found | None]:
+    def ask(runs: Sequence[Run]) -> Found | None:
+        values = [
+            Value(run.seed, run.experiment, run.name, number(run.forces)) for run in runs if run.forces is not None
+        ]
+        return Found(values, means(values)) if values else None
+
+    return ask
+
+
+_RECORD = "an experiment with record: {forces: summary, runs: [1, 2, 3]}"
+_FORCES = ("{experiment}/run_*/forces.safetensors",)
+
+QUESTIONS = [
+    Question(
+        "dead_cloud_contracts",
+        "Does the dead cloud contract?",
+        "loss of the dead tokens' root mean squared distance from their mean, from before training to the last step",
+        "share of the radius",
+        CONTRACTS,
+        CONTRACTS,
+        "yes above 0.01, no below 0.01",
+        "Runs whose dead tokens start apart; where they start as one vector there is no cloud.",
+        "an experiment with init: normal, or noise",
+        _OWN,
+        ("{experiment}/run_*/embedding_evolution.safetensors",),
+        _contracts,
+        limits=(-np.inf, 1),
+    ),
+    Question(
+        "contraction_is_decay",
+        "Which force contracts it: weight decay?",
+        "what weight decay intends, the sum of log(1 − rate × decay), of the logarithm of the contraction",
+        "share",
+        0.5,
+        0.5,
+        "yes above 0.5, no below 0.5",
+        "Runs with AdamW whose dead cloud loses more than 0.01 of its radius; the rest is of the gradient and of "
+        "rounding.",
+        "an experiment with init: normal, or noise, and weight_decay above 0",
+        _OWN,
+        ("{experiment}/run_*/embedding_evolution.safetensors", "{experiment}/run_*/training_log.csv"),
+        _by_decay,
+    ),
+    Question(
+        "dead_move_along_hidden",
+        "Do dead tokens move along the mean hidden state?",
+        "mean cosine between a dead token's move and the mean hidden state of that step; negative: away from it",
+        "cosine",
+        0.5,
+        0.5,
+        "yes above 0.5 or below −0.5, no within ± 0.5",
+        "Over all moves of all dead tokens of a run that records forces.",
+        _RECORD,
+        "{experiment}/{run}/figures/forces_swarm.png",
+        (*_FORCES, "{experiment}/run_*/forces_series.safetensors"),
+        _recorded(lambda forces: forces.along),
+        limits=(-1, 1),
+        either_way=True,
+    ),
+    Question(
+        "hidden_keeps_direction",
+        "Does the mean hidden state keep its direction?",
+        "length of the mean of the unit vectors along it, over all steps; 1: it never turns",
+        "length",
+        0.9,
+        0.9,
+        "yes above 0.9, no below 0.9",
+        "The mean of the final hidden states at every step of a run that records forces.",
+        _RECORD,
+        "{experiment}/{run}/figures/forces_swarm.png",
+        _FORCES,
+        _recorded(lambda forces: forces.direction),
+        limits=(0, 1),
+    ),
+    Question(
+        "hidden_spreads_as_loss_falls",
+        "Do hidden states spread as the loss falls?",
+        "rank correlation of the spread of the final hidden states with the fall of the loss",
+        "correlation",
+        0.5,
+        0.5,
+        "yes above 0.5, no below 0.5",
+        "Spearman's, with its sign turned, between the means of hundredths of a run that records forces.",
+        _RECORD,
+        _OWN,
+        (*_FORCES, "{experiment}/run_*/training_log.csv"),
+        _recorded(lambda forces: -forces.spread_with_loss),
+        limits=(-1, 1),
+    ),
+]
