@@ -48,23 +48,30 @@ async function chooseRun(entry, run) {
   if (document.getElementById("explorer-run").value !== run) return; // another was chosen meanwhile
   if (view.entry !== entry) view.token = null;
   Object.assign(view, {entry, run, ...found, zoom: null});
-  const slider = document.getElementById("explorer-step");
-  slider.max = view.data.steps.length - 1;
-  document.getElementById("explorer-ticks").replaceChildren(...stepTicks(entry.last).map(tick => {
-    const row = nearestRow(tick);
-    return make("span", {style: `left:${100 * row / slider.max}%`}, tick.toLocaleString("en"));
-  }));
+  document.getElementById("explorer-step").max = place(entry.last);
+  document.getElementById("explorer-ticks").replaceChildren(...stepTicks(entry.last).map(tick =>
+    make("span", {style: `left:${100 * place(tick) / place(entry.last)}%`}, tick.toLocaleString("en"))));
   setRow(step === null ? firstRow() : nearestRow(step));
 }
 
-/** The row of steps nearest to a step. */
+/** The row whose step is nearest to a step, on the axis of steps. */
 function nearestRow(step) {
-  const steps = view.data.steps;
-  let best = 0;
-  for (let row = 0; row < steps.length; row++) {
-    if (Math.abs(steps[row] - step) < Math.abs(steps[best] - step)) best = row;
-  }
-  return best;
+  return nearestPlace(place(step));
+}
+
+function nearestPlace(at) {
+  const distances = view.data.steps.map(step => Math.abs(place(step) - at));
+  return distances.indexOf(Math.min(...distances));
+}
+
+/** Keys of the slider: an arrow is one step that is kept, a page ten. */
+function stepKey(event) {
+  const last = view.data.steps.length - 1;
+  const by = {ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, PageDown: -10, PageUp: 10, Home: -last, End: last}[event.key];
+  if (!by) return;
+  event.preventDefault();
+  play(false);
+  setRow(view.row + by);
 }
 
 /** Where to begin: the row with most holes, or the last. */
@@ -90,7 +97,7 @@ function holesAt(row) {
 
 function setRow(row) {
   view.row = Math.max(0, Math.min(row, view.data.steps.length - 1));
-  document.getElementById("explorer-step").value = view.row;
+  document.getElementById("explorer-step").value = place(view.data.steps[view.row]);
   drawAll();
 }
 
@@ -168,7 +175,7 @@ function play(on) {
   view.timer = on ? setInterval(() => {
     if (view.row >= view.data.steps.length - 1) play(false);
     else setRow(view.row + 1);
-  }, 160) : null;
+  }, 120) : null;
   const button = document.getElementById("explorer-play");
   button.textContent = on ? "Pause" : "Play";
   button.setAttribute("aria-pressed", String(on));
@@ -214,7 +221,8 @@ function startExplorer() {
   experiments.addEventListener("change", () => { play(false); const entry = listRuns(); chooseRun(entry, runs.value); });
   runs.addEventListener("change", () => chooseRun(index.find(it => it.name === experiments.value), runs.value));
   const slider = document.getElementById("explorer-step");
-  slider.addEventListener("input", () => { play(false); setRow(Number(slider.value)); });
+  slider.addEventListener("input", () => { play(false); setRow(nearestPlace(Number(slider.value))); });
+  slider.addEventListener("keydown", stepKey);
   document.getElementById("explorer-play").addEventListener("click", () => {
     if (view.timer === null && view.row >= view.data.steps.length - 1) setRow(0);
     play(view.timer === null);

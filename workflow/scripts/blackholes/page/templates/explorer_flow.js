@@ -13,7 +13,8 @@ function flowScales(width) {
 }
 
 function drawRibbon(context, {x, y}, [hole, from, to, before, after, tokens, opacity]) {
-  const [x0, x1, middle] = [x(from), x(to), (x(from) + x(to)) / 2];
+  const [x0, x1] = [x(from), x(to) + (opacity === 1 ? 0.7 : 0)]; // without a seam
+  const middle = (x0 + x1) / 2;
   context.globalAlpha = opacity;
   context.fillStyle = holeColours(hole)[0];
   context.beginPath();
@@ -38,7 +39,7 @@ function drawFlow() {
   const room = new Map(); // hole → its widest band
   for (const [hole, start, end, low, high] of view.data.bands) {
     context.fillStyle = holeColours(hole)[0];
-    context.fillRect(x(start), y(high), Math.max(x(end) - x(start), 0.5), y(low) - y(high));
+    context.fillRect(x(start), y(high), x(end) - x(start) + 0.7, y(low) - y(high)); // wider, or a seam is seen
     const size = Math.min(x(end) - x(start), 60) * (y(low) - y(high));
     if (y(low) - y(high) > 11 && x(end) - x(start) > 8 && size > (room.get(hole)?.[0] ?? 0)) room.set(hole, [size, (x(start) + x(end)) / 2, (y(low) + y(high)) / 2]);
   }

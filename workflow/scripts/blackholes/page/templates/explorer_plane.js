@@ -20,7 +20,7 @@ function cloud(ofStep) {
     low[i & 1] = Math.min(low[i & 1], plane[i]);
     high[i & 1] = Math.max(high[i & 1], plane[i]);
   }
-  const extent = Math.max(high[0] - low[0], high[1] - low[1], 16) * unit * 1.12;
+  const extent = Math.max(high[0] - low[0], high[1] - low[1], 16) * unit * 1.25;
   return {x: (low[0] + high[0]) / 2 * unit, y: (low[1] + high[1]) / 2 * unit, extent};
 }
 
