@@ -135,6 +135,12 @@ def contracted_by_decay(seed, is_high):
     return [a_run(seed, settings={"init.mode": "normal"}, **cloud(0.2, part * np.log(0.8)))]
 
 
+def contracted_by_rounding(seed, is_high):
+    apart = {"init.mode": "normal"}
+    kahan = a_run(seed, "kahan", apart | {"compensation": "kahan"}, **cloud(0.02 if is_high else 0.19))
+    return [a_run(seed, settings=apart, **cloud(0.2)), kahan]
+
+
 PLANTED = {
     "freeze_is_rounding": with_forces("undone", 0.9375, 0.2),
     "freeze_later_without_rounding": longer,
@@ -149,6 +155,7 @@ PLANTED = {
     "frequency_sets_escape_once_seen": escaped,
     "dead_cloud_contracts": contracted,
     "contraction_is_decay": contracted_by_decay,
+    "contraction_is_rounding": contracted_by_rounding,
     "dead_move_along_hidden": with_forces("along", 0.8, 0.1),
     "hidden_keeps_direction": with_forces("direction", 0.99, 0.3),
     "hidden_spreads_as_loss_falls": with_forces("spread_with_loss", -0.9, 0.2),
@@ -195,6 +202,19 @@ def test_rejoins_are_exact():
     assert asked("holes_rejoin", [a_run(1)]).answer.startswith("needs: ")
 
 
+def test_where_no_hole_can_be_told_runs_say_nothing():
+    """Stochastic rounding parts all tokens at the first step; float32 weights may be equal in the history alone."""
+    drawn, wide = {"rounding.weights": "stochastic"}, {"precision": "fp32"}
+    for settings, says in ((drawn, False), (wide, False), ({"compensation": "kahan"}, True)):
+        runs = [a_run(1, settings=settings, splits=3, rejoins=[20])]
+        assert (asked("holes_rejoin", runs).answer == "yes") == says
+    rare_late = PLANTED["frequency_sets_escape"](1, True)
+    drawn_too = [replace(run, settings=BASE | drawn) for run in rare_late]
+    assert asked("frequency_sets_escape", drawn_too).answer.startswith("needs: ")
+    sparse = [a_run(1, settings={"compensation": "kahan"}, forces=replace(STILL, along=0.1))]
+    assert asked("dead_move_along_hidden", sparse).answer.startswith("needs: ")
+
+
 def test_moves_against_the_hidden_state_are_along_it():
     against = [a_run(seed, forces=replace(STILL, along=-0.8 - seed / 100)) for seed in (1, 2, 3)]
     found = asked("dead_move_along_hidden", against)
@@ -208,6 +228,10 @@ def test_a_cloud_that_does_not_contract_says_nothing_of_the_force():
     found = asked("contraction_is_decay", runs)
     assert (found.answer, found.n) == ("undecided", 0)
     assert found.detail.startswith("in 3 of 3 runs the cloud does not contract")
+    runs += [replace(run, settings=run.settings | {"compensation": "kahan"}) for run in runs]
+    found = asked("contraction_is_rounding", runs)
+    assert (found.answer, found.n) == ("undecided", 0)
+    assert "in 3 of 3 pairs" in found.detail
 
 
 def test_a_run_that_never_stops_says_nothing_of_its_freeze():
@@ -322,7 +346,7 @@ def test_tables(tmp_path):
     assert row["files"] == "one/run_*/forces.safetensors one/run_*/freeze.csv"
     missing = rows["far_freeze_early"]
     assert (missing["answer"], missing["effect"], missing["figure"], missing["n"]) == (
-        "needs: an experiment with init: normal and precision: bf16",
+        "needs: an experiment with init: normal and precision: bf16 (config/start.yaml)",
         "",
         "",
         "0",

@@ -11,7 +11,9 @@ from blackholes.artifacts.tables import read_tokens
 from blackholes.config import compare, files
 from blackholes.config.model import Config
 from blackholes.errors import UserError
+from blackholes.training import learnt
 
+UNUSED = ("unreachable", "special", "padding")  # categories of tokens that no text gives
 COLUMNS = {
     "counts": "holes",
     "populations": "population",
@@ -42,16 +44,14 @@ def table(results: Path, config: Config | None = None) -> str:
         increases = len(pd.read_csv(summary.with_name("increases.csv")))
         lines += [f"{summary.parent.name}: means over {series['runs'].iloc[0]} runs; "
                   f"{increases} steps on which the number of holes increased, over all runs",
-                  rows.to_string(float_format=lambda value: f"{value:.2f}", na_rep="-"), ""]  # fmt: skip
+                  rows.to_string(float_format=lambda value: f"{value:.2f}", na_rep="-"),
+                  *_at_chance(summary.parent), ""]  # fmt: skip
     for tokens in _of(results.glob("corpus/*/tokens.csv"), current.get("corpus")):
         status = read_tokens(tokens)["status"]
         dead = status == "dead"
         lines.append(f"corpus {tokens.parent.name}: {dead.sum()} of {len(dead)} tokens ({dead.mean():.1%}) are dead")
     for path in _of(results.glob("checkpoints/*/census.json"), current.get("checkpoints")):
-        census = json.loads(path.read_text(encoding="utf-8"))
-        sizes = ", ".join(f"{size:,}" for size in census["populations"][:5]) + ", …" * (census["holes"] > 5)
-        holes = f"{census['holes']:,} hole{'s' * (census['holes'] > 1)} of {sizes} tokens" if sizes else "no hole"
-        lines.append(f"checkpoint {path.parent.name}: {holes} among {census['tokens']:,}")
+        lines.append(f"checkpoint {path.parent.name}: {checkpoint(path)}")
     for path in _of(results.glob("snowballs/*/z_scores.csv"), current.get("snowballs")):
         scores = pd.read_csv(path).query("statistic == 'n_unique'").dropna(subset="sigma").sort_values("sigma")
         means = [f"{row.mean:,.1f} vectors at σ = {row.sigma:.3g}" for row in scores.iloc[[0, -1]].itertuples()]
@@ -63,6 +63,42 @@ def table(results: Path, config: Config | None = None) -> str:
         lines.append(f"lattice {path.parent.name}: the median token freezes: {', '.join(groups) or 'no tokens'}")
     lines += [f"of another configuration: {name}: {'; '.join(why)}" for name, why in compare.together(others).items()]
     return "\n".join(lines)
+
+
+def checkpoint(census: Path) -> str:
+    """What was found in a checkpoint: its holes, and which tokens look most unused, from the table beside."""
+    facts = json.loads(census.read_text(encoding="utf-8"))
+    sizes = ", ".join(f"{size:,}" for size in facts["populations"][:5]) + ", …" * (facts["holes"] > 5)
+    of = f" of {sizes}" if sizes else ""
+    found = f"{facts['holes']:,} hole{'s' * (facts['holes'] != 1)}{of} among {facts['tokens']:,} tokens"
+    return found + _first_ranks(census.with_name("tokens.csv"))
+
+
+def has_holes(census: Path) -> bool:
+    """Whether a checkpoint has a black hole."""
+    return bool(json.loads(census.read_text(encoding="utf-8"))["holes"])
+
+
+def _first_ranks(table: Path) -> str:
+    """Which tokens look most unused: how many that no text gives rank before the first that one does."""
+    if not table.exists():
+        return ""
+    tokens = pd.read_csv(table, usecols=["text", "category", "rank"], keep_default_na=False).sort_values("rank")
+    if not tokens["category"].isin(UNUSED).any():
+        return ""
+    given = ~tokens["category"].isin(UNUSED).to_numpy()
+    first = int(given.argmax()) if given.any() else len(given)
+    if first:
+        return f"; {first:,} unused token{'s' * (first != 1)} rank{'s' * (first == 1)} first"
+    return f"; {', '.join(map(repr, tokens['text'].iloc[:3]))} rank first"
+
+
+def _at_chance(experiment: Path) -> list[str]:
+    """A line about the runs of an experiment that learnt nothing, if there are any."""
+    runs = sorted(experiment.glob("run_*"))
+    found = [learnt.warning(run / "training_log.csv", run / "model/config.json") for run in runs]
+    lines = list(filter(None, found))
+    return [f"{len(lines)} of {len(runs)} runs: {lines[0]}"] if lines else []
 
 
 def _is_counted(config: Config | None, name: str) -> bool:
@@ -108,7 +144,7 @@ def main() -> None:
         config = files.load(arguments) if options.configfile else None
     except UserError as error:
         parser.error(str(error))
-    if not list(results.glob("*/summary.csv")):
+    if not list(results.glob("*/summary.csv")) + list(results.glob("checkpoints/*/census.json")):
         others = sorted({str(path.parents[1]) for path in results.glob("*/*/summary.csv")})
         hint = f"there are results in {', '.join(others)}" if others else "run the workflow first"
         parser.error(f"{results}: no summary.csv of any experiment in this folder; {hint}")

@@ -162,17 +162,8 @@ def _question(row: Mapping[str, str], results: Results) -> Question:
         effect += f"; of {row['n']} {counted}"
     path = row["figure"].rpartition(".")[0]
     figure = pictures.identity(*path.rpartition("/")[::2]) if row["figure"] in results else ""
-    return Question(
-        question=row["question"],
-        answer=row["answer"],
-        open=row["answer"].startswith("needs"),
-        effect=effect,
-        measure=row["measure"],
-        rule=row["rule"],
-        method=row["method"],
-        detail=row["detail"],
-        figure=figure,
-    )
+    copied = {key: row[key] for key in ("question", "answer", "measure", "rule", "method", "detail")}
+    return Question(**copied, open=row["answer"].startswith("needs"), effect=effect, figure=figure)
 
 
 def agreement(results: Results) -> list[tuple[str, str]]:
