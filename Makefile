@@ -1,6 +1,7 @@
 # make run   set up, run the quick configuration, show the report's path and a table of results
 # make test  set up, run the tests
 VENV := .venv
+DOCS := build/docs-venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest -m "not slow and not slurm and not faults"
@@ -18,7 +19,7 @@ FIND_PYTHON = for python in $(or $(PYTHON),python3 python3.13 python3.12 python3
 LOCKED = $(if $(HASHES),--require-hashes --index-url https://pypi.org/simple -r requirements-hashes.lock,-r requirements.lock)
 export PYTHONPATH := workflow/scripts
 
-.PHONY: run test test-slow test-slurm test-kill test-faults fuzz coverage mutants lint audit bench setup show clean help
+.PHONY: run text checkpoint test test-slow test-slurm test-kill test-faults fuzz coverage mutants lint audit docs bench setup show clean help
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -41,6 +42,12 @@ run: setup  ## the quick configuration, from the corpus to the report (CONFIG=�
 	@echo "== running snakemake --cores all --configfile $(CONFIG)"
 	@$(BIN)/snakemake --cores all --configfile $(CONFIG)
 	@$(BIN)/python -m blackholes.show --configfile $(CONFIG)
+
+text: setup  ## train on a text of your own: make text FILE=my_text.txt (STEPS=1000, ENCODING=cp1252)
+	@$(BIN)/python -m blackholes.own text "$(FILE)" $(if $(STEPS),--steps $(STEPS)) $(if $(ENCODING),--encoding $(ENCODING))
+
+checkpoint: setup  ## analyse a finished model: make checkpoint MODEL=folder, file, or owner/name of the hub
+	@$(BIN)/python -m blackholes.own checkpoint "$(MODEL)"
 
 show: setup  ## the table of results again (CONFIG=… as for run)
 	@$(BIN)/python -m blackholes.show --configfile $(CONFIG)
@@ -68,6 +75,14 @@ test-faults: setup  ## kills, full disks, damaged files and the like over the wh
 
 fuzz: setup  ## mutated files for every reader, for ten minutes (FUZZ_SECONDS=…)
 	@$(BIN)/python tests/fuzz/run.py
+
+docs: $(DOCS)/.ready  ## the documents as a site in build/docs: no warning, no broken link
+	@$(DOCS)/bin/zensical build --clean --strict
+
+$(DOCS)/.ready: $(READY) requirements-docs.txt
+	@$(BIN)/python -m venv $(DOCS)
+	@$(DOCS)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-docs.txt
+	@touch $@
 
 bench: setup  ## ours beside the notebooks' methods and the usual libraries, in one run (20 minutes)
 	@$(BIN)/python benchmarks/training.py

@@ -10,6 +10,7 @@ min_version("9.27")
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 
 from blackholes.orchestration import (
+    code,
     early_cutoff,
     folders,
     forked_jobs,
@@ -30,6 +31,7 @@ if workflow.is_main_process:
     forked_jobs.install(workflow)
     slurm.ask_for_one_at_a_time(workflow)
     terminal.show_work_only(workflow)
+    code.recall()
 
 
 # beside this file, whatever folder the call works in
@@ -56,6 +58,10 @@ include: "workflow/rules/report.smk"
 include: "workflow/rules/page.smk"
 include: "workflow/rules/verify.smk"
 include: "workflow/rules/plan.smk"
+
+
+if workflow.is_main_process:
+    code.keep()
 
 
 # Targets to ask for by name. Jobs, whose threads and resources are set by name, are in the rules' files.

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from e2e import forked_snakemake
 from safetensors import safe_open
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -91,11 +92,11 @@ class Checkout:
 
     def run(self, *arguments: str, status: int | None = 0, seconds: float = 900, **options) -> Ran:
         """Run Snakemake to its end; `status` is what it has to end with (None: anything but 0)."""
-        process = self.start(*arguments, **options)
-        said, _ = process.communicate(timeout=seconds)
-        expected = process.returncode != 0 if status is None else process.returncode == status
-        assert expected, f"exit status {process.returncode} of {process.args}:\n{said}"
-        return Ran(process.returncode, said)
+        command = self.command(*arguments, **options)
+        ended, said = forked_snakemake.call(command[3:], self.folder, environment(), seconds)
+        expected = ended != 0 if status is None else ended == status
+        assert expected, f"exit status {ended} of {command}:\n{said}"
+        return Ran(ended, said)
 
     def plan(self, *arguments: str, **options) -> Ran:
         """What Snakemake would do."""

@@ -178,3 +178,33 @@ def test_comments_formatting_and_docstrings_do_not_count(toy, edit):
 @pytest.mark.parametrize("edit", EDITS_WITH_MEANING)
 def test_statements_count(toy, edit):
     assert edited(toy, EDITS_WITH_MEANING[edit])
+
+
+def test_what_an_earlier_call_parsed_is_used_for_the_same_bytes_only(toy, tmp_path, monkeypatch):
+    place, parse, parsed = tmp_path / "parsed.json", code._parse, []
+
+    def recorded(content, file, package):
+        parsed.append(file.name)
+        return parse(content, file, package)
+
+    def next_call():
+        code.forget()
+        parsed.clear()
+        code.recall(place)
+        found = code.digest(toy / "run.py", toy / "blackholes")
+        code.keep(place)
+        return found
+
+    monkeypatch.setattr(code, "_parse", recorded)
+    first = next_call()
+    assert len(parsed) == len(USED)
+    assert next_call() == first == code_digest(toy)
+    next_call()
+    assert parsed == []
+    (toy / "blackholes/deep/b.py").write_text("import blackholes.late.helper\n")
+    changed = next_call()
+    assert parsed == ["b.py"]  # the other that it now imports has the bytes, none, of one that was parsed
+    assert changed == code_digest(toy) != first
+    for damage in (b"", b"{", b"[1]", b'{"a": 1}', b'{"a": ["b", [3]]}', b"\xff"):
+        place.write_bytes(damage)
+        assert next_call() == changed

@@ -7,10 +7,16 @@ parsed statements without docstrings: comments, formatting and documentation cha
 import ast
 import hashlib
 import json
+import os
+import sys
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
+PARSED = Path(".snakemake/parsed_modules.json")
+_parsed_before: dict[str, tuple[str, list[str]]] = {}  # digest of a file's bytes → result of `_parse`
+_parsed_now: dict[str, tuple[str, list[str]]] = {}
 known: dict[str, dict[str, str]] = {}  # every digest of this process → file → digest of its statements
 
 
@@ -50,12 +56,43 @@ def forget() -> None:
     """Drop what is cached: for a process that edits files."""
     for cached in (_parsed, _module_files):
         cached.cache_clear()
+    _parsed_before.clear()
+    _parsed_now.clear()
+
+
+def recall(place: Path = PARSED) -> None:
+    """Read what an earlier call parsed (`keep`): files with the same bytes are not parsed again, which saves a second.
+
+    A damaged file is no error: everything is parsed then.
+    """
+    with suppress(OSError, ValueError, RecursionError, TypeError):
+        for key, (statements, names) in dict(json.loads(place.read_bytes())).items():
+            if isinstance(statements, str) and all(isinstance(name, str) for name in names):
+                _parsed_before[key] = statements, list(names)
+
+
+def keep(place: Path = PARSED) -> None:
+    """Keep what this process has parsed, for the next call in this folder; files that are gone are dropped."""
+    if _parsed_now.keys() <= _parsed_before.keys():
+        return
+    with suppress(OSError):  # a read-only folder
+        temporary = place.with_name(f".{place.name}.{os.getpid()}.tmp")
+        temporary.write_text(json.dumps(_parsed_now), encoding="utf-8")
+        os.replace(temporary, place)
 
 
 @cache  # a process reads each file once, however many rules use it
 def _parsed(file: Path, package: Path) -> tuple[str, list[str]]:
     """(digest of a file's statements, names of `package` that it imports)."""
-    tree = ast.parse(file.read_bytes(), filename=str(file))
+    content = file.read_bytes()
+    # ast.dump differs between versions of Python
+    key = hashlib.sha256(content + f"{package.name} {sys.version_info[:2]}".encode()).hexdigest()
+    _parsed_now[key] = _parsed_before.get(key) or _parse(content, file, package)
+    return _parsed_now[key]
+
+
+def _parse(content: bytes, file: Path, package: Path) -> tuple[str, list[str]]:
+    tree = ast.parse(content, filename=str(file))
     names: list[str] = []
     for node in _statements(tree.body):
         if isinstance(node, ast.Import):
