@@ -85,7 +85,8 @@ def test_a_checkpoint_without_a_hole(calls, tmp_path, monkeypatch, capsys):
         assert config.checkpoints["plain-v2"].threshold == "auto"
         assert (config.experiments, config.snowballs, config.lattice) == ({}, {}, {})
     said = capsys.readouterr().out.splitlines()
-    assert said[said.index("== running snakemake checkpoints --cores 2") + 1] == "0 holes among 9 tokens"
+    ran = said.index("== running snakemake checkpoints --cores 2")
+    assert next(line for line in said[ran + 1 :] if line) == "plain-v2: 0 holes among 9 tokens"
     assert "checkpoint plain-v2: 0 holes among 9 tokens" in said
 
 

@@ -4,6 +4,7 @@ import json
 
 import pytest
 from blackholes import show
+from blackholes.checkpoints import answer
 
 
 @pytest.fixture
@@ -85,11 +86,11 @@ def tokens(folder, rows):
 def test_the_answer_about_a_checkpoint(results, rows, end):
     census = results / "checkpoints/none/census.json"
     tokens(census.parent, rows)
-    answer = show.checkpoint(census)
-    assert answer.startswith("0 holes among 151,936 tokens")
-    assert answer.endswith(end)
-    assert not show.has_holes(census)
-    assert show.has_holes(results / "checkpoints/one/census.json")
+    found = answer.answer(census)
+    assert found.startswith("0 holes among 151,936 tokens")
+    assert found.endswith(end)
+    assert not answer.has_holes(census)
+    assert answer.has_holes(results / "checkpoints/one/census.json")
 
 
 def test_a_checkpoint_alone_is_a_result(tmp_path, monkeypatch, capsys):

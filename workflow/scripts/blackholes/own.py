@@ -17,6 +17,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from blackholes import show
+from blackholes.checkpoints import answer
 from blackholes.config import files
 from blackholes.config.corpus import Corpus
 from blackholes.config.fields import problem_line
@@ -61,8 +62,9 @@ def checkpoint(options: argparse.Namespace) -> None:
     folder = files.results_folder(call)
     _plan(folder, call, options.cores)
     _run(["checkpoints", *call], options.cores)
-    print(show.checkpoint(folder / "checkpoints" / name / "census.json"))
-    if show.has_holes(folder / "checkpoints" / name / "census.json"):
+    census = folder / "checkpoints" / name / "census.json"
+    print(f"\n{name}: {answer.answer(census)}\n", flush=True)
+    if answer.has_holes(census):
         print("== snowballs around its holes: could noise and rounding alone have made them?")
         call = _call("my_checkpoint.yaml", values | {"snowballs": {name: {"centroid": name}}})
     _run(["all", *call], options.cores)

@@ -1,19 +1,18 @@
 """A short summary of the results: `python -m blackholes.show results/quick`. Reads tables only, imports no torch."""
 
 import argparse
-import json
 from collections.abc import Container, Iterable
 from pathlib import Path
 
 import pandas as pd
 
 from blackholes.artifacts.tables import read_tokens
+from blackholes.checkpoints import answer
 from blackholes.config import compare, files
 from blackholes.config.model import Config
 from blackholes.errors import UserError
 from blackholes.training import learnt
 
-UNUSED = ("unreachable", "special", "padding")  # categories of tokens that no text gives
 COLUMNS = {
     "counts": "holes",
     "populations": "population",
@@ -51,7 +50,7 @@ def table(results: Path, config: Config | None = None) -> str:
         dead = status == "dead"
         lines.append(f"corpus {tokens.parent.name}: {dead.sum()} of {len(dead)} tokens ({dead.mean():.1%}) are dead")
     for path in _of(results.glob("checkpoints/*/census.json"), current.get("checkpoints")):
-        lines.append(f"checkpoint {path.parent.name}: {checkpoint(path)}")
+        lines.append(f"checkpoint {path.parent.name}: {answer.answer(path)}")
     for path in _of(results.glob("snowballs/*/z_scores.csv"), current.get("snowballs")):
         scores = pd.read_csv(path).query("statistic == 'n_unique'").dropna(subset="sigma").sort_values("sigma")
         means = [f"{row.mean:,.1f} vectors at σ = {row.sigma:.3g}" for row in scores.iloc[[0, -1]].itertuples()]
@@ -63,34 +62,6 @@ def table(results: Path, config: Config | None = None) -> str:
         lines.append(f"lattice {path.parent.name}: the median token freezes: {', '.join(groups) or 'no tokens'}")
     lines += [f"of another configuration: {name}: {'; '.join(why)}" for name, why in compare.together(others).items()]
     return "\n".join(lines)
-
-
-def checkpoint(census: Path) -> str:
-    """What was found in a checkpoint: its holes, and which tokens look most unused, from the table beside."""
-    facts = json.loads(census.read_text(encoding="utf-8"))
-    sizes = ", ".join(f"{size:,}" for size in facts["populations"][:5]) + ", …" * (facts["holes"] > 5)
-    of = f" of {sizes}" if sizes else ""
-    found = f"{facts['holes']:,} hole{'s' * (facts['holes'] != 1)}{of} among {facts['tokens']:,} tokens"
-    return found + _first_ranks(census.with_name("tokens.csv"))
-
-
-def has_holes(census: Path) -> bool:
-    """Whether a checkpoint has a black hole."""
-    return bool(json.loads(census.read_text(encoding="utf-8"))["holes"])
-
-
-def _first_ranks(table: Path) -> str:
-    """Which tokens look most unused: how many that no text gives rank before the first that one does."""
-    if not table.exists():
-        return ""
-    tokens = pd.read_csv(table, usecols=["text", "category", "rank"], keep_default_na=False).sort_values("rank")
-    if not tokens["category"].isin(UNUSED).any():
-        return ""
-    given = ~tokens["category"].isin(UNUSED).to_numpy()
-    first = int(given.argmax()) if given.any() else len(given)
-    if first:
-        return f"; {first:,} unused token{'s' * (first != 1)} rank{'s' * (first == 1)} first"
-    return f"; {', '.join(map(repr, tokens['text'].iloc[:3]))} rank first"
 
 
 def _at_chance(experiment: Path) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from blackholes.checkpoints import answer
 from blackholes.figures.runs.hole_members import short_name
 from blackholes.page import colours, pictures, sentences, trust
 from blackholes.page.facts import Facts
@@ -198,8 +199,14 @@ def _checkpoints(results: Results, config: Mapping[str, Any]) -> list[tuple[str,
                 f"{sentences.plural(census['holes'], 'hole')} among {census['tokens']:,} tokens, "
                 f"with {largest}{more} tokens; {sentences.plural(census['n_unique'], 'distinct vector')} in all."
             )
-        said.append((f"Checkpoint {name}", [text]))
+        said.append((f"Checkpoint {name}", [text, *_unused(results, f"checkpoints/{name}/tokens.csv")]))
     return said
+
+
+def _unused(results: Results, table: str) -> list[str]:
+    """Which tokens look most unused, where some can be told to be."""
+    first = answer.first_ranks(results.path(table)) if table in results else ""
+    return [f"Of its tokens, by how unused their vectors look, {first}."] if first else []
 
 
 def _snowballs(results: Results, config: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
