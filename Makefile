@@ -19,7 +19,7 @@ FIND_PYTHON = for python in $(or $(PYTHON),python3 python3.13 python3.12 python3
 LOCKED = $(if $(HASHES),--require-hashes --index-url https://pypi.org/simple -r requirements-hashes.lock,-r requirements.lock)
 export PYTHONPATH := workflow/scripts
 
-.PHONY: run test test-slow test-slurm test-kill test-faults fuzz coverage mutants lint audit docs notebook bench setup show clean help
+.PHONY: run text checkpoint test test-slow test-slurm test-kill test-faults fuzz coverage mutants lint audit docs notebook bench setup show clean help
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -42,6 +42,12 @@ run: setup  ## the quick configuration, from the corpus to the report (CONFIG=â€
 	@echo "== running snakemake --cores all --configfile $(CONFIG)"
 	@$(BIN)/snakemake --cores all --configfile $(CONFIG)
 	@$(BIN)/python -m blackholes.show --configfile $(CONFIG)
+
+text: setup  ## train on a text of your own: make text FILE=my_text.txt (STEPS=1000, ENCODING=cp1252)
+	@$(BIN)/python -m blackholes.own text "$(FILE)" $(if $(STEPS),--steps $(STEPS)) $(if $(ENCODING),--encoding $(ENCODING))
+
+checkpoint: setup  ## analyse a finished model: make checkpoint MODEL=folder, file, or owner/name of the hub
+	@$(BIN)/python -m blackholes.own checkpoint "$(MODEL)"
 
 show: setup  ## the table of results again (CONFIG=â€¦ as for run)
 	@$(BIN)/python -m blackholes.show --configfile $(CONFIG)

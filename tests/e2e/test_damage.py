@@ -37,7 +37,7 @@ def test_a_damaged_input_is_an_error_and_the_next_call_makes_it_anew(clone, fini
     assert {"train", "prepare_corpus"}.isdisjoint(first.jobs)
     second = counts(clone.run())
     assert second["train"] == 1
-    assert second["black_holes"] == 2
+    assert second["black_holes"] in (1, 2)  # that of `normal` only if it was it that met the damaged history
     assert clone.digests() == finished.digests()
     assert counts(clone.plan()) == {}
 

@@ -11,15 +11,17 @@ from e2e.checkout import Ran, environment
 
 ROOT = Path(__file__).resolve().parents[2]
 PLANNED = tomllib.loads((ROOT / "tests/documented_commands.toml").read_text(encoding="utf-8"))["planned"]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+OVERLAYS = [ROOT / page for page in ("README.md", "docs/checkpoints.md")]
 
 
 @pytest.fixture(scope="module")
 def reader(finished, tmp_path_factory):
     """A fresh checkout with what the commands ask for: overlays of the README, a text and a model."""
     checkout = finished.clean(tmp_path_factory.mktemp("reader"))
-    for name, text in re.findall(r"^```yaml\n# (\w+\.yaml): .*\n(.*?)^```", README, re.MULTILINE | re.DOTALL):
-        checkout.path(name).write_text(text, encoding="utf-8")
+    overlay = re.compile(r"^```yaml\n# (\w+\.yaml): [^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+    for page in OVERLAYS:
+        for name, text in overlay.findall(page.read_text(encoding="utf-8")):
+            checkout.path(name).write_text(text, encoding="utf-8")
     checkout.path("my_text.txt").write_text("The quick brown fox jumps over the lazy dog. " * 1000)
     checkout.path("path/to").mkdir(parents=True)
     checkout.path("path/to/model").symlink_to(finished.path("results/qwen/run_001/model"))

@@ -3,7 +3,9 @@
 import subprocess
 import sys
 
+import torch
 from e2e.checkout import ROOT, Ran, environment
+from safetensors.torch import save_file
 
 
 def call(folder, *arguments, status=0):
@@ -44,6 +46,26 @@ def test_a_text_and_a_checkpoint_that_are_missing_are_refused_before_anything_is
     assert "checkpoints.mine: model: no such file or folder" in ran.said
     assert "Traceback" not in ran.said
     assert ran.jobs == {}
+
+
+def test_a_text_of_ones_own_trains_nothing_else(tmp_path):
+    (tmp_path / "my_text.txt").write_text("A small text, of no more than a few words. " * 10)
+    ran = call(tmp_path, "--configfile", "config/my_text.yaml", "--config", "experiment_defaults={steps: 700}")
+    runs = {file.split("/")[3] for rule in ran.jobs if rule.startswith("train") for file in ran.jobs[rule]}
+    assert runs == {"qwen", "normal"}
+    assert "thimble" not in ran.said
+    assert "bpe" not in ran.said
+
+
+def test_a_checkpoint_of_ones_own_is_all_that_is_looked_at(tmp_path):
+    """No training, no snowballs; the report shows the checkpoint alone."""
+    (tmp_path / "model").mkdir()
+    save_file({"wte.weight": torch.zeros(30, 4)}, tmp_path / "model/model.safetensors")
+    checkpoint = "checkpoints={mine: {path: model}}"
+    jobs = call(tmp_path, "--configfile", "config/my_checkpoint.yaml", "--config", checkpoint).jobs
+    made = {"read_checkpoint", "census", "overdensity", "overdensity_distances", "token_table", "checkpoint_figures"}
+    assert jobs.keys() == made | {"report", "page"}
+    assert jobs["report"] == ["results/checkpoint/mine/report.html"]
 
 
 def test_finished_runs_of_other_settings_are_not_replaced(clone):

@@ -10,7 +10,7 @@ import pytest
 TARGET = "results/normal/run_001/training_log.csv"
 FOLDER = "results/normal/run_001"
 # long enough to be killed in its middle
-LONG = "experiments: {normal: {steps: 6000}}\ntraining: {checkpoint_seconds: 0.2}\n"
+LONG = "overwrite: true\nexperiments: {normal: {steps: 6000}}\ntraining: {checkpoint_seconds: 0.2}\n"
 STATE = f"{FOLDER}/.training_state.safetensors"
 
 

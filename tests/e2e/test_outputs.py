@@ -68,6 +68,7 @@ def expected_files():
         yield from (f"{run}/{name}.safetensors" for name in TENSORS if name not in absent)
         others = ("lineage.graphml", "model/config.json", "model/model.safetensors")
         yield from (f"{run}/{name}" for name in (*COLUMNS, *others))
+        yield f"{run}/explorer.safetensors"
     for kind in ("png", "svg"):
         yield from (f"figures/{name}.{kind}" for name in ("experiments", "distinct_vectors", "questions"))
         for experiment in EXPERIMENTS:

@@ -22,7 +22,7 @@ OVERLAY = "overlay.yaml"
 REPLACE = ("--config", "overwrite=true")
 QUESTIONS = {"answer": 1, "questions_figure": 1}
 FIGURES = {"experiment_figures": 1, "experiments_figure": 1, "report": 1, "page": 1, **QUESTIONS}
-LINEAGE = {"lineage": 1, "lineages": 1}
+LINEAGE = {"lineage": 1, "lineages": 1, "explorer": 1}
 OF_A_RUN = {"hole_members": 1, "lineage_figure": 1}
 
 

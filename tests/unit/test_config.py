@@ -43,7 +43,7 @@ def refusal(overlay):
 def test_defaults_are_the_published_scale():
     loaded = config.load({})
     assert loaded == config.Config()
-    assert set(loaded.experiments) == {"qwen", "normal", "thimble"}
+    assert set(loaded.experiments) == {"qwen", "normal"}
     qwen, normal = loaded.experiments["qwen"], loaded.experiments["normal"]
     assert (qwen.runs, qwen.steps, qwen.init.mode) == (16, 10_000, "qwen")
     assert (normal.runs, normal.steps, normal.init.mode) == (4, 10_000, "normal")
@@ -79,7 +79,7 @@ def test_experiments_inherit_and_differ():
 
 def test_false_leaves_an_experiment_out():
     loaded = config.load(over_defaults({"experiments": {"normal": False}}))
-    assert list(loaded.experiments) == ["qwen", "thimble"]
+    assert list(loaded.experiments) == ["qwen"]
 
 
 def test_the_text_of_a_command_line_is_understood():
@@ -331,7 +331,7 @@ def test_every_key_has_a_meaning(model):
         ({"experiments": {"qwen": None}}, "experiments.qwen: null is not allowed; expected a mapping"),
         (
             {"experiments": {"qwen": False}},
-            "experiments: {} is not allowed; expected a mapping of experiments, at least",
+            "checkpoints.trained: {} is not allowed; expected run, path or hub, since there is no experiment",
         ),
         ({"experiments": [1]}, "experiments: [1] is not allowed"),
         ({"experiments": {"corpus": {}}}, "experiments.corpus: 'corpus' is not allowed; expected a name that"),

@@ -135,7 +135,7 @@ def test_no_tokenizer():
         ({"path": ""}, "path: '' is not allowed; expected a path"),
         ({"tensor": ""}, "tensor: '' is not allowed; expected `auto`, or a tensor's name"),
         ({"tensor": None}, "tensor: null is not allowed"),
-        ({"threshold": -1}, "threshold: -1 is not allowed; expected number ≥ 0"),
+        ({"threshold": -1}, "threshold: -1 is not allowed; expected `auto`, or a number ≥ 0"),
         ({"threshold": float("nan")}, "threshold: nan is not allowed"),
         ({"memory_budget_gb": 0}, "memory_budget_gb: 0 is not allowed; expected number from 0.05"),
         ({"disk_budget_gb": 0}, "disk_budget_gb: 0 is not allowed"),

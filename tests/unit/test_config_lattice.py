@@ -20,10 +20,7 @@ def load(overlay):
 
 def test_by_default_run_1_of_the_experiment_of_that_name():
     for loaded in (config.Config(), config.load({}), load({})):
-        assert {name: entry.run for name, entry in loaded.lattice.items()} == {
-            "qwen": "qwen/run_001",
-            "thimble": "thimble/run_001",
-        }
+        assert {name: entry.run for name, entry in loaded.lattice.items()} == {"qwen": "qwen/run_001"}
         assert loaded.lattice["qwen"].keep == ["delta_ordinal", "delta_W_prime", "exponent_crossings"]
         assert (loaded.lattice["qwen"].dtype, loaded.lattice["qwen"].memory_budget_gb) == ("auto", 2)
 
@@ -31,12 +28,12 @@ def test_by_default_run_1_of_the_experiment_of_that_name():
 @pytest.mark.parametrize(
     ("overlay", "names"),
     [
-        ({"lattice": {"qwen": False}}, ["thimble"]),
+        ({"lattice": {"qwen": False, "normal": {}}}, ["normal"]),
         ({"lattice": {"qwen": "false", "thimble": False}}, []),
-        ({"experiments": {"qwen": False}}, ["thimble"]),  # together with its experiment
-        ({"experiments": {"thimble": False}, "lattice": {"thimble": {"keep": []}}}, ["qwen"]),
-        ({"lattice": {"mine": {"path": "h.h5", "key": "E", "dead_mask": "t"}}}, ["qwen", "thimble", "mine"]),
-        ({"lattice": {"other": {"run": "normal/run_004"}}}, ["qwen", "thimble", "other"]),
+        ({"experiments": {"qwen": False}, "lattice": {"normal": {}}}, ["normal"]),  # together with its experiment
+        ({"experiments": {"normal": False}, "lattice": {"normal": {"keep": []}}}, ["qwen"]),
+        ({"lattice": {"mine": {"path": "h.h5", "key": "E", "dead_mask": "t"}}}, ["qwen", "mine"]),
+        ({"lattice": {"other": {"run": "normal/run_004"}}}, ["qwen", "other"]),
     ],
 )
 def test_entries(overlay, names):
@@ -52,7 +49,7 @@ def test_only_experiments_that_are_there():
     [
         (
             {"qewn": {}},
-            "lattice.qewn.run: 'qewn/run_001' is not allowed; expected a run of the experiments qwen, normal, ",
+            "lattice.qewn.run: 'qewn/run_001' is not allowed; expected a run of the experiments qwen, normal; ",
         ),
         (
             {"a": {"run": "b/run_001"}},

@@ -138,7 +138,7 @@ def test_an_installed_package_has_every_module():
     assert (package / "py.typed").is_file()
     data = PROJECT["tool"]["setuptools"]["package-data"]
     assert data == {
-        "blackholes": ["py.typed"],
+        "blackholes": ["py.typed", "__init__.pyi"],
         "blackholes.page": ["*.csv", "templates/*"],
         "blackholes.reproduction": ["*.csv"],
     }

@@ -14,7 +14,7 @@ import torch
 from blackholes.artifacts.tensors import open_tensors, write_tensors
 from blackholes.errors import UserError
 from blackholes.kernels import bf16, gpt2
-from blackholes.training import cpu, engine, model, optimizer, resume, stacked, windows
+from blackholes.training import cpu, engine, learnt, model, optimizer, resume, stacked, windows
 from blackholes.training.interface import Runs
 from blackholes.training.settings import Model
 from hypothesis import given
@@ -480,6 +480,15 @@ def test_files_of_a_divergence_are_deleted_after_success(tmp_path):
     write(folder, steps=3)
     write(tmp_path / "undisturbed", steps=3)
     assert files(folder) == files(tmp_path / "undisturbed")
+
+
+def test_a_run_that_learns_nothing_says_so(tmp_path):
+    """From tokens without any order there is nothing to learn; from a text of two tokens in turn there is."""
+    said = []
+    write(tmp_path / "run_001", steps=120, log=said.append)
+    write_corpus(tmp_path / "turns.safetensors", np.tile(np.array([3, 4], np.uint8), 250))
+    write(tmp_path / "run_002", tmp_path / "turns.safetensors", steps=120, learning_rate=0.01, log=said.append)
+    assert [line for line in said if "warning" in line] == [f"run_001: {learnt.line(20)}"]
 
 
 @pytest.mark.parametrize(

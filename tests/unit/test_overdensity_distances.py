@@ -276,3 +276,21 @@ def test_nan_is_refused(tmp_path):
     W[3, 1] = math.nan
     message = refused(tmp_path, W, torch.tensor([False, True, True, True, True]))
     assert message.startswith(f"{tmp_path / 'W.safetensors'}: token 3 has a NaN")
+
+
+def test_the_automatic_threshold_is_of_the_scale_of_the_vectors(tmp_path):
+    """At any scale it joins the same tokens, and two roundings of one vector are never further apart."""
+    exact = torch.randn(40, 16, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    up, down = exact * (1 + 2.0**-9), exact * (1 - 2.0**-9)  # no rounding to nearest is further off
+    assert ((up - down).norm(dim=1) <= 2.0**-8 * exact.norm(dim=1) * (1 + 1e-12)).all()
+    edges = []
+    for scale in (2.0**-10, 1.0, 2.0**10):
+        W = (torch.cat([exact, exact * (1 + 2.0**-8)]) * scale).to(torch.bfloat16)
+        inside = torch.ones(len(W), dtype=torch.bool)
+        (tmp_path / str(scale)).mkdir()
+        _, _, rows, _ = run(tmp_path / str(scale), W, inside, "auto")
+        expected = np.sort(W.double().norm(dim=1).numpy())[(len(W) - 1) // 2] / 256
+        assert float(rows["threshold"]) == pytest.approx(expected, rel=1e-12)
+        edges.append(rows["edges"])
+    assert len(set(edges)) == 1
+    assert int(edges[0]) > 0

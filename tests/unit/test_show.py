@@ -4,6 +4,7 @@ import json
 
 import pytest
 from blackholes import show
+from blackholes.checkpoints import answer
 
 
 @pytest.fixture
@@ -51,15 +52,53 @@ def test_summary_of_all_results(results):
     ]
     assert lines[7:] == [
         "corpus text: 2 of 3 tokens (66.7%) are dead",
-        "checkpoint many: 6 holes of 814, 704, 306, 228, 11, … tokens among 151,936",
-        "checkpoint none: no hole among 151,936",
-        "checkpoint one: 1 hole of 34 tokens among 151,936",
+        "checkpoint many: 6 holes of 814, 704, 306, 228, 11, … among 151,936 tokens",
+        "checkpoint none: 0 holes among 151,936 tokens",
+        "checkpoint one: 1 hole of 34 among 151,936 tokens",
         "snowballs one: 1.0 vectors at σ = 0, 34.0 vectors at σ = 0.5; the checkpoint has 1; permutations: joint p 0.1",
         "snowballs two: 34.0 vectors at σ = 0.5; the checkpoint has 1; not tested: all are equal",
         "snowballs xyz: 34.0 vectors at σ = 0.5",
         "lattice still: the median token freezes: no tokens",
         "lattice toy: the median token freezes: dead tokens after step 1,312",
     ]
+
+
+def tokens(folder, rows):
+    """tokens.csv beside a census: rows of text, category, rank."""
+    lines = "".join(f"{text},{category},{rank}\n" for text, category, rank in rows)
+    (folder / "tokens.csv").write_text(f"text,category,rank\n{lines}")
+
+
+@pytest.mark.parametrize(
+    ("rows", "end"),
+    [
+        (
+            [("b", "ordinary", 3), ("[unused1]", "unreachable", 2), ("[P]", "special", 1)],
+            "2 unused tokens rank first",
+        ),
+        ([("b", "ordinary", 2), ("[unused1]", "unreachable", 1)], "1 unused token ranks first"),
+        ([("[x]", "unreachable", 2), ("b", "byte", 1), ("c", "ordinary", 3)], "'b', '[x]', 'c' rank first"),
+        ([("null", "ordinary", 1)], "0 holes among 151,936 tokens"),
+        ([("", "unknown", 1)], "0 holes among 151,936 tokens"),
+        ([("x", "padding", 1)], "1 unused token ranks first"),
+    ],
+)
+def test_the_answer_about_a_checkpoint(results, rows, end):
+    census = results / "checkpoints/none/census.json"
+    tokens(census.parent, rows)
+    found = answer.answer(census)
+    assert found.startswith("0 holes among 151,936 tokens")
+    assert found.endswith(end)
+    assert not answer.has_holes(census)
+    assert answer.has_holes(results / "checkpoints/one/census.json")
+
+
+def test_a_checkpoint_alone_is_a_result(tmp_path, monkeypatch, capsys):
+    (tmp_path / "checkpoints/mine").mkdir(parents=True)
+    (tmp_path / "checkpoints/mine/census.json").write_text(json.dumps({"tokens": 9, "holes": 0, "populations": []}))
+    monkeypatch.setattr("sys.argv", ["show", str(tmp_path)])
+    show.main()
+    assert capsys.readouterr().out == "checkpoint mine: 0 holes among 9 tokens\n"
 
 
 def test_no_results(tmp_path, monkeypatch, capsys):

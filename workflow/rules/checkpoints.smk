@@ -57,6 +57,21 @@ def checkpoint_mb(wildcards, attempt):
     return int(1000 * (budget + 1) * attempt)
 
 
+def distances_mb(wildcards):
+    """The most that a checkpoint's distances can take on the disk, in MB: of all its tokens, and within its budget."""
+    entry = CONFIG.checkpoints[wildcards.checkpoint]
+    V = 0
+    if entry.run:
+        V = CONFIG.experiments[entry.run.partition("/")[0]].model.vocabulary_size
+    elif entry.path:
+        try:
+            V = checkpoint_files.locate(entry.path, entry.tensor).shape[0]
+        except UserError:  # the job that reads it reports this
+            pass
+    most = 1000 * entry.disk_budget_gb
+    return int(min(most, 4e-6 * V**2 if V else most)) + 50
+
+
 def checkpoint_threads(wildcards):
     """Two for a published model; one for a run of this workflow, so that it is not kept waiting for a second core."""
     return 1 if CONFIG.checkpoints[wildcards.checkpoint].run else 2
@@ -193,7 +208,7 @@ rule overdensity_distances:
     threads: checkpoint_threads
     resources:
         mem_mb=checkpoint_mb,
-        disk_mb=lambda wildcards: int(1000 * CONFIG.checkpoints[wildcards.checkpoint].disk_budget_gb),
+        disk_mb=distances_mb,
         runtime=lambda wildcards, attempt: 60 * attempt,
         gpu=gpus(CONFIG.distances.device),
     params:

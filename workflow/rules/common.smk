@@ -34,8 +34,8 @@ LATTICE = "<results>/lattice/{lattice}"
 
 
 wildcard_constraints:
-    corpus="|".join(CONFIG.corpora()),
-    experiment="|".join(CONFIG.experiments),
+    corpus="|".join(CONFIG.corpora()) or "none",
+    experiment="|".join(CONFIG.experiments) or "none",
     run=r"\d\d\d+",
     checkpoint="|".join(CONFIG.checkpoints) or "none",
     snowball="|".join(CONFIG.snowballs) or "none",

@@ -18,7 +18,7 @@ def history_for_matrices(wildcards):
     tokens, run = settings.model.vocabulary_size, RUN.format(**dict(wildcards.items()))
     if settings.is_large:  # sys.exit, since Snakemake prints a traceback around a WorkflowError
         sys.exit(
-            f"{run}/pairwise_distances.safetensors: {settings.steps + 1:,} matrices of {tokens:,} × {tokens:,} would take "
+            f"{run.replace('<results>', CONFIG.results)}/pairwise_distances.safetensors: {settings.steps + 1:,} matrices of {tokens:,} × {tokens:,} would take "
             f"{matrices_mb(wildcards) / 1000:,.0f} GB, expected a vocabulary of at most {LARGE:,} tokens; "
             "black_holes needs no matrices"
         )

@@ -17,7 +17,7 @@ FIGURES = {  # category in the report → name of the figure → its title there
 EXPERIMENT_FIGURES = {name: title for titles in FIGURES.values() for name, title in titles.items()}
 COMPARISONS = {"experiments": "experiments side by side", "distinct_vectors": "distinct vectors"}
 # experiments shown side by side: those with the tokens of the first
-SIDE_BY_SIDE = [name for name, it in CONFIG.experiments.items() if it.corpus.name == next(iter(CONFIG.corpora()))]
+SIDE_BY_SIDE = [name for name, it in CONFIG.experiments.items() if it.corpus.name == list(CONFIG.corpora())[0]]
 
 
 def compared_rounded(*experiments):
@@ -47,7 +47,7 @@ rule figures:
             run=CONFIG.figures.run,
             figure=["hole_members", "lineage"],
         ),
-        expand("<results>/figures/{figure}.png", figure=COMPARISONS),
+        expand("<results>/figures/{figure}.png", figure=COMPARISONS if SIDE_BY_SIDE else []),
 
 
 rule experiment_figures:
@@ -123,7 +123,7 @@ rule lineage_figure:
 
 rule experiments_figure:
     input:
-        tokens=corpus_file("tokens.csv", SIDE_BY_SIDE[0]),
+        tokens=corpus_file("tokens.csv", SIDE_BY_SIDE[0]) if SIDE_BY_SIDE else [],
         logs=of_runs(f"{RUN}/training_log.csv", *SIDE_BY_SIDE),
         counts=of_runs(f"{RUN}/black_hole_counts.safetensors", *SIDE_BY_SIDE),
         graphs=of_runs(f"{RUN}/graph_statistics.safetensors", *SIDE_BY_SIDE),

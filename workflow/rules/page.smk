@@ -9,6 +9,7 @@ PAGE_TITLES = {  # name of a figure → its title; in this order
     **FORCES_FIGURES,
     **COMPARISONS,
     "comparison": "differences by pairs of runs",
+    "questions": "the answers and their intervals",
     "reproduction": "published values beside ours",
     **CHECKPOINT_FIGURES,
     **SNOWBALL_FIGURES,
@@ -20,8 +21,27 @@ PAGE_TABLES = {  # wildcard → tables of each; those of the report's contents a
     "snowball": ["z_scores.csv", "permutation_test.csv"],
     "lattice": ["lifecycle_medians.csv", "lifecycle.csv", "displacement_overall.csv", "validation.csv"],
 }
+EXPLORER = f"{RUN}/explorer.safetensors"
 # for the script; no parameter of the rule, since a folder that was moved is no reason to run it again
 config["captions"] = str(Path(workflow.basedir) / "workflow" / "report")
+
+
+rule explorer:
+    input:
+        history=f"{RUN}/embedding_evolution.safetensors",
+        counts=f"{RUN}/black_hole_counts.safetensors",
+    output:
+        explorer=EXPLORER,
+    log:
+        "<results>/logs/explorer/{experiment}_{run}.log",
+    benchmark:
+        "<results>/benchmarks/explorer/{experiment}_{run}.tsv"
+    conda:
+        "../../envs/blackholes.yaml"
+    params:
+        code=code_digest("explorer.py"),
+    script:
+        "../scripts/explorer.py"
 
 
 rule page:
@@ -29,7 +49,10 @@ rule page:
         shown=rules.contents.input,
         counts=of_runs(f"{RUN}/black_hole_counts.safetensors"),
         logs=of_runs(f"{RUN}/training_log.csv"),
+        explorer=of_runs(EXPLORER),
         lineage=of_runs(f"{RUN}/lineage.csv"),
+        graphs=of_runs(f"{RUN}/lineage.graphml"),
+        events=of_runs(f"{RUN}/lineage_events.csv"),
         escapes=of_runs(f"{RUN}/escapes.csv"),
         laws=of_recorded(f"{RUN}/law.csv"),
         experiments=expand(

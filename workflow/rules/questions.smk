@@ -5,9 +5,9 @@ EVERY_RUN = [(name, f"run_{run}") for name in CONFIG.experiments for run in run_
 
 rule questions:
     input:
-        "<results>/questions.csv",
-        "<results>/questions.md",
-        "<results>/figures/questions.png",
+        ["<results>/questions.csv", "<results>/questions.md", "<results>/figures/questions.png"]
+        if CONFIG.experiments
+        else [],
 
 
 rule answer:

@@ -1,16 +1,17 @@
 """A short summary of the results: `python -m blackholes.show results/quick`. Reads tables only, imports no torch."""
 
 import argparse
-import json
 from collections.abc import Container, Iterable
 from pathlib import Path
 
 import pandas as pd
 
 from blackholes.artifacts.tables import read_tokens
+from blackholes.checkpoints import answer
 from blackholes.config import compare, files
 from blackholes.config.model import Config
 from blackholes.errors import UserError
+from blackholes.training import learnt
 
 COLUMNS = {
     "counts": "holes",
@@ -42,16 +43,14 @@ def table(results: Path, config: Config | None = None) -> str:
         increases = len(pd.read_csv(summary.with_name("increases.csv")))
         lines += [f"{summary.parent.name}: means over {series['runs'].iloc[0]} runs; "
                   f"{increases} steps on which the number of holes increased, over all runs",
-                  rows.to_string(float_format=lambda value: f"{value:.2f}", na_rep="-"), ""]  # fmt: skip
+                  rows.to_string(float_format=lambda value: f"{value:.2f}", na_rep="-"),
+                  *_at_chance(summary.parent), ""]  # fmt: skip
     for tokens in _of(results.glob("corpus/*/tokens.csv"), current.get("corpus")):
         status = read_tokens(tokens)["status"]
         dead = status == "dead"
         lines.append(f"corpus {tokens.parent.name}: {dead.sum()} of {len(dead)} tokens ({dead.mean():.1%}) are dead")
     for path in _of(results.glob("checkpoints/*/census.json"), current.get("checkpoints")):
-        census = json.loads(path.read_text(encoding="utf-8"))
-        sizes = ", ".join(f"{size:,}" for size in census["populations"][:5]) + ", …" * (census["holes"] > 5)
-        holes = f"{census['holes']:,} hole{'s' * (census['holes'] > 1)} of {sizes} tokens" if sizes else "no hole"
-        lines.append(f"checkpoint {path.parent.name}: {holes} among {census['tokens']:,}")
+        lines.append(f"checkpoint {path.parent.name}: {answer.answer(path)}")
     for path in _of(results.glob("snowballs/*/z_scores.csv"), current.get("snowballs")):
         scores = pd.read_csv(path).query("statistic == 'n_unique'").dropna(subset="sigma").sort_values("sigma")
         means = [f"{row.mean:,.1f} vectors at σ = {row.sigma:.3g}" for row in scores.iloc[[0, -1]].itertuples()]
@@ -63,6 +62,14 @@ def table(results: Path, config: Config | None = None) -> str:
         lines.append(f"lattice {path.parent.name}: the median token freezes: {', '.join(groups) or 'no tokens'}")
     lines += [f"of another configuration: {name}: {'; '.join(why)}" for name, why in compare.together(others).items()]
     return "\n".join(lines)
+
+
+def _at_chance(experiment: Path) -> list[str]:
+    """A line about the runs of an experiment that learnt nothing, if there are any."""
+    runs = sorted(experiment.glob("run_*"))
+    found = [learnt.warning(run / "training_log.csv", run / "model/config.json") for run in runs]
+    lines = list(filter(None, found))
+    return [f"{len(lines)} of {len(runs)} runs: {lines[0]}"] if lines else []
 
 
 def _is_counted(config: Config | None, name: str) -> bool:
@@ -108,7 +115,7 @@ def main() -> None:
         config = files.load(arguments) if options.configfile else None
     except UserError as error:
         parser.error(str(error))
-    if not list(results.glob("*/summary.csv")):
+    if not list(results.glob("*/summary.csv")) + list(results.glob("checkpoints/*/census.json")):
         others = sorted({str(path.parents[1]) for path in results.glob("*/*/summary.csv")})
         hint = f"there are results in {', '.join(others)}" if others else "run the workflow first"
         parser.error(f"{results}: no summary.csv of any experiment in this folder; {hint}")

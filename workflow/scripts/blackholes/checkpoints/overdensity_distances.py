@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Literal
 
 import numpy as np
 import torch
@@ -29,7 +30,7 @@ def write(
     distances: str,
     table: str,
     statistics: str,
-    threshold: float,
+    threshold: float | Literal["auto"],
     metadata: dict[str, str] | None = None,
     device: torch.device | str = "cpu",
     budget_gb: float = 4.0,
@@ -43,7 +44,7 @@ def write(
             the box.
         table: output with columns `statistic, value`.
         statistics: output with the tensors that `describe` returns.
-        threshold: largest Euclidean distance of adjacent tokens.
+        threshold: largest Euclidean distance of adjacent tokens; `auto`: that of `auto_threshold`.
         budget_gb: working memory, in GB of 10⁹ bytes. If the whole matrix fits, each pair is computed once; otherwise
             the matrix is written in blocks of rows and each pair is computed twice, with bit-equal results.
 
@@ -78,11 +79,22 @@ def write(
         with open_tensors(distances) as file:
             yield from ((start, file.rows(KEY, start, min(start + HEIGHT, N))) for start in range(0, N, HEIGHT))
 
-    rows, tensors = describe(stored, vectors, tokens, threshold)
+    rows, tensors = describe(
+        stored, vectors, tokens, auto_threshold(vectors) if threshold == "auto" else float(threshold)
+    )
     write_tensors(statistics, tensors, metadata)
     write_table(table, ["statistic", "value"], rows.items())
     summary = ("tokens", "pairs", "zeros", "lower median", "edges", "components", "largest component")
     return ", ".join(f"{name} {rows[name]:,}" for name in summary)
+
+
+def auto_threshold(vectors: Float[Tensor, "N D"]) -> float:
+    """The threshold by the vectors' own scale: 2⁻⁸ of the lower median of their norms.
+
+    To round a vector to bfloat16 moves it by 2⁻⁹ of its norm at most, so this is the most that rounding can put
+    between two copies of one vector.
+    """
+    return 2.0**-8 * float(vectors.double().norm(dim=1).median())
 
 
 def describe(

@@ -4,9 +4,9 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from blackholes.config.experiments import Experiment
 from blackholes.config.fields import InputPath, Integer, Number, Section, refuse, setting
@@ -101,8 +101,11 @@ class Checkpoint(Section):
     )
     basis: Basis = setting(Basis(), "the axes of the sphere")
     box: Box = setting(Box(), "the region of the sphere to analyse")
-    threshold: Number = setting(
-        0.002, "tokens in the box are adjacent at this Euclidean distance or less", "number ≥ 0", ge=0
+    threshold: Literal["auto"] | Annotated[Number, Field(ge=0)] = setting(
+        "auto",
+        "tokens in the box are adjacent at this Euclidean distance or less; `auto`: 2⁻⁸ of the median norm of the "
+        "tokens in the box, the most that rounding to bfloat16 can put between two copies of one vector",
+        "`auto`, or a number ≥ 0",
     )
     memory_budget_gb: Number = setting(4.0, "working memory of a job, in GB of 10⁹ bytes", ge=0.05, le=4096)
     disk_budget_gb: Number = setting(
@@ -144,6 +147,8 @@ def resolve_runs(
     for name, checkpoint in checkpoints.items():
         run = checkpoint.run or _run_of(checkpoint.path, experiments, results)
         if run is None and not (checkpoint.path or checkpoint.hub):
+            if not experiments:
+                refuse(f"checkpoints.{name}", {}, "run, path or hub, since there is no experiment")
             run = f"{next(iter(experiments))}/run_001"
         if run is not None:
             refuse_missing_run(f"checkpoints.{name}", run, experiments)

@@ -267,11 +267,4 @@ class Experiment(Section):
 EXPERIMENTS = {  # the default experiments: name → keys that differ from experiment_defaults
     "qwen": {},
     "normal": {"init": "normal", "runs": 4},
-    "thimble": {
-        "corpus": {"vocabulary": "bpe", "vocabulary_size": 2000, "training_part": 0.08},
-        "init": "normal",
-        "weight_decay": 0,
-        "steps": 6000,
-        "runs": 1,
-    },
 }

@@ -101,4 +101,4 @@ def resolve_runs(lattice: dict[str, Lattice], experiments: Mapping[str, Experime
             lattice[name] = entry.model_copy(update={"run": run})
 
 
-LATTICE: dict[str, dict[str, Any]] = {"qwen": {}, "thimble": {}}
+LATTICE: dict[str, dict[str, Any]] = {"qwen": {}}

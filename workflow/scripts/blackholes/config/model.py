@@ -155,8 +155,7 @@ class Config(Section):
     experiments: dict[Annotated[str, AfterValidator(_experiment_name)], Experiment] = setting(
         {name: Experiment.model_validate(own) for name, own in EXPERIMENTS.items()},
         "name → the keys that differ from `experiment_defaults`",
-        "a mapping of experiments, at least one",
-        min_length=1,
+        "a mapping of experiments ({} for none)",
     )
     training: Training = setting(Training(), "how to run")
     distances: Distances = setting(Distances(), "pairwise distances")

@@ -23,13 +23,16 @@ Put what you want to change into a file of your own, an *overlay*, that has only
 Overlays merge deeply into `config.yaml`: a mapping is merged key by key, anything else (a list too) is replaced.
 Several overlays are merged in the order given, and `--config` last:
 
-    snakemake --cores all --configfile config/quick.yaml config/gatsby.yaml --config 'distances={store: false}'
+    snakemake --cores all --configfile config/gatsby.yaml config/quick.yaml --config results=results/gatsby_quick
 
 - [quick.yaml](quick.yaml): the same science in minutes on two cores.
+- [my_text.yaml](my_text.yaml): a text of your own; `make text FILE=my_text.txt`.
 - [gatsby.yaml](gatsby.yaml): the published corpus, from Project Gutenberg.
+- [my_checkpoint.yaml](my_checkpoint.yaml): a finished model and nothing else; `make checkpoint MODEL=…`.
 - [qwen3.yaml](qwen3.yaml): black holes of a finished model, Qwen3-4B-Instruct-2507; trains nothing.
 - [precision.yaml](precision.yaml): five ways to store numbers, eight runs of each, compared by pairs of runs.
 - [freeze.yaml](freeze.yaml): learning rate, weight decay and schedule, every combination of them, with recorded forces.
+- [start.yaml](start.yaml): one point, noise around it, and apart; what makes a cloud of dead tokens contract.
 - [published.yaml](published.yaml): the published experiments; [published_short.yaml](published_short.yaml), merged over
   it, takes about an hour on two cores.
 
@@ -82,9 +85,8 @@ checkpoint. Adding or removing a σ does not change the trials of the others.
 """
 
 LATTICE = """\
-Each entry is one history; its name is a folder: `results/lattice/<name>/`. The defaults are run 1 of `qwen` and run 1
-of `thimble`. `<name>: false` removes an entry; an entry without `run` and `path` is removed together with its
-experiment.
+Each entry is one history; its name is a folder: `results/lattice/<name>/`. The default is run 1 of `qwen`.
+`<name>: false` removes an entry; an entry without `run` and `path` is removed together with its experiment.
 """
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from blackholes.artifacts.files import write_text
-from blackholes.page import colours, facts, first_screen, pictures, trust
+from blackholes.page import colours, explorer, facts, first_screen, pictures, trust
 from blackholes.page.grids import Grid, grid
 from blackholes.page.pictures import Picture
 from blackholes.page.results import Results
@@ -20,6 +20,8 @@ OF_NAMES = (  # key of the configuration, a folder of the results â†’ wildcard â
     ("snowballs", "snowball", "Snowballs"),
     ("lattice", "lattice", "Motion on the lattice"),
 )
+
+NO_TABLES = ("training_log.csv", "lineage_events.csv")  # the figures and the explorer show them
 
 
 @dataclass
@@ -49,6 +51,7 @@ def write(out: str, paths: Iterable[str], titles: Mapping[str, str], reports: st
     tables = all_tables(results, config)
     text = render(
         screen=first_screen.build(results, experiments, config),
+        explorer=explorer.build(results, experiments, config),
         sections=sections,
         tables=tables,
         trust={
@@ -89,7 +92,8 @@ def palette() -> dict[str, Any]:
     fills = [*colours.HOLES, colours.SMALL_HOLES]
     return {
         "holes": [[fill, colours.ink_on(fill)] for fill in fills],
-        "lines": [[colour, colours.DASHES[i % len(colours.DASHES)]] for i, colour in enumerate(colours.LINES)],
+        "lines": colours.LINES,
+        "dashes": colours.DASHES,
         "ink": colours.INK,
     }
 
@@ -162,7 +166,7 @@ def all_tables(results: Results, config: Mapping[str, Any]) -> list[Grid]:
     found = []
     for name in results.files:
         folder, _, file = name.rpartition("/")
-        if not file.endswith(".csv") or file == "training_log.csv":  # a row a step: the figures show it
+        if not file.endswith(".csv") or file in NO_TABLES:
             continue
         group = {"": "All experiments"}.get(folder, folder.replace("/", ": "))
         found.append(grid(results, name, group, file.removesuffix(".csv").replace("_", " ")))

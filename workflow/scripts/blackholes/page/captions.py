@@ -45,4 +45,5 @@ def first_sentence(fragment: str) -> str:
     text = " ".join(re.sub(r"<[^>]+>", "", fragment).split())
     for character, name in (("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), ("&#39;", "'"), ("&amp;", "&")):
         text = text.replace(character, name)
-    return re.match(r"(.*?[.:])(?= [A-Z*]|$)|(.*)", text)[0]  # type: ignore[index]
+    found = re.match(r".*?\.(?= |$)", text)
+    return found[0] if found else text

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from blackholes.checkpoints import answer
 from blackholes.figures.runs.hole_members import short_name
-from blackholes.page import colours, sentences, trust
+from blackholes.page import colours, pictures, sentences, trust
 from blackholes.page.facts import Facts
 from blackholes.page.results import Results
 
@@ -50,7 +51,7 @@ def build(results: Results, experiments: list[Facts], config: Mapping[str, Any])
         "happened": happened,
         "grid": letter_grid(experiments, config),
         "experiments": [_row(it, experiments) for it in experiments],
-        "questions": _questions(results),
+        "questions": questions(results),
         "agreement": agreement(results),
         "cost": {
             "jobs": sum(stage.jobs for stage in stages),
@@ -130,9 +131,40 @@ def _short(value: Any) -> str:
     return ", ".join(f"{key} {of}" for key, of in value.items()) if isinstance(value, Mapping) else str(value)
 
 
-def _questions(results: Results) -> list[dict[str, str]]:
-    """Rows of questions.csv, where the results have it."""
-    return results.table("questions.csv").records() if "questions.csv" in results else []
+@dataclass
+class Question:
+    """A row of questions.csv."""
+
+    question: str
+    answer: str  # yes, no, undecided; or what to run for one
+    open: bool  # no run says anything
+    effect: str  # with its unit, interval, and what it is of
+    measure: str
+    rule: str
+    method: str
+    detail: str
+    figure: str  # id of the figure in the page, empty where it is not there
+
+
+def questions(results: Results) -> list[Question]:
+    """The questions, those with an answer first; none where the results have no questions.csv."""
+    if "questions.csv" not in results:
+        return []
+    found = [_question(row, results) for row in results.table("questions.csv").records()]
+    return sorted(found, key=lambda question: question.open)
+
+
+def _question(row: Mapping[str, str], results: Results) -> Question:
+    effect = f"{float(row['effect']):.3g} ({row['unit']})" if row["effect"] else ""
+    if row["low"] and row["high"]:
+        effect += f", 95\u00a0% interval {float(row['low']):.3g} to {float(row['high']):.3g}"
+    if effect:
+        counted = row["counted"].removesuffix("s") if row["n"] == "1" else row["counted"]
+        effect += f"; of {row['n']} {counted}"
+    path = row["figure"].rpartition(".")[0]
+    figure = pictures.identity(*path.rpartition("/")[::2]) if row["figure"] in results else ""
+    copied = {key: row[key] for key in ("question", "answer", "measure", "rule", "method", "detail")}
+    return Question(**copied, open=row["answer"].startswith("needs"), effect=effect, figure=figure)
 
 
 def agreement(results: Results) -> list[tuple[str, str]]:
@@ -167,8 +199,14 @@ def _checkpoints(results: Results, config: Mapping[str, Any]) -> list[tuple[str,
                 f"{sentences.plural(census['holes'], 'hole')} among {census['tokens']:,} tokens, "
                 f"with {largest}{more} tokens; {sentences.plural(census['n_unique'], 'distinct vector')} in all."
             )
-        said.append((f"Checkpoint {name}", [text]))
+        said.append((f"Checkpoint {name}", [text, *_unused(results, f"checkpoints/{name}/tokens.csv")]))
     return said
+
+
+def _unused(results: Results, table: str) -> list[str]:
+    """Which tokens look most unused, where some can be told to be."""
+    first = answer.first_ranks(results.path(table)) if table in results else ""
+    return [f"Of its tokens, by how unused their vectors look, {first}."] if first else []
 
 
 def _snowballs(results: Results, config: Mapping[str, Any]) -> list[tuple[str, list[str]]]:

@@ -65,7 +65,7 @@ def of_folder(
         )
         shown.append(
             Picture(
-                f"figure-{folder.replace('/', '-')}-{name}",
+                identity(folder, name),
                 name,
                 heading[0].upper() + heading[1:],
                 caption,
@@ -77,6 +77,11 @@ def of_folder(
             )
         )
     return shown
+
+
+def identity(folder: str, name: str) -> str:
+    """The id of a figure in the page."""
+    return f"figure-{folder.replace('/', '-')}-{name}"
 
 
 def size(results: Results) -> int:

@@ -9,7 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from blackholes.config import files
 from blackholes.errors import UserError
+from blackholes.orchestration import inputs
 from blackholes.orchestration.planning import ASK, digests
 from blackholes.plan import costs
 from blackholes.plan.reasons import reasons
@@ -57,6 +59,8 @@ def run(results: Path, arguments: Sequence[str], cores: int, log: Callable[[str]
     if not jobs:
         log("nothing would run: all that this configuration makes is there, and up to date")
         return 0.0
+    for line in texts(arguments):
+        log(line)
     past, known = costs.recorded(results), digests() | now
     of = [costs.cost(job, past) for job in jobs]
     groups: dict[tuple[str, tuple[str, ...]], list[int]] = {}
@@ -76,6 +80,16 @@ def run(results: Path, arguments: Sequence[str], cores: int, log: Callable[[str]
     )
     log(_judged_by([one.by for one in of]))
     return seconds
+
+
+def texts(arguments: Sequence[str]) -> list[str]:
+    """A line for each text of the call's configuration that was looked at: its tokens, and how many of V are dead."""
+    surveyed = inputs.survey(files.load(arguments))
+    return [
+        f"corpus {name}: {found['tokens']:,} tokens; {found['dead']:,} of the {found['size']:,} kinds are dead"
+        for name, found in surveyed.items()
+        if "tokens" in found
+    ]
 
 
 def _line(rule: str, jobs: Sequence[Mapping[str, Any]], of: Sequence[costs.Cost]) -> str:

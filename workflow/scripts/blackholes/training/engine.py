@@ -28,7 +28,7 @@ from blackholes.artifacts.tensors import TensorWriter
 from blackholes.errors import UserError
 from blackholes.kernels import duplicates
 from blackholes.kernels.device import describe
-from blackholes.training import facts, forces
+from blackholes.training import facts, forces, learnt
 from blackholes.training import model as gpt2_model
 from blackholes.training import tokens as corpus_tokens
 from blackholes.training.interface import Runs
@@ -409,6 +409,9 @@ class _Group:
                 for step in range(1, settings.steps + 1)
             )
             files.write_table(paths.log, columns, rows)
+            V = settings.model.vocabulary_size
+            if learnt.at_chance(series[0, k].tolist(), V):
+                self.log(f"{paths.folder.name}: {learnt.line(V)}")
 
     def _write_model(self, runs: Runs, k: int, config: Path, tensors: Path) -> None:
         weights = {name: weight.detach().cpu() for name, weight in runs.weights(k).items()}

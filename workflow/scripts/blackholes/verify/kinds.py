@@ -19,6 +19,7 @@ TENSORS = {  # name of a file → key, which may have *; types; sizes, of which 
             *("global_density F32 S", "largest_component_density F32 S", "labels I32 S V"),
         )
     ),
+    "explorer.safetensors": ("steps I32 K", "identities I32 K V", "plane F32 K V A", "axes F32 A D", "shares F32 A"),
     "geometric_time_series.safetensors": (
         *("centroid F32 S D", "centroid_norm F32 S", "centroid_displacement F32 S", "cloud_radius F32 S"),
         "token_norm_* F32 S",

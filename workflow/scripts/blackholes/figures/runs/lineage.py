@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,26 +45,17 @@ def draw(flows: Flows, tokens: int, last: int, title: str | None = None) -> Figu
         scales.step_axis(axes, last)
         style.note(axes, "no black hole at any step")
         return figure
-    order, fills = _order(flows), _fills(flows)
-    changed = int(flows.steps[-1])
-    shown = min(last, max(3 * changed, 10))  # the axis ends where one band would go on
-    kept = _columns(flows.steps, shown)
-    places = [_places(flows, order, k) for k in kept]
-    starts = [float(_unfold(_place(step))) for step in flows.steps[kept]]
-    ends = [float(_unfold(_turn(step))) for step in flows.steps[kept[1:]]] + [float(shown)]
-    bands, ribbons = [], []
-    for of_step, start, end in zip(places, starts, ends, strict=True):
-        bands += [(_rectangle(start, end, span), fills[hole], 1.0) for hole, span in of_step.items()]
-    for i in range(1, len(kept)):
-        passed = _passed(flows, order, kept[i - 1], kept[i])
-        ribbons += _ribbons(passed, places[i - 1], places[i], order, fills, int(flows.steps[kept[i]]))
+    fills = _fills(flows)
+    drawn = layout(flows, last)
+    bands = [(_rectangle(it), fills[it.hole], 1.0) for it in drawn.bands]
+    ribbons = [(_outline(ribbon), fills[ribbon.hole], ribbon.opacity) for ribbon in drawn.ribbons]
     for shapes in (sorted(ribbons, key=lambda ribbon: ribbon[2]), bands):  # pale ones below
         colours = [to_rgba(fill, alpha) for _, fill, alpha in shapes]
         axes.add_collection(PolyCollection([outline for outline, *_ in shapes], facecolors=colours, linewidths=0))
-    scales.step_axis(axes, shown)
-    axes.set_xlim(-0.02, shown)
-    _name_holes(axes, places, starts, ends)
-    _say(axes, flows, changed, last)
+    scales.step_axis(axes, drawn.shown)
+    axes.set_xlim(-0.02, drawn.shown)
+    _name_holes(axes, drawn)
+    _say(axes, flows, int(flows.steps[-1]), last)
     entries = [
         (
             tuple(style.patch(colour) for colour in style.HOLES[:3]),
@@ -75,6 +67,58 @@ def draw(flows: Flows, tokens: int, last: int, title: str | None = None) -> Figu
     ]
     style.legend(figure, entries)
     return figure
+
+
+@dataclass(frozen=True)
+class Band:
+    """A hole from one change to the next: places on the axis of steps (see `place`), lower and upper edge in tokens."""
+
+    hole: int
+    start: float
+    end: float
+    low: int
+    high: int
+
+
+@dataclass(frozen=True)
+class Ribbon:
+    """Tokens that stay in a hole, or go from one to another, at a step; to and from singletons paler."""
+
+    hole: int  # whose colour it has
+    step: int
+    before: int  # lower edge in tokens
+    after: int
+    tokens: int
+    opacity: float
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What is drawn of a lineage."""
+
+    bands: list[Band]  # in order of steps
+    ribbons: list[Ribbon]
+    shown: int  # the step at which the axis ends
+
+
+def layout(flows: Flows, last: int) -> Layout:
+    """Where the bands and ribbons of a run's lineage lie; its last step is `last`. Flows without a hole have none."""
+    order = _order(flows)
+    shown = min(last, max(3 * int(flows.steps[-1]), 10))  # the axis ends where one band would go on
+    kept = _columns(flows.steps, shown)
+    places = [_places(flows, order, k) for k in kept]
+    starts = [place(step) for step in flows.steps[kept].tolist()]
+    ends = [turn(step) for step in flows.steps[kept[1:]].tolist()] + [place(shown)]
+    bands = [
+        Band(hole, start, end, *span)
+        for of_step, start, end in zip(places, starts, ends, strict=True)
+        for hole, span in of_step.items()
+    ]
+    ribbons = []
+    for i in range(1, len(kept)):
+        passed = _passed(flows, order, kept[i - 1], kept[i])
+        ribbons += _ribbons(passed, places[i - 1], places[i], order, int(flows.steps[kept[i]]))
+    return Layout(bands, ribbons, shown)
 
 
 def _order(flows: Flows) -> list[int]:
@@ -100,7 +144,7 @@ def _fills(flows: Flows) -> dict[int, str]:
 
 def _columns(steps: np.ndarray, shown: int) -> list[int]:
     """Which changes are drawn: the last in each column."""
-    column = (np.array([_place(step) for step in steps]) / _place(shown) * _COLUMNS).astype(int)
+    column = (np.array([place(step) for step in steps]) / place(shown) * _COLUMNS).astype(int)
     return np.flatnonzero(np.append(np.diff(column) > 0, True)).tolist()
 
 
@@ -136,10 +180,9 @@ def _ribbons(
     before: Mapping[int, Span],
     after: Mapping[int, Span],
     order: list[int],
-    fills: Mapping[int, str],
     step: int,
-) -> list[tuple[np.ndarray, str, float]]:
-    """Outline, fill and opacity of each ribbon that ends at a step; singletons are above all holes."""
+) -> list[Ribbon]:
+    """The ribbons that end at a step; singletons are above all holes."""
     rank = {hole: i for i, hole in enumerate(order)} | {SINGLETONS: len(order)}
     starts: dict[tuple[int, int], list[int]] = {pair: [] for pair in passed}
     for side, places in enumerate((before, after)):
@@ -148,34 +191,37 @@ def _ribbons(
         for pair in sorted(passed, key=lambda pair: (rank[pair[side]], rank[pair[1 - side]])):
             starts[pair].append(free[pair[side]])
             free[pair[side]] += passed[pair]
-    x = _unfold(np.linspace(_turn(step), _place(step), len(_CURVE)))
     ribbons = []
     for pair, (start, end) in starts.items():
-        low = start + _CURVE * (end - start)
-        outline = np.concatenate([np.stack([x, low], 1), np.stack([x, low + passed[pair]], 1)[::-1]])
-        hole = pair[0] or pair[1]
-        ribbons.append((outline, fills[hole], 0.35 if SINGLETONS in pair else 0.8 + 0.2 * (pair[0] == pair[1])))
+        opacity = 0.35 if SINGLETONS in pair else 0.8 + 0.2 * (pair[0] == pair[1])
+        ribbons.append(Ribbon(pair[0] or pair[1], step, start, end, passed[pair], opacity))
     return ribbons
 
 
-def _rectangle(start: float, end: float, span: Span) -> np.ndarray:
-    return np.array([(start, span[0]), (end, span[0]), (end, span[1]), (start, span[1])])
+def _outline(ribbon: Ribbon) -> np.ndarray:
+    x = _unfold(np.linspace(turn(ribbon.step), place(ribbon.step), len(_CURVE)))
+    low = ribbon.before + _CURVE * (ribbon.after - ribbon.before)
+    return np.concatenate([np.stack([x, low], 1), np.stack([x, low + ribbon.tokens], 1)[::-1]])
 
 
-def _name_holes(axes: Axes, places: list[dict[int, Span]], starts: list[float], ends: list[float]) -> None:
+def _rectangle(band: Band) -> np.ndarray:
+    start, end = float(_unfold(band.start)), float(_unfold(band.end))
+    return np.array([(start, band.low), (end, band.low), (end, band.high), (start, band.high)])
+
+
+def _name_holes(axes: Axes, drawn: Layout) -> None:
     """The number of each hole where its band has the most room, and the populations at the end."""
     room: dict[int, tuple[float, float, float]] = {}
-    for of_step, start, end in zip(places, starts, ends, strict=True):
-        for hole, (low, high) in of_step.items():
-            width, middle = _place(end) - _place(start), float(_unfold((_place(start) + _place(end)) / 2))
-            if high - low >= _NAMED:
-                room[hole] = max(
-                    room.get(hole, (0.0, 0.0, 0.0)), (min(width, 0.3) * (high - low), middle, (low + high) / 2)
-                )
+    for it in drawn.bands:
+        size, middle = it.high - it.low, float(_unfold((it.start + it.end) / 2))
+        if size >= _NAMED:
+            best = (min(it.end - it.start, 0.3) * size, middle, (it.low + it.high) / 2)
+            room[it.hole] = max(room.get(it.hole, (0.0, 0.0, 0.0)), best)
     for hole, (_, x, y) in room.items():
         axes.text(x, y, str(hole), ha="center", va="center_baseline", fontsize=6.5)
     written: list[float] = []
-    for low, high in sorted(places[-1].values(), key=lambda span: span[0] - span[1]):
+    spans = [(it.low, it.high) for it in drawn.bands if it.end == place(drawn.shown)]
+    for low, high in sorted(spans, key=lambda span: span[0] - span[1]):
         middle = (low + high) / 2
         if all(abs(middle - other) > 0.035 * axes.get_ylim()[1] for other in written):  # no two on each other
             written.append(middle)
@@ -196,14 +242,14 @@ def _say(axes: Axes, flows: Flows, changed: int, last: int) -> None:
     axes.set_title("; ".join(words), loc="right", fontsize=7.5)
 
 
-def _place(step: float) -> float:
+def place(step: float) -> float:
     """On the axis of steps, in decades."""
     return step * scales.LINEAR if step < 1 else scales.LINEAR + float(np.log10(step))
 
 
-def _turn(step: int) -> float:
+def turn(step: int) -> float:
     """The place where the ribbons that end at a step begin."""
-    return _place(step) - _TURN * (_place(step) - _place(step - 1))
+    return place(step) - _TURN * (place(step) - place(step - 1))
 
 
 def _unfold(place):

@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from blackholes.artifacts.tables import read_columns
 from blackholes.figures import style
 
-_WIDTH = 62  # characters of a line in a panel's title
+_WIDTH = 50  # characters of a line in a panel's title
 _COLOURS = {"yes": style.COLOURS["live"], "no": style.COLOURS["increase"], "undecided": style.COLOURS["run"]}
 
 

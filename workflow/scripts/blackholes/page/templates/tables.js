@@ -126,7 +126,7 @@ function downloadTable() {
   download(name, [table.names.map(field).join(","), ...lines, ""].join("\n"), "text/csv");
 }
 
-if (document.getElementById("tables")) {
+function startTables() {
   const choice = document.getElementById("table-choice");
   choice.addEventListener("change", () => {
     document.getElementById("table-filter").value = "";

@@ -22,6 +22,14 @@ def keeps_all(run: Run) -> bool:
     return run.settings["precision"] != "bf16" or run.settings["compensation"] == "kahan"
 
 
+def has_holes(run: Run) -> bool:
+    """Whether equal vectors of its history are equal weights, and stay so unless something tells the tokens apart.
+
+    Stochastic rounding parts all tokens at the first step, and float32 weights may be equal in the history alone.
+    """
+    return run.settings["precision"] == "bf16" and not is_stochastic(run)
+
+
 def starts_apart(run: Run) -> bool:
     return run.settings["init.mode"] != "qwen"
 

@@ -207,7 +207,7 @@ QUESTIONS = [
         "yes above 0.3, no below 0.3",
         "Spearman's correlation, with its sign turned, over the dead tokens of a run that start apart, in bfloat16 "
         "rounded to nearest.",
-        "an experiment with init: normal and precision: bf16",
+        "an experiment with init: normal and precision: bf16 (config/start.yaml)",
         _OWN,
         ("{experiment}/run_*/embedding_evolution.safetensors",),
         _far,

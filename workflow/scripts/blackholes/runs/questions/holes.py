@@ -49,7 +49,7 @@ def _without_loss(runs: Sequence[Run]) -> Found | None:
 
 def _rejoin(runs: Sequence[Run]) -> Found | None:
     """Exact: a hole that split either rejoined at some step or did not."""
-    some = [run for run in runs if run.splits]
+    some = [run for run in runs if run.splits and arms.has_holes(run)]
     if not some:
         return None
     values = of_runs(some, lambda run: len(run.rejoins))
@@ -68,7 +68,7 @@ def new_holes(run: Run) -> float:
 
 
 def _by_training(runs: Sequence[Run]) -> Found | None:
-    some = [run for run in runs if run.settings["init.mode"] == "noise"]
+    some = [run for run in runs if run.settings["init.mode"] == "noise" and arms.has_holes(run)]
     values = of_runs(some, new_holes)
     if not values:
         return None
@@ -90,7 +90,8 @@ def _slope(once_seen: bool) -> Callable[[Sequence[Run]], Found | None]:
         return fit[0] if fit else np.nan
 
     def ask(runs: Sequence[Run]) -> Found | None:
-        values = of_runs([run for run in runs if len(run.escapes.step)], of_run)
+        some = [run for run in runs if len(run.escapes.step) and not arms.is_stochastic(run)]
+        values = of_runs(some, of_run)
         return Found(values, means(values)) if values else None
 
     return ask
@@ -138,8 +139,8 @@ QUESTIONS = [
         0.0,
         0.0,
         "yes if there is one in any run, no if there is none; flicker is not counted; exact",
-        "Every fusion of every step of all runs in which a hole split; two holes had been one if they have an ancestor "
-        "in common.",
+        "Every fusion of every step of all runs in bfloat16, without stochastic rounding, in which a hole split; two "
+        "holes had been one if they have an ancestor in common.",
         "an experiment with init: qwen",
         "{experiment}/{shown}/figures/lineage.png",
         ("{experiment}/run_*/lineage.csv", "{experiment}/run_*/lineage_events.csv"),
@@ -154,9 +155,9 @@ QUESTIONS = [
         0.05,
         0.05,
         "yes above 0.05, no below 0.05",
-        "Runs that start with noise around one point. Where all start as one vector (qwen), every hole is left over by "
-        "construction.",
-        "an experiment with init: {mode: noise, sigma: 1.0e-3} beside one with init: qwen",
+        "Runs in bfloat16, without stochastic rounding, that start with noise around one point. Where all start "
+        "as one vector (qwen), every hole is left over by construction.",
+        "an experiment with init: {mode: noise, sigma: 1.0e-3} beside one with init: qwen (config/start.yaml)",
         _OWN,
         ("{experiment}/run_*/black_hole_counts.safetensors",),
         _by_training,
@@ -170,7 +171,8 @@ QUESTIONS = [
         _MARGIN,
         _MARGIN,
         "yes above log 1.5, no below",
-        "Cox's model of each run's live tokens that were with the dead, Efron's handling of ties.",
+        "Cox's model of each run's live tokens that were with the dead, Efron's handling of ties; stochastic rounding, "
+        "which parts all tokens at the first step, is left out.",
         "an experiment with init: qwen",
         "{experiment}/figures/escapes.png",
         ("{experiment}/run_*/escapes.csv", "{experiment}/escape_statistics.csv"),

@@ -52,10 +52,30 @@ def _by_decay(runs: Sequence[Run]) -> Found | None:
     return Found(values, "; ".join(filter(None, [means(values), detail])))
 
 
-def _recorded(number: Callable[[Forces], float]) -> Callable[[Sequence[Run]], Found | None]:
+def _by_rounding(runs: Sequence[Run]) -> Found | None:
+    values, arm, still = [], {}, 0
+    for one, nearest in arms.pairs(_clouds(runs), arms.ROUNDING, arms.keeps_all, arms.is_nearest):
+        if shrinkage(nearest) <= CONTRACTS:
+            still += 1
+            share = np.nan
+        else:
+            share = 1 - shrinkage(one) / shrinkage(nearest)
+        value = Value(one.seed, one.experiment, one.name, share)
+        values.append(value)
+        arm[value] = arms.by_arm(one)
+    if not values:
+        return None
+    words = f"by arm: {means(values, lambda value: arm[value])}"
+    rest = f"in {still} of {len(values)} pairs the cloud of the run rounded to nearest does not contract"
+    return Found(values, "; ".join([words, rest][: 1 + bool(still)]))
+
+
+def _recorded(
+    number: Callable[[Forces], float], where: Callable[[Run], bool] = lambda run: True
+) -> Callable[[Sequence[Run]], Found | None]:
     def ask(runs: Sequence[Run]) -> Found | None:
         values = [
-            Value(run.seed, run.experiment, run.name, number(run.forces)) for run in runs if run.forces is not None
+            Value(run.seed, run.experiment, run.name, number(run.forces)) for run in runs if run.forces and where(run)
         ]
         return Found(values, means(values)) if values else None
 
@@ -75,7 +95,7 @@ QUESTIONS = [
         CONTRACTS,
         "yes above 0.01, no below 0.01",
         "Runs whose dead tokens start apart; where they start as one vector there is no cloud.",
-        "an experiment with init: normal, or noise",
+        "an experiment with init: normal, or noise (config/start.yaml)",
         _OWN,
         ("{experiment}/run_*/embedding_evolution.safetensors",),
         _contracts,
@@ -91,10 +111,28 @@ QUESTIONS = [
         "yes above 0.5, no below 0.5",
         "Runs with AdamW whose dead cloud loses more than 0.01 of its radius; the rest is of the gradient and of "
         "rounding.",
-        "an experiment with init: normal, or noise, and weight_decay above 0",
+        "an experiment with init: normal, or noise, and weight_decay above 0 (config/start.yaml)",
         _OWN,
         ("{experiment}/run_*/embedding_evolution.safetensors", "{experiment}/run_*/training_log.csv"),
         _by_decay,
+    ),
+    Question(
+        "contraction_is_rounding",
+        "Which force contracts it: what rounding loses?",
+        "1 − the loss of radius with nothing lost to rounding / that rounded to nearest",
+        "share",
+        0.5,
+        0.5,
+        "yes above 0.5, no below 0.5",
+        "Pairs of runs with one seed whose dead tokens start apart and that differ in how numbers are stored only: "
+        "compensated sums (Kahan), mixed or float32 against bfloat16 rounded to nearest, where that one's cloud loses "
+        "more than 0.01 of its radius.",
+        "an experiment with init: normal and compensation: kahan, or precision: fp32, beside the same without "
+        "(config/start.yaml)",
+        _OWN,
+        ("{experiment}/run_*/embedding_evolution.safetensors",),
+        _by_rounding,
+        "pairs",
     ),
     Question(
         "dead_move_along_hidden",
@@ -104,11 +142,11 @@ QUESTIONS = [
         0.5,
         0.5,
         "yes above 0.5 or below −0.5, no within ± 0.5",
-        "Over all moves of all dead tokens of a run that records forces.",
+        "Over all moves of all dead tokens of a run in bfloat16, rounded to nearest, that records forces.",
         _RECORD,
         "{experiment}/{run}/figures/forces_swarm.png",
         (*_FORCES, "{experiment}/run_*/forces_series.safetensors"),
-        _recorded(lambda forces: forces.along),
+        _recorded(lambda forces: forces.along, arms.is_nearest),
         limits=(-1, 1),
         either_way=True,
     ),

@@ -90,9 +90,9 @@ def answer(question: Question, runs: Sequence[Run]) -> Answer:
     details = [found.detail] if found.detail else []
     if n < LEAST and not found.exact:
         details.append(f"an answer takes {LEAST} {question.counted} with different seeds")
-    counted = (
-        question.counted[: -1 if n == 1 else None] if n == len(known) else f"seeds of {len(known)} {question.counted}"
-    )
+    counted = question.counted[: -1 if n == 1 else None]
+    if n < len(known):
+        counted = f"seed{'s' * (n != 1)} of {len(known)} {question.counted}"
     names = found.experiments or list(dict.fromkeys(value.experiment for value in known))
     return Answer(question, verdict, effect, low, high, n, found.counted or counted, "; ".join(details), known, names)
 

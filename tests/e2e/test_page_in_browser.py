@@ -1,0 +1,203 @@
+"""The page of a finished run in a browser: nothing is asked of a network, nothing fails, and its controls work.
+
+Skipped where there is no Chromium. With SCREENSHOTS=folder, pictures of the page at two widths are left there.
+"""
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+WIDTHS = {1400: 900, 390: 844}
+SECTIONS = ("#happened", "#explorer", "#experiment-qwen", "#tables", "#trust")
+
+pytestmark = pytest.mark.skipif(not BROWSER, reason="no Chromium on this machine (apt-get install chromium)")
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module", params=WIDTHS)
+def opened(request, chromium, finished):
+    """(page at this width, what it said on the console, what it asked for), without a network."""
+    context = chromium.new_context(viewport={"width": request.param, "height": WIDTHS[request.param]}, offline=True)
+    page = context.new_page()
+    said, asked = [], []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda it: asked.append(it.url))
+    page.goto(finished.path("results/index.html").as_uri())
+    page.wait_for_function("document.querySelectorAll('#table-shown tbody tr').length > 0")
+    page.wait_for_function("document.getElementById('explorer-said').textContent.length > 0")
+    yield page, said, asked
+    context.close()
+
+
+def number(page):
+    """The step that is shown."""
+    return int(page.locator("#explorer-number").inner_text().replace(",", ""))
+
+
+def column(page, index):
+    """A column of the table that is shown, as text."""
+    return page.locator(f"#table-shown tbody tr td:nth-child({index})").all_inner_texts()
+
+
+def test_the_first_screen_says_what_happened(opened):
+    page, _, _ = opened
+    text = page.locator("#happened").inner_text()
+    assert "All 128 characters start as one vector" in text
+    assert "In the only run no two characters share a vector at any step." in text
+    assert page.locator(".letters .cell").count() == 128
+
+
+def test_nothing_is_wider_than_the_screen(opened):
+    page, _, _ = opened
+    assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
+
+
+def test_every_picture_is_shown_and_described(opened):
+    page, _, _ = opened
+    page.evaluate("document.querySelectorAll('img').forEach(image => { image.loading = 'eager' })")
+    page.wait_for_function("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
+    assert page.locator("img").count() > 20
+    assert page.locator("img:not([alt]), img[alt='']").count() == 0
+
+
+def test_the_slider_moves_all_views(opened):
+    page, _, _ = opened
+    slider = page.locator("#explorer-step")
+    slider.focus()
+    slider.press("Home")
+    assert number(page) == 0
+    assert page.locator("#explorer-said").inner_text().startswith("Step 0 of 30: 1 hole with 128 characters, 0 alone.")
+    assert page.locator("#explorer-holes tbody tr").count() == 1
+    pictures = page.evaluate(PICTURES)
+    slider.press("ArrowRight")
+    assert number(page) == 1
+    assert "step 1" in slider.get_attribute("aria-valuetext")
+    assert "Here hole 1 splits into" in page.locator("#explorer-said").inner_text()
+    assert page.locator("#explorer-holes tbody tr").count() > 1
+    later = page.evaluate(PICTURES)
+    assert [name for name in pictures if pictures[name] == later[name]] == [], "every view shows the step"
+    slider.press("End")
+    assert number(page) == 30
+
+
+PICTURES = "Object.fromEntries([...document.querySelectorAll('#explorer canvas')].map(it => [it.id, it.toDataURL()]))"
+
+
+def test_a_picked_token_is_marked_in_all_views(opened):
+    page, _, _ = opened
+    page.locator("#explorer-step").press("Home")
+    before = page.evaluate(PICTURES)
+    page.locator("#explorer-find").fill("J")
+    page.locator("#explorer-find").press("Enter")
+    assert page.locator("#explorer-picked").inner_text().startswith("Picked: J (#74), ")
+    after = page.evaluate(PICTURES)
+    assert {name for name in before if before[name] != after[name]} == set(before) - {"explorer-counts"}
+    page.locator("#explorer-unpick").click()
+    assert page.evaluate(PICTURES) == before
+    box = page.locator("#explorer-grid").bounding_box()
+    page.mouse.click(box["x"] + 4.5 * box["width"] / 16, box["y"] + 2.5 * box["height"] / 8)
+    assert page.locator("#explorer-picked").inner_text().startswith("Picked: $ (#36), dead; in hole 1")
+    page.locator("#explorer-unpick").click()
+
+
+def test_play_goes_through_the_steps(opened):
+    page, _, _ = opened
+    page.locator("#explorer-step").press("Home")
+    page.locator("#explorer-play").click()
+    page.wait_for_function("Number(document.getElementById('explorer-number').textContent) >= 3")
+    page.locator("#explorer-play").click()
+    assert page.locator("#explorer-play").inner_text() == "Play"
+
+
+def test_other_runs_and_experiments(opened):
+    page, _, _ = opened
+    page.locator("#counts-legend button", has_text="run 2").click()
+    page.wait_for_function("view.run === 'run_002'")
+    assert page.locator("#explorer-run").input_value() == "run_002"
+    page.locator("#explorer-experiment").select_option("thimble")
+    page.wait_for_function("view.entry.name === 'thimble'")
+    assert "1,200 alone" in page.locator("#explorer-said").inner_text()
+    page.locator("#explorer-experiment").select_option("normal")
+    page.wait_for_function("view.entry.name === 'normal'")
+    assert page.locator("#explorer-holes tbody").inner_text() == "No hole at this step."
+    page.locator("#explorer-experiment").select_option("qwen")
+    page.wait_for_function("view.entry.name === 'qwen'")
+
+
+def test_a_table_is_filtered_sorted_and_paged(opened):
+    page, _, _ = opened
+    page.locator("#table-choice").select_option("table-corpus-builtin-tokens")
+    page.wait_for_function("document.getElementById('table-said').textContent.includes('builtin/tokens.csv')")
+    assert page.locator("#table-said").inner_text() == "corpus/builtin/tokens.csv: 128 of 128 rows."
+    page.locator("#table-next").click()
+    assert column(page, 1)[0] == "25"
+    page.locator("#table-filter").fill("status=live count>1000")
+    counts = [int(count.replace(",", "")) for count in column(page, 3)]
+    assert set(column(page, 4)) == {"live"}
+    assert min(counts) > 1000
+    sort = page.locator("#table-shown thead button", has_text="count")
+    sort.click()
+    sort.click()
+    assert page.locator("#table-shown th[aria-sort='descending']").inner_text().startswith("count")
+    shown = [int(count.replace(",", "")) for count in column(page, 3)]
+    assert shown == sorted(shown, reverse=True)
+    page.locator("#table-filter").fill("no such word")
+    assert column(page, 1) == []
+    page.locator("#table-filter").fill("")
+
+
+def test_figures_are_downloaded(opened, finished, tmp_path):
+    page, _, _ = opened
+    figure = page.locator("#figure-qwen-figures-loss_curves")
+    for kind in ("PNG", "SVG"):
+        with page.expect_download() as download:
+            figure.locator("button", has_text=kind).click()
+        download.value.save_as(tmp_path / kind)
+        stored = finished.path(f"results/qwen/figures/loss_curves.{kind.lower()}")
+        assert (tmp_path / kind).read_bytes() == stored.read_bytes()
+
+
+def test_all_can_be_reached_by_keyboard(opened):
+    page, _, _ = opened
+    page.evaluate("document.activeElement.blur(); window.scrollTo(0, 0)")
+    reached = set()
+    for _ in range(80):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("document.activeElement.id || document.activeElement.className"))
+    wanted = {"skip", "explorer-experiment", "explorer-run", "explorer-find", "explorer-play", "explorer-step"}
+    assert wanted <= reached
+
+
+def test_pictures_of_the_page(opened):
+    """To be looked at."""
+    page, _, _ = opened
+    if not (folder := os.environ.get("SCREENSHOTS")):
+        return
+    for section in SECTIONS:
+        page.evaluate("section => document.querySelector(section).scrollIntoView()", section)
+        page.wait_for_timeout(200)
+        path = Path(folder) / f"page-{page.viewport_size['width']}-{section[1:]}.png"
+        page.screenshot(path=path)
+        assert path.stat().st_size > 10_000
+
+
+def test_nothing_failed_and_nothing_was_asked_for(opened, finished):
+    """Last, after all that the other tests did."""
+    _, said, asked = opened
+    assert said == []
+    own = finished.path("results/index.html").as_uri()
+    assert [url for url in asked if url != own and not re.match(r"data:|blob:", url)] == []
