@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, TypeVar
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -18,8 +18,7 @@ from matplotlib.typing import ColorType
 
 from blackholes.artifacts.files import atomic
 
-_Arguments = ParamSpec("_Arguments")  # of a function that draws
-_Drawn = TypeVar("_Drawn")  # and what it returns
+_Drawn = TypeVar("_Drawn")  # what a function draws: a figure, or the pictures of a film
 
 COLOURS = {  # the same quantity has the same colour in all figures
     "holes": "#3565a8",
@@ -118,11 +117,11 @@ _STYLE: Any = {  # Any: matplotlib types the keys of rcParams one by one
 }
 
 
-def styled(draw: Callable[_Arguments, _Drawn]) -> Callable[_Arguments, _Drawn]:
+def styled(draw: Callable[..., _Drawn]) -> Callable[..., _Drawn]:
     """Run a draw function with our rc settings instead of the caller's."""
 
     @functools.wraps(draw)
-    def wrapper(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Drawn:
+    def wrapper(*args, **kwargs) -> _Drawn:
         with matplotlib.rc_context():
             matplotlib.rcdefaults()
             matplotlib.rcParams.update(_STYLE)
