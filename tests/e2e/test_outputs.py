@@ -69,6 +69,7 @@ def expected_files():
         others = ("lineage.graphml", "model/config.json", "model/model.safetensors")
         yield from (f"{run}/{name}" for name in (*COLUMNS, *others))
         yield f"{run}/explorer.safetensors"
+    yield from (f"qwen/run_001/figures/escape_film{end}" for end in (".gif", "strip.png", "strip.svg"))
     for kind in ("png", "svg"):
         yield from (f"figures/{name}.{kind}" for name in ("experiments", "distinct_vectors", "questions"))
         for experiment in EXPERIMENTS:

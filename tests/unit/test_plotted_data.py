@@ -28,6 +28,7 @@ from blackholes.figures.runs import (
     comparison,
     component_sizes,
     distinct_vectors,
+    escape_filmstrip,
     escapes,
     experiments,
     forces_moves,
@@ -58,6 +59,7 @@ C = style.COLOURS
 FIGURES = Path(style.__file__).parent
 READERS = {
     "checkpoint_data",
+    "film",
     "forces_data",
     "lattice_data",
     "lineage_data",
@@ -1260,3 +1262,28 @@ def test_questions(tmp_path):
     empty = write_table(tmp_path / "empty.csv", columns, ("b", "Second?", "needs: x", "", "share", "", "", 0, "", 0, 0))
     (axes,) = drawn(questions, {"questions": empty, "values": values}).axes
     assert "questions.csv has what to run" in axes.texts[0].get_text()
+
+
+def test_escape_filmstrip(tmp_path):
+    identities = np.array([[1, 1, 1, 1], [1, 1, 0, 2], [1, 1, 0, 0]], np.int32)
+    plane = np.arange(24, dtype=np.float32).reshape(3, 4, 2)
+    tensors = {"steps": np.array([0, 1, 9], np.int32), "identities": identities, "plane": plane}
+    save_file(tensors, tmp_path / "explorer.safetensors")
+    (tmp_path / "tokens.csv").write_text(
+        "token_id,character,count,status\n0,a,0,dead\n1,b,2,live\n2,c,1,live\n3,d,0,dead\n"
+    )
+    inputs = SimpleNamespace(explorer=tmp_path / "explorer.safetensors", tokens=tmp_path / "tokens.csv")
+    figure = escape_filmstrip.from_files(inputs, {"experiment": "one", "run": "run_001"})
+    assert figure.get_suptitle() == "one, run 001"
+    above, below = figure.axes[:3], figure.axes[3:]
+    assert [titles(axes)[0] for axes in above] == [
+        "step 0\n1 hole, 4 tokens",
+        "step 1\n2 holes, 3 tokens",
+        "step 9\n1 hole, 2 tokens",
+    ]
+    cells = above[1].images[0].get_array()[0]
+    assert [same_color(cell, style.HOLES[0]) for cell in cells[:4]] == [True, True, False, False]
+    live, dead = below[2].lines
+    assert live.get_xydata().tolist() == [plane[2, 2].tolist()]
+    assert dead.get_xydata().tolist() == [plane[2, 3].tolist()]
+    assert below[2].collections[0].get_offsets().tolist() == [plane[2, 0].tolist()]

@@ -208,6 +208,8 @@ def test_where_no_hole_can_be_told_runs_say_nothing():
     for settings, says in ((drawn, False), (wide, False), ({"compensation": "kahan"}, True)):
         runs = [a_run(1, settings=settings, splits=3, rejoins=[20])]
         assert (asked("holes_rejoin", runs).answer == "yes") == says
+        noise = [replace(run, settings=run.settings | {"init.mode": "noise"}) for run in runs]
+        assert bool(asked("holes_made_by_training", noise).values) == says
     rare_late = PLANTED["frequency_sets_escape"](1, True)
     drawn_too = [replace(run, settings=BASE | drawn) for run in rare_late]
     assert asked("frequency_sets_escape", drawn_too).answer.startswith("needs: ")
@@ -239,6 +241,24 @@ def test_a_run_that_never_stops_says_nothing_of_its_freeze():
     found = asked("freeze_is_rounding", runs)
     assert (found.answer, found.n) == ("undecided", 0)
     assert "in 3 of 3 runs all dead tokens move at the last step" in found.detail
+
+
+def test_slopes_are_those_of_the_survival_table():
+    """Tokens escape at the step of their first occurrence, or later."""
+    random = np.random.default_rng(0)
+    runs = []
+    for seed in range(4):
+        first = random.integers(1, 30, 40)
+        count = 10.0 ** random.uniform(0, 4, 40)
+        step = first + random.integers(0, 3, 40) * random.integers(0, 9, 40)
+        own = survival.Escapes(np.full(40, seed), count, step, random.random(40) < 0.9, first.astype(float))
+        runs.append(a_run(seed, escapes=own))
+    parts = zip(*(vars(run.escapes).values() for run in runs), strict=True)
+    table = {row[0]: row[1:4] for row in survival.statistics(survival.Escapes(*map(np.concatenate, parts)))}
+    for key, name in (("frequency_sets_escape", ""), ("frequency_sets_escape_once_seen", "_once_seen")):
+        found = asked(key, runs)
+        expected = table[f"log_hazard_per_tenfold_count{name}_mean_of_runs"]
+        assert [found.effect, found.low, found.high] == pytest.approx(expected)
 
 
 # --- what counts as one, and what is compared
@@ -292,7 +312,8 @@ def test_arms_are_told_by_settings_and_not_by_names():
 
 def test_an_incomplete_factorial_needs_the_rest():
     runs = [run for seed in (1, 2, 3) for run in PLANTED["freeze_by_schedule"](seed, True)]
-    assert asked("freeze_by_schedule", [run for run in runs if run.experiment != runs[0].experiment]).n == 0
+    lacking = [run for run in runs if run.experiment != runs[0].experiment]
+    assert asked("freeze_by_schedule", lacking).answer.startswith("needs: ")
     part = [run for run in runs if run.settings["schedule"] == "linear"]
     assert asked("freeze_by_schedule", part).answer.startswith("needs: ")
     assert asked("freeze_by_schedule", runs).counted == "seeds of 24 runs"

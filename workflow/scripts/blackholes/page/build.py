@@ -18,7 +18,7 @@ from blackholes.page.sources import SCRIPTS, TEMPLATES
 OF_NAMES = (  # key of the configuration, a folder of the results → wildcard → title of a section
     ("checkpoints", "checkpoint", "Checkpoint"),
     ("snowballs", "snowball", "Snowballs"),
-    ("lattice", "lattice", "Motion on the lattice"),
+    ("lattice", "lattice", "Motion"),
 )
 
 NO_TABLES = ("training_log.csv", "lineage_events.csv")  # the figures and the explorer show them

@@ -13,7 +13,15 @@ from blackholes.page.packing import data_uri, pack
 from blackholes.page.results import Results
 
 # figures that show holes: of an experiment without any, a sentence says so instead
-OF_HOLES = ("black_hole_counts", "black_hole_means", "tokens_per_hole", "escapes", "hole_members", "lineage")
+OF_HOLES = (
+    "black_hole_counts",
+    "black_hole_means",
+    "tokens_per_hole",
+    "escapes",
+    "hole_members",
+    "lineage",
+    "escape_filmstrip",
+)
 LARGEST = 12e6  # bytes of all PNG files together: of more, those in the page have 256 colours
 
 
@@ -30,6 +38,7 @@ class Picture:
     svg: str  # packed
     width: int  # of the PNG, in pixels
     height: int
+    film: str = ""  # data URI of a GIF beside it
 
 
 def of_folder(
@@ -74,9 +83,16 @@ def of_folder(
                 pack(results.path(names[name]).with_suffix(".svg").read_bytes()),
                 width,
                 height,
+                film(results, folder) if name == "escape_filmstrip" else "",
             )
         )
     return shown
+
+
+def film(results: Results, folder: str) -> str:
+    """The film in a folder of figures as a data URI, empty where there is none."""
+    name = f"{folder}/escape_film.gif"
+    return data_uri(results.path(name).read_bytes(), "image/gif") if name in results else ""
 
 
 def identity(folder: str, name: str) -> str:

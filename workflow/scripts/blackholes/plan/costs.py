@@ -50,6 +50,8 @@ DEFAULTS = {  # rule → (seconds, work, megabytes of memory) of the quick confi
     "lattice_figures": (3.1, 1.0, 293.0),
     "questions_figure": (1.5, 1.0, 280.0),
     "report": (3.8, 1.0, 148.0),
+    "escape_filmstrip": (1.5, 1.0, 260.0),
+    "film": (6.0, 1.0, 280.0),
     "explorer": (0.2, 1.0, 300.0),
     "page": (4.0, 1.0, 300.0),
 }

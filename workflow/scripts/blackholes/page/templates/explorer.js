@@ -115,7 +115,9 @@ function drawAll() {
   slider.setAttribute("aria-valuetext", `step ${step}`);
   const held = holes.reduce((sum, {tokens}) => sum + tokens.length, 0);
   const alone = view.tokens.names.length - held;
-  const words = `Step ${step.toLocaleString("en")} of ${view.entry.last.toLocaleString("en")}: ${plural(holes.length, "hole")} with ${plural(held, view.entry.word)}, ${alone.toLocaleString("en")} alone.`;
+  const found = holes.length ? `${plural(holes.length, "hole")} with ${plural(held, view.entry.word)}, ${alone.toLocaleString("en")} alone`
+    : `no hole, all ${plural(alone, view.entry.word)} alone`;
+  const words = `Step ${step.toLocaleString("en")} of ${view.entry.last.toLocaleString("en")}: ${found}.`;
   document.getElementById("explorer-said").textContent = `${words} ${eventsAt(step)}`;
   showPicked();
   showHoles(holes);

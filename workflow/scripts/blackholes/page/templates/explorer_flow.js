@@ -27,6 +27,8 @@ function drawRibbon(context, {x, y}, [hole, from, to, before, after, tokens, opa
 }
 
 function drawFlow() {
+  document.getElementById("flow-figure").hidden = !view.data.bands.length;
+  if (!view.data.bands.length) return; // no black hole at any step
   const {canvas, context, width, height} = fitted("explorer-flow", FLOW.height);
   const scales = flowScales(width);
   const {x, y} = scales;
@@ -48,10 +50,6 @@ function drawFlow() {
   for (const [hole, [, at, middle]] of room) {
     context.fillStyle = holeColours(hole)[1];
     context.fillText(String(hole), at, middle);
-  }
-  if (!view.data.bands.length) {
-    context.fillStyle = "#565E6B";
-    context.fillText("no black hole at any step", (x(0) + x(view.data.shown)) / 2, height / 2);
   }
   drawFlowAxes(context, scales, V);
   drawEvents(context, scales, V);

@@ -82,6 +82,9 @@ function drawGrid() {
     context.lineWidth = 1;
     context.strokeRect(column * size - 2.5, line * size - 2.5, size + 5, size + 5);
   }
+  document.getElementById("grid-said").textContent = order
+    ? "A square is a token: dead ones above, live ones below. Filled: in a hole, in its colour. Pale: alone."
+    : "Filled: in a hole, in its colour. Framed: dead. Pale: alone.";
   canvas.setAttribute("aria-label", `All ${view.tokens.names.length} tokens. ${document.getElementById("explorer-said").textContent}`);
 }
 

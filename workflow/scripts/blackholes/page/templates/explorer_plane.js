@@ -84,8 +84,9 @@ function drawPlane() {
   context.restore();
   canvas.setAttribute("aria-label", `Tokens in the plane of the first two principal components. ${document.getElementById("explorer-said").textContent}`);
   const [first, second] = view.data.shares;
+  const alone = V > WRITTEN ? "Points are tokens that are alone: blue ones live, orange squares dead." : "Names are tokens that are alone, framed if they are dead.";
   document.getElementById("plane-said").textContent =
-    `The plane is the same at all steps; its axes have ${Math.round(100 * first)} % and ${Math.round(100 * second)} % of the variance of all tokens at the steps shown.`;
+    `Discs are holes, with their number; their area is the population. ${alone} The plane is the same at all steps; its axes have ${Math.round(100 * first)} % and ${Math.round(100 * second)} % of the variance of all tokens at the steps shown.`;
 }
 
 /** Of a disc whose area is a number of tokens. */

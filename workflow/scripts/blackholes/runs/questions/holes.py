@@ -68,7 +68,7 @@ def new_holes(run: Run) -> float:
 
 
 def _by_training(runs: Sequence[Run]) -> Found | None:
-    some = [run for run in runs if run.settings["init.mode"] == "noise"]
+    some = [run for run in runs if run.settings["init.mode"] == "noise" and arms.has_holes(run)]
     values = of_runs(some, new_holes)
     if not values:
         return None
@@ -155,8 +155,8 @@ QUESTIONS = [
         0.05,
         0.05,
         "yes above 0.05, no below 0.05",
-        "Runs that start with noise around one point. Where all start as one vector (qwen), every hole is left over by "
-        "construction.",
+        "Runs in bfloat16, without stochastic rounding, that start with noise around one point. Where all start "
+        "as one vector (qwen), every hole is left over by construction.",
         "an experiment with init: {mode: noise, sigma: 1.0e-3} beside one with init: qwen (config/start.yaml)",
         _OWN,
         ("{experiment}/run_*/black_hole_counts.safetensors",),
