@@ -19,7 +19,7 @@ FIND_PYTHON = for python in $(or $(PYTHON),python3 python3.13 python3.12 python3
 LOCKED = $(if $(HASHES),--require-hashes --index-url https://pypi.org/simple -r requirements-hashes.lock,-r requirements.lock)
 export PYTHONPATH := workflow/scripts
 
-.PHONY: run text checkpoint test test-slow test-slurm test-kill test-faults fuzz coverage mutants lint audit docs bench setup show clean help
+.PHONY: run text checkpoint test test-slow test-slurm test-kill test-faults fuzz coverage mutants lint audit docs notebook bench setup show clean help
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -78,6 +78,12 @@ fuzz: setup  ## mutated files for every reader, for ten minutes (FUZZ_SECONDS=â€
 
 docs: $(DOCS)/.ready  ## the documents as a site in build/docs: no warning, no broken link
 	@$(DOCS)/bin/zensical build --clean --strict
+
+notebook: $(DOCS)/.ready  ## run the example notebook on results (RESULTS=â€¦ for others than results/quick)
+	@own=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'); \
+	  PYTHONPATH=$(abspath workflow/scripts):$$own PATH=$(abspath $(DOCS))/bin:$$PATH \
+	  RESULTS=$(abspath $(or $(RESULTS),results/quick)) \
+	  $(DOCS)/bin/jupyter execute --output=$(abspath build/example) docs/example.ipynb
 
 $(DOCS)/.ready: $(READY) requirements-docs.txt
 	@$(BIN)/python -m venv $(DOCS)

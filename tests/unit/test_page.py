@@ -311,10 +311,15 @@ def test_no_experiment_at_all(tmp_path):
     (tmp_path / "checkpoints/mine").mkdir(parents=True)
     census = {"tokens": 30522, "holes": 0, "populations": [], "n_unique": 30522}
     (tmp_path / "checkpoints/mine/census.json").write_text(json.dumps(census))
-    paths = [tmp_path / "checkpoints/mine/census.json"]
+    ranks = "token_id,text,category,rank\n0,[unused0],unreachable,1\n1,a,ordinary,3\n2,[unused1],unreachable,2\n"
+    (tmp_path / "checkpoints/mine/tokens.csv").write_text(ranks)
+    paths = [tmp_path / "checkpoints/mine" / name for name in ("census.json", "tokens.csv")]
     build.write(str(tmp_path / "index.html"), paths, TITLES, str(REPORTS), values)
     page = Parsed((tmp_path / "index.html").read_text(encoding="utf-8"))
-    assert "Checkpoint mine No two of the 30,522 tokens have equal vectors." in page.text
+    said = "Checkpoint mine No two of the 30,522 tokens have equal vectors."
+    ranked = "By how unused their vectors look, 2 unused tokens rank first."
+    assert f"{said} {ranked}" in page.text
+    assert "The experiments" not in page.text
 
 
 def test_many_pictures_have_fewer_colours(tmp_path, monkeypatch):

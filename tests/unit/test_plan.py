@@ -117,8 +117,14 @@ def test_a_job_is_judged_by_itself_then_by_its_rule_then_by_default(tmp_path):
     assert (one.by, one.seconds) == ("its rule", pytest.approx(160.1))  # the nearest in work
     one = costs.cost(job("distances", work=2 * 3.15e9), past)
     assert (one.by, one.seconds) == ("default", pytest.approx(0.1 + 2 * 1.3))
-    assert costs.cost(job("unheard_of"), past).by == "default"
+    for size in (1.0, 1e9):  # a unit of its own, of which nothing is known
+        unknown = costs.cost(job("unheard_of", work=size), past)
+        assert (unknown.by, unknown.seconds, unknown.memory_mb) == ("default", pytest.approx(2.0), 350.0)
     assert costs.cost(job(work=100.0, benchmark=own), past).seconds == pytest.approx(10.1)
+
+
+def test_every_rule_whose_work_is_measured_has_a_default_in_that_unit():
+    assert set(work.WORK) <= set(costs.DEFAULTS)
 
 
 def test_memory_and_disk(tmp_path):

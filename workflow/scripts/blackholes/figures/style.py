@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -17,6 +17,8 @@ from matplotlib.patches import Patch
 from matplotlib.typing import ColorType
 
 from blackholes.artifacts.files import atomic
+
+_Drawn = TypeVar("_Drawn")  # what a function draws: a figure, or the pictures of a film
 
 COLOURS = {  # the same quantity has the same colour in all figures
     "holes": "#3565a8",
@@ -115,11 +117,11 @@ _STYLE: Any = {  # Any: matplotlib types the keys of rcParams one by one
 }
 
 
-def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+def styled(draw: Callable[..., _Drawn]) -> Callable[..., _Drawn]:
     """Run a draw function with our rc settings instead of the caller's."""
 
     @functools.wraps(draw)
-    def wrapper(*args, **kwargs) -> Figure:
+    def wrapper(*args, **kwargs) -> _Drawn:
         with matplotlib.rc_context():
             matplotlib.rcdefaults()
             matplotlib.rcParams.update(_STYLE)

@@ -22,10 +22,10 @@ def work(rule: str, wildcards: Wildcards, config: Mapping[str, Any]) -> float:
         first, last = rule.split("_")[-2:]
         name = rule.removeprefix("train_").removesuffix(f"_{first}_{last}")
         return (int(last) - int(first) + 1) * _training(config["experiments"][name])
-    if rule not in _WORK:
+    if rule not in WORK:
         return 1.0
     with suppress(KeyError, TypeError, AttributeError):  # an entry of another kind, as a history from a file
-        return max(1.0, float(_WORK[rule](wildcards, config)))
+        return max(1.0, float(WORK[rule](wildcards, config)))
     return 1.0
 
 
@@ -78,7 +78,7 @@ def _snowballs(key: str) -> Callable[[Wildcards, Mapping], float]:
     return lambda wildcards, config: config["snowballs"][wildcards["snowball"]][key]
 
 
-_WORK: dict[str, Callable[[Wildcards, Mapping], float]] = {
+WORK: dict[str, Callable[[Wildcards, Mapping], float]] = {
     "train": lambda wildcards, config: _training(config["experiments"][wildcards["experiment"]]),
     "distances": _run(2, True),
     "black_holes": _black_holes,

@@ -206,7 +206,7 @@ def _checkpoints(results: Results, config: Mapping[str, Any]) -> list[tuple[str,
 def _unused(results: Results, table: str) -> list[str]:
     """Which tokens look most unused, where some can be told to be."""
     first = answer.first_ranks(results.path(table)) if table in results else ""
-    return [f"Of its tokens, by how unused their vectors look, {first}."] if first else []
+    return [f"By how unused their vectors look, {first}."] if first else []
 
 
 def _snowballs(results: Results, config: Mapping[str, Any]) -> list[tuple[str, list[str]]]:

@@ -25,6 +25,7 @@ DEFAULTS = {  # rule → (seconds, work, megabytes of memory) of the quick confi
     "distances": (1.4, 3.15e9, 512.0),
     "black_holes": (1.15, 3.15e9, 492.0),
     "lineage": (1.2, 3.84e5, 280.0),
+    "freeze": (0.65, 2.46e7, 272.0),
     "summarise": (0.1, 1.5e6, 250.0),
     "lineages": (0.1, 1.5e6, 250.0),
     "answer": (1.0, 1.0, 350.0),
@@ -54,7 +55,7 @@ DEFAULTS = {  # rule → (seconds, work, megabytes of memory) of the quick confi
     "explorer": (0.2, 1.0, 300.0),
     "page": (4.0, 1.0, 300.0),
 }
-_OTHER = (2.0, 1.0, 350.0)  # a rule that is not in the list
+_OTHER = (2.0, 350.0)  # seconds and megabytes of a rule that is not in the list, whatever its work
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def cost(job: Mapping[str, Any], past: Mapping[str, Past]) -> Cost:
         one = min(alike, key=lambda one: (abs(math.log(one.work / job["work"])), one.benchmark))
         seconds, work, megabytes, by = one.seconds, one.work, one.megabytes, "its rule"
     else:
-        (seconds, work, megabytes), by = DEFAULTS.get(rule, _OTHER), "default"
+        (seconds, work, megabytes), by = DEFAULTS.get(rule, (_OTHER[0], job["work"], _OTHER[1])), "default"
     ratio = job["work"] / work
     limit = job["resources"].get("mem_mb", math.inf)
     memory = min(BASE + max(0.0, megabytes - BASE) * max(1.0, ratio), max(limit, megabytes))

@@ -155,7 +155,7 @@ class Plane:
         order = [i for i in np.argsort(-sizes) if numbers[i]]
         self.holes.set_offsets(places[first[order]].reshape(-1, 2))
         self.holes.set_sizes((2 * self.largest) ** 2 * sizes[order] / len(holes))
-        self.holes.set_facecolors([fills[int(numbers[i])] for i in order])
+        self.holes.set_facecolor([fills[int(numbers[i])] for i in order])
         low, high = places.min(0), places.max(0)
         reach = max(0.8 * float((high - low).max()), self.least)
         middle = (low + high) / 2
