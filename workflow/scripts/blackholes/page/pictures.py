@@ -24,7 +24,7 @@ OF_HOLES = (
 )
 LARGEST = 12e6  # bytes of all PNG files together: of more, those in the page have 256 colours
 
-FILMS = 4e6  # bytes of films in the page; those after that are only in the folder of the results
+FILMS = 2e6  # bytes of films in the page; those after that are only in the folder of the results
 
 
 @dataclass
