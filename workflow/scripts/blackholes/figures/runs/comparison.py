@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -59,6 +60,8 @@ def draw(table: pd.DataFrame) -> Figure:
         axes.set_ylim(len(pairs) - 0.5, -0.5)
         axes.grid(axis="y", visible=False)
         axes.margins(x=0.08)
+        if not np.ptp(axes.dataLim.intervalx):  # all differences are 0
+            axes.set_xlim(-1, 1)
     for axes in grid.flat[len(shown) :]:
         axes.set_visible(False)
     figure.supxlabel(
