@@ -44,9 +44,11 @@ run: setup  ## the quick configuration, from the corpus to the report (CONFIG=â€
 	@$(BIN)/python -m blackholes.show --configfile $(CONFIG)
 
 text: setup  ## train on a text of your own: make text FILE=my_text.txt (STEPS=1000, ENCODING=cp1252)
+	@test -n "$(FILE)" || { echo "which text? make text FILE=my_text.txt" >&2; exit 2; }
 	@$(BIN)/python -m blackholes.own text "$(FILE)" $(if $(STEPS),--steps $(STEPS)) $(if $(ENCODING),--encoding $(ENCODING))
 
 checkpoint: setup  ## analyse a finished model: make checkpoint MODEL=folder, file, or owner/name of the hub
+	@test -n "$(MODEL)" || { echo "which model? make checkpoint MODEL=folder, file, or owner/name" >&2; exit 2; }
 	@$(BIN)/python -m blackholes.own checkpoint "$(MODEL)"
 
 show: setup  ## the table of results again (CONFIG=â€¦ as for run)

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import re
+from html import unescape
 
 import pytest
 import torch
@@ -253,3 +255,12 @@ def test_the_report_has_captions_and_categories(finished):
     for name in [*FIGURES, *SNOWBALL_FIGURES, "hole_members", "lineage", "experiments", "distinct_vectors"]:
         assert f"{name}.png" in page, name
     assert "captions" in page or "caption" in page
+
+
+def test_every_column_on_the_page_is_explained(finished):
+    page = finished.path("results/index.html").read_text(encoding="utf-8")
+    found = re.findall(r'data-file="([^"]*)".*? data-columns="([^"]*)".*? data-meanings="([^"]*)"', page)
+    tables = {file: dict(zip(*(json.loads(unescape(text)) for text in texts), strict=True)) for file, *texts in found}
+    assert len(tables) > 30
+    without = {file: [name for name, said in columns.items() if not said] for file, columns in tables.items()}
+    assert {file: names for file, names in without.items() if names} == {}

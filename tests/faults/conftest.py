@@ -7,7 +7,7 @@ import pytest
 from helpers import aligned
 
 HERE = Path(__file__).parent
-OTHER = "experiment_defaults: {learning_rate: 0.002}\nsnowballs: {trained: {n_trials: 6}}\n"
+OTHER = "overwrite: true\nexperiment_defaults: {learning_rate: 0.002}\nsnowballs: {trained: {n_trials: 6}}\n"
 TABLE = []  # (fault, what was done, outcome)
 
 

@@ -333,6 +333,18 @@ def test_many_pictures_have_fewer_colours(tmp_path, monkeypatch):
     assert pictures.size(results) == paths[0].stat().st_size
 
 
+def test_films_are_in_the_page_while_there_is_room(tmp_path, monkeypatch):
+    paths = []
+    for name in ("a", "b", "c"):
+        paths.append(tmp_path / f"{name}/escape_film.gif")
+        paths[-1].parent.mkdir()
+        paths[-1].write_bytes(b"GIF" + name.encode() * 7)
+    monkeypatch.setattr(pictures, "FILMS", 25)
+    results = Results(tmp_path, paths)
+    assert base64.b64decode(pictures.film(results, "a").partition(",")[2]) == b"GIFaaaaaaa"
+    assert [bool(pictures.film(results, name)) for name in ("a", "b", "c", "d")] == [True, True, False, False]
+
+
 def test_agreement_counts_what_was_judged(tmp_path):
     lines = ["experiment,quantity,verdict", "a,x,agrees", "a,y,agrees", "a,z,by construction", "a,w,undecided"]
     lines += ["a,all judged rows,undecided", "b,x,not run"]

@@ -269,7 +269,18 @@ def test_runs_with_one_seed_count_once():
     twice = [*runs, *(replace(run, experiment="other", last_move=run.last_move - 40) for run in runs)]
     found = asked("dead_freeze_first", twice)
     assert (found.answer, found.n, found.counted) == ("undecided", 2, "seeds of 4 runs")
-    assert found.detail.startswith("one 0.4, other 0.4")
+    assert found.detail.startswith("one 0.4, other 0.4;")
+
+
+def test_experiments_that_differ_have_no_answer_together():
+    one = [a_run(seed, last_move=np.where(DEAD_MASK, 10, 90)) for seed in (1, 2, 3)]
+    other = [a_run(seed, "other", last_move=np.full(DEAD + LIVE, 90)) for seed in (1, 2, 3)]
+    assert asked("dead_freeze_first", one).answer == "yes"
+    assert asked("dead_freeze_first", other).answer == "no"
+    found = asked("dead_freeze_first", one + other)
+    assert (found.answer, found.n, found.low) == ("undecided", 3, pytest.approx(0.4))
+    assert found.detail.endswith("the experiments differ: one alone says yes, another no")
+    assert "differ" not in asked("dead_freeze_first", one + other[:2]).detail  # two runs alone say nothing
 
 
 def test_interval_is_students():

@@ -73,7 +73,7 @@ def ask(corpora: list[Corpus]) -> list[dict[str, Any]]:
         env=os.environ | {"PYTHONPATH": scripts},
     )
     if asked.returncode:
-        raise UserError(f"the texts of the configuration cannot be looked at: {asked.stderr.strip().splitlines()[-1:]}")
+        raise UserError(f"the texts of the configuration cannot be looked at: {asked.stderr.strip()[-500:]}")
     return json.loads(asked.stdout)
 
 

@@ -24,6 +24,8 @@ OF_HOLES = (
 )
 LARGEST = 12e6  # bytes of all PNG files together: of more, those in the page have 256 colours
 
+FILMS = 2e6  # bytes of films in the page; those after that are only in the folder of the results
+
 
 @dataclass
 class Picture:
@@ -90,9 +92,14 @@ def of_folder(
 
 
 def film(results: Results, folder: str) -> str:
-    """The film in a folder of figures as a data URI, empty where there is none."""
-    name = f"{folder}/escape_film.gif"
-    return data_uri(results.path(name).read_bytes(), "image/gif") if name in results else ""
+    """The film in a folder of figures as a data URI, empty where there is none, or no room for it."""
+    name, room = f"{folder}/escape_film.gif", FILMS
+    for other in results.files:
+        if other.endswith(".gif"):
+            room -= results.path(other).stat().st_size
+            if other == name and room >= 0:
+                return data_uri(results.path(name).read_bytes(), "image/gif")
+    return ""
 
 
 def identity(folder: str, name: str) -> str:

@@ -36,7 +36,9 @@ def write(found: Escapes, names: list[str], out: str) -> int:
     """
     rows = shown(found, FRAMES)
     if Path(out).suffix == ".mp4":
-        _write_mp4(frames(found, names, rows), out)
+        if not (program := shutil.which("ffmpeg")):
+            raise UserError(f"{out}: needs ffmpeg, which is not on this machine; the GIF beside it needs nothing")
+        _write_mp4(program, frames(found, names, rows), out)
         return len(rows)
     pictures = [picture.quantize(64, dither=Image.Dither.NONE) for picture in frames(found, names, rows)]
     durations = [MILLISECONDS] * (len(pictures) - 1) + [HOLD]
@@ -83,9 +85,7 @@ def _places(figure: Figure) -> tuple[SubplotSpec, SubplotSpec, SubplotSpec]:
     return grid[0, 0], grid[1, 0], grid[:, 1]
 
 
-def _write_mp4(pictures: Sequence[Image.Image], out: str) -> None:
-    if not (program := shutil.which("ffmpeg")):
-        raise UserError(f"{out}: needs ffmpeg, which is not on this machine; the GIF beside it needs nothing")
+def _write_mp4(program: str, pictures: Sequence[Image.Image], out: str) -> None:
     command = [
         program,
         "-loglevel",

@@ -31,7 +31,8 @@ def has_holes(run: Run) -> bool:
 
 
 def starts_apart(run: Run) -> bool:
-    return run.settings["init.mode"] != "qwen"
+    """Whether every token starts with its own draw around the origin, and not at or near one point."""
+    return run.settings["init.mode"] == "normal"
 
 
 def groups(runs: Sequence[Run], without: set[str]) -> dict[tuple, list[Run]]:

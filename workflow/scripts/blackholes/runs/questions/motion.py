@@ -24,13 +24,12 @@ def shrinkage(run: Run) -> float:
 
 
 def _clouds(runs: Sequence[Run]) -> list[Run]:
-    """Runs whose dead tokens start apart."""
-    some = [run for run in runs if arms.starts_apart(run) and run.dead.sum() > 1]
-    return [run for run in some if radius(run.cloud[0]) > 0]
+    """Runs with a cloud of dead tokens from the start."""
+    return [run for run in runs if arms.starts_apart(run) and run.dead.sum() > 1]
 
 
 def _contracts(runs: Sequence[Run]) -> Found | None:
-    values = of_runs(_clouds(runs), shrinkage)
+    values = of_runs(filter(arms.is_nearest, _clouds(runs)), shrinkage)
     return Found(values, means(values)) if values else None
 
 
@@ -44,7 +43,7 @@ def decays_part(run: Run) -> float:
 
 
 def _by_decay(runs: Sequence[Run]) -> Found | None:
-    values = of_runs(_clouds(runs), decays_part)
+    values = of_runs(filter(arms.is_nearest, _clouds(runs)), decays_part)
     if not values:
         return None
     still = sum(np.isnan(value.value) for value in values)
@@ -94,8 +93,8 @@ QUESTIONS = [
         CONTRACTS,
         CONTRACTS,
         "yes above 0.01, no below 0.01",
-        "Runs whose dead tokens start apart; where they start as one vector there is no cloud.",
-        "an experiment with init: normal, or noise (config/start.yaml)",
+        "Runs whose tokens start with their own draws (init: normal), in bfloat16 rounded to nearest.",
+        "an experiment with init: normal (config/start.yaml)",
         _OWN,
         ("{experiment}/run_*/embedding_evolution.safetensors",),
         _contracts,
@@ -109,9 +108,9 @@ QUESTIONS = [
         0.5,
         0.5,
         "yes above 0.5, no below 0.5",
-        "Runs with AdamW whose dead cloud loses more than 0.01 of its radius; the rest is of the gradient and of "
+        "Such runs with AdamW whose dead cloud loses more than 0.01 of its radius; the rest is of the gradient and of "
         "rounding.",
-        "an experiment with init: normal, or noise, and weight_decay above 0 (config/start.yaml)",
+        "an experiment with init: normal and weight_decay above 0 (config/start.yaml)",
         _OWN,
         ("{experiment}/run_*/embedding_evolution.safetensors", "{experiment}/run_*/training_log.csv"),
         _by_decay,

@@ -76,18 +76,20 @@ def answer(question: Question, runs: Sequence[Run]) -> Answer:
 
     The number of each seed is the mean over its runs, or pairs: runs with one seed have the same initial draw and the
     same order of windows, so they count once. Effect and interval (95 %) are the mean over the seeds and its interval
-    by Student's t.
+    by Student's t. Where the runs of one experiment alone say yes, and those of another no, the answer is `undecided`.
     """
     found = question.ask(runs)
     if found is None or not found.values:
         return Answer(question, f"needs: {question.needs}")
     known = [value for value in found.values if np.isfinite(value.value)]
-    seeds = sorted({value.seed for value in known})
-    of_seeds = [float(np.mean([value.value for value in known if value.seed == seed])) for seed in seeds]
-    effect, low, high = np.clip(over_runs(of_seeds), *question.limits).tolist()
-    n = len(seeds)
+    of_seeds = _of_seeds(known)
+    effect, low, high = np.clip(over_runs(list(of_seeds.values())), *question.limits).tolist()
+    n = len(of_seeds)
     verdict = found.exact or (decide(question, low, high) if n >= LEAST else "undecided")
     details = [found.detail] if found.detail else []
+    if not found.exact and _disagree(question, known):
+        verdict = "undecided"
+        details.append("the experiments differ: one alone says yes, another no")
     if n < LEAST and not found.exact:
         details.append(f"an answer takes {LEAST} {question.counted} with different seeds")
     counted = question.counted[: -1 if n == 1 else None]
@@ -95,6 +97,22 @@ def answer(question: Question, runs: Sequence[Run]) -> Answer:
         counted = f"seed{'s' * (n != 1)} of {len(known)} {question.counted}"
     names = found.experiments or list(dict.fromkeys(value.experiment for value in known))
     return Answer(question, verdict, effect, low, high, n, found.counted or counted, "; ".join(details), known, names)
+
+
+def _disagree(question: Question, values: Sequence[Value]) -> bool:
+    """Whether one experiment alone says yes, and another no."""
+    of: dict[str, list[Value]] = {}
+    for value in values:
+        of.setdefault(value.experiment, []).append(value)
+    seeds = [_of_seeds(some) for some in of.values()]
+    said = {decide(question, *over_runs(list(own.values()))[1:]) for own in seeds if len(own) >= LEAST}
+    return {"yes", "no"} <= said
+
+
+def _of_seeds(values: Sequence[Value]) -> dict[int, float]:
+    """Seed → the mean of its values."""
+    seeds = sorted({value.seed for value in values})
+    return {seed: float(np.mean([value.value for value in values if value.seed == seed])) for seed in seeds}
 
 
 def decide(question: Question, low: float, high: float) -> str:
