@@ -40,7 +40,7 @@ $(READY): requirements.lock requirements-hashes.lock
 run: setup  ## the quick configuration, from the corpus to the report (CONFIG=… for another overlay)
 	@$(BIN)/python -m blackholes.config --check $(CONFIG)
 	@echo "== running snakemake --cores all --configfile $(CONFIG)"
-	@$(BIN)/snakemake --cores all --configfile $(CONFIG)
+	@BLACKHOLES_SHOWS_LATER=yes $(BIN)/snakemake --cores all --configfile $(CONFIG)
 	@$(BIN)/python -m blackholes.show --configfile $(CONFIG)
 
 text: setup  ## train on a text of your own: make text FILE=my_text.txt (STEPS=1000, ENCODING=cp1252)

@@ -111,6 +111,13 @@ onstart:  # of a call that runs jobs; the executor is known by now
     slurm.start(workflow)
 
 
+onsuccess:
+    if terminal.asks_for_all(workflow):
+        from blackholes import show  # and pandas
+
+        show.at_the_end(CONFIG)
+
+
 slurm.refuse_gpus(workflow)
 if workflow.is_main_process:
     overwrites.warn(workflow, CONFIG)

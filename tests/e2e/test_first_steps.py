@@ -83,3 +83,17 @@ def test_finished_runs_of_other_settings_are_not_replaced(clone):
     assert clone.digests() == before
     assert clone.run(target, "--config", "overwrite=true", overlay="my.yaml").jobs.keys() == {"train"}
     assert clone.digests() != before
+
+
+def test_a_plain_call_ends_with_the_table_and_the_address_of_the_page(clone):
+    clone.path("results/index.html").unlink()
+    clone.path("results/qwen/summary.csv").unlink()
+    ran = clone.run()
+    assert {"summarise", "page"} <= set(ran.jobs)
+    first = "summarise qwen: step 30, mean of 2 runs: "
+    table, page = "qwen: means over 2 runs; ", f"The page: {clone.path('results/index.html').resolve().as_uri()}"
+    places = [ran.said.find(text) for text in (first, table, page, "Next:")]
+    assert min(places) > -1
+    assert places == sorted(places)
+    clone.path("results/qwen/increases.csv").unlink()
+    assert "Next:" not in clone.run("results/qwen/increases.csv").said  # of a single file no table is wanted

@@ -77,6 +77,17 @@ def test_against_pandas(tmp_path, R):
     assert list(risen.itertuples(index=False, name=None)) == rises
 
 
+def test_the_line_is_of_the_last_step(tmp_path):
+    runs = ["run_001", "run_002"]
+    long = pd.concat([make_run(tmp_path / run, seed) for seed, run in enumerate(runs)])
+    files = {name: [str(tmp_path / run / name) for run in runs] for name in ("log.csv", "counts", "graphs")}
+    out = str(tmp_path / "a.csv"), str(tmp_path / "b.csv")
+    said = summary.write(files["log.csv"], [files["counts"], files["graphs"]], files["counts"], runs, STEPS, *out)
+    last = long[long.step == STEPS[-1]].groupby("series").value.mean()
+    assert said.startswith(f"step {STEPS[-1]:,}, mean of 2 runs: {last['counts']:.2f} holes, ")
+    assert said.endswith(f"{last['loss']:.2f} loss")
+
+
 def test_the_same_bytes_twice_and_steps_as_asked(tmp_path):
     make_run(tmp_path / "run_001", 0)
     table, _ = write(tmp_path, ["run_001"], steps=[3])

@@ -98,7 +98,7 @@ def test_a_checkpoint_alone_is_a_result(tmp_path, monkeypatch, capsys):
     (tmp_path / "checkpoints/mine/census.json").write_text(json.dumps({"tokens": 9, "holes": 0, "populations": []}))
     monkeypatch.setattr("sys.argv", ["show", str(tmp_path)])
     show.main()
-    assert capsys.readouterr().out == "checkpoint mine: 0 holes among 9 tokens\n"
+    assert capsys.readouterr().out.startswith("checkpoint mine: 0 holes among 9 tokens\n\nNext:\n")
 
 
 def test_no_results(tmp_path, monkeypatch, capsys):
@@ -110,3 +110,24 @@ def test_no_results(tmp_path, monkeypatch, capsys):
         f"{tmp_path}: no summary.csv of any experiment in this folder; run the workflow first"
         in capsys.readouterr().err
     )
+
+
+def test_where_to_look_and_what_to_try_next(results):
+    said = show.ending(results).splitlines()
+    assert said[0] == "Next:"
+    (results / "index.html").touch()
+    assert show.ending(results).splitlines()[:2] == [f"The page: file://{results}/index.html", "Next:"]
+    assert f'  from Python: blackholes.open("{results}")' in said
+
+
+def test_no_fault_of_a_table_makes_a_call_a_failure(results, capsys, monkeypatch):
+    from blackholes.config.model import Config
+
+    (results / "toy/summary.csv").write_text("step,series\n")
+    show.at_the_end(Config(results=str(results)))
+    said = capsys.readouterr().out
+    assert "no table of the results: " in said
+    assert "Next:" in said
+    monkeypatch.setenv(show.LATER, "yes")
+    show.at_the_end(Config(results=str(results)))
+    assert capsys.readouterr().out == ""

@@ -4,7 +4,7 @@ from blackholes.artifacts.job import open_job
 from blackholes.runs import summary
 
 with open_job(snakemake) as job:
-    summary.write(
+    said = summary.write(
         job.input.logs,
         [job.input.counts, job.input.graphs, job.input.geometry],
         job.input.counts,
@@ -13,3 +13,4 @@ with open_job(snakemake) as job:
         job.output.summary,
         job.output.increases,
     )
+    job.log(said)

@@ -46,8 +46,7 @@ def text(options: argparse.Namespace) -> None:
     folder = files.results_folder(call)
     _plan(folder, call, options.cores)
     _run(["all", *call], options.cores)
-    print(show.table(folder, files.load(call)))
-    _pages(folder)
+    print(f"{show.table(folder, files.load(call))}\n\n{show.ending(folder)}")
 
 
 def checkpoint(options: argparse.Namespace) -> None:
@@ -68,8 +67,7 @@ def checkpoint(options: argparse.Namespace) -> None:
         print("== snowballs around its holes: could noise and rounding alone have made them?")
         call = _call("my_checkpoint.yaml", values | {"snowballs": {name: {"centroid": name}}})
     _run(["all", *call], options.cores)
-    print(show.table(folder, files.load(call)))
-    _pages(folder)
+    print(f"{show.table(folder, files.load(call))}\n\n{show.ending(folder)}")
 
 
 def _checkpoint(model: str) -> tuple[str, dict[str, str]]:
@@ -106,14 +104,9 @@ def _run(arguments: list[str], cores: int) -> None:
     """Run Snakemake; end with its exit status where that is not 0."""
     target, *rest = arguments
     print(f"== running snakemake {target} --cores {cores}", flush=True)
-    if status := subprocess.run([sys.executable, "-m", "snakemake", target, "--cores", str(cores), *rest]).returncode:
+    command = [sys.executable, "-m", "snakemake", target, "--cores", str(cores), *rest]
+    if status := subprocess.run(command, env=os.environ | {show.LATER: "yes"}).returncode:
         sys.exit(status)
-
-
-def _pages(folder: Path) -> None:
-    for name, page in {"page": "index.html", "report": "report.html"}.items():
-        if (folder / page).exists():
-            print(f"The {name}: {(folder / page).resolve()}")
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """A short summary of the results: `python -m blackholes.show results/quick`. Reads tables only, imports no torch."""
 
 import argparse
+import os
 from collections.abc import Container, Iterable
 from pathlib import Path
 
@@ -21,6 +22,9 @@ COLUMNS = {
     "touching.n_components": "clusters",
     "loss": "loss",
 }
+
+LATER = "BLACKHOLES_SHOWS_LATER"  # in the environment of a Snakemake
+PAGES = {"page": "index.html", "report": "report.html"}
 
 
 def table(results: Path, config: Config | None = None) -> str:
@@ -104,6 +108,30 @@ def _test(scores: Path) -> str:
     return f"; not tested: {facts['not_tested']}" if "tokens" in facts else ""
 
 
+def ending(results: Path) -> str:
+    """Where the page and the report are, and what to try next."""
+    pages = {name: results / file for name, file in PAGES.items()}
+    lines = [f"The {name}: {page.resolve().as_uri()}" for name, page in pages.items() if page.exists()]
+    next_steps = ["a text of yours: make text FILE=my_text.txt", "a model: make checkpoint MODEL=folder or owner/name"]
+    next_steps += [f'from Python: blackholes.open("{results}")', "more: docs/tutorial.md"]
+    return "\n".join([*lines, "Next:", *(f"  {step}" for step in next_steps)])
+
+
+def at_the_end(config: Config) -> None:
+    """Print what `main` does, at the end of a call of Snakemake, which no fault of a table makes a failure.
+
+    Not where `LATER` of the environment says that whoever called Snakemake prints it.
+    """
+    if os.environ.get(LATER):
+        return
+    results = Path(config.results)
+    try:
+        said = table(results, config)
+    except (OSError, ValueError, LookupError) as error:  # UserError is a ValueError
+        said = f"no table of the results: {error}"
+    print(f"\n{said}\n\n{ending(results)}\n", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m blackholes.show", description=__doc__)
     parser.add_argument("results", type=Path, nargs="?", help="folder of the results (that of the configuration)")
@@ -120,9 +148,7 @@ def main() -> None:
         hint = f"there are results in {', '.join(others)}" if others else "run the workflow first"
         parser.error(f"{results}: no summary.csv of any experiment in this folder; {hint}")
     print(table(results, config))
-    report = results / "report.html"
-    if report.exists():
-        print(f"\nThe report: {report.resolve()}")
+    print(f"\n{ending(results)}")
 
 
 if __name__ == "__main__":

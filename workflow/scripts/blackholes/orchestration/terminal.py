@@ -28,3 +28,9 @@ def _is_shown(record: logging.LogRecord) -> bool:
     event = get_event(record)
     selecting = event is None and record.getMessage().startswith("Select jobs to execute")
     return event not in HIDDEN and not selecting
+
+
+def asks_for_all(workflow: Any) -> bool:
+    """Whether a call makes the page or the report: those who ask for single files want no table of everything."""
+    targets = {str(target) for target in workflow.dag_settings.targets}
+    return not targets or bool(targets & {"all", "page", "report"})

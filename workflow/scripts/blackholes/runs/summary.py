@@ -11,6 +11,14 @@ from blackholes.artifacts.tensors import open_tensors
 from blackholes.errors import UserError
 from blackholes.runs import black_holes
 
+_SAID = {
+    "counts": "holes",
+    "populations": "tokens in holes",
+    "largest_bh_size": "in the largest",
+    "n_unique": "distinct vectors",
+    "loss": "loss",
+}  # series → words
+
 
 def write(
     logs: Sequence[str],
@@ -20,8 +28,10 @@ def write(
     steps: Sequence[int],
     summary: str,
     increases: str,
-) -> None:
+) -> str:
     """Write summary.csv (step, series, mean, std, min, max, runs) and increases.csv (run, step, before, after).
+
+    Returns a line about the last step: the first result of an experiment.
 
     Args:
         logs: training_log.csv of every run.
@@ -69,3 +79,6 @@ def write(
 
     write_table(summary, ["step", "series", "mean", "std", "min", "max", "runs"], rows)
     write_table(increases, ["run", "step", "before", "after"], rises)
+    last = {name: mean for step, name, mean, *_ in rows if step == steps[-1]}
+    said = [f"{last[name]:,.2f} {words}" for name, words in _SAID.items() if name in last]
+    return f"step {steps[-1]:,}, mean of {len(runs)} run{'s' * (len(runs) != 1)}: {', '.join(said)}"
