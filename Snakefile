@@ -31,6 +31,7 @@ if workflow.is_main_process:
     forked_jobs.install(workflow)
     slurm.ask_for_one_at_a_time(workflow)
     terminal.show_work_only(workflow)
+    terminal.name_logs_that_cannot_be_written()
     code.recall()
 
 

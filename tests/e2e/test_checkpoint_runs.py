@@ -63,7 +63,10 @@ def test_the_distances_of_its_box(finished):
     assert (statistics["tokens"], statistics["pairs"]) == (len(tokens), len(upper))
     assert statistics["zeros"] == (upper == 0).sum()
     assert statistics["lower median"] == pytest.approx(upper.median().item(), rel=5e-6)
-    assert statistics["edges"] == (upper <= 0.002).sum()
+    norms = sorted(vectors.square().sum(1).sqrt().tolist())
+    threshold = norms[(len(norms) - 1) // 2] / 256  # by the box' own scale
+    assert statistics["threshold"] == pytest.approx(threshold, rel=1e-6)
+    assert statistics["edges"] == (upper <= threshold).sum()
 
 
 def test_every_token_is_in_the_table(finished):

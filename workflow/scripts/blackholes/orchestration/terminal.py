@@ -34,3 +34,22 @@ def asks_for_all(workflow: Any) -> bool:
     """Whether a call makes the page or the report: those who ask for single files want no table of everything."""
     targets = {str(target) for target in workflow.dag_settings.targets}
     return not targets or bool(targets & {"all", "page", "report"})
+
+
+def name_logs_that_cannot_be_written() -> None:
+    """Let a failed job whose log cannot be written end in one line, where Snakemake itself ends with a traceback."""
+    # here, since outside a Snakemake that runs its modules import each other in a circle
+    from snakemake.dag import DAG
+    from snakemake.logging import logger
+
+    handle = DAG.handle_log
+    if handle.__module__ == __name__:
+        return
+
+    async def handle_log(self: Any, *arguments: Any, **options: Any) -> None:
+        try:
+            await handle(self, *arguments, **options)
+        except OSError as error:
+            logger.error(f"{error.filename}: cannot be written: {error.strerror}")
+
+    DAG.handle_log = handle_log
