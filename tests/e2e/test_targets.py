@@ -110,3 +110,13 @@ def test_an_hdf5_history_is_made_when_it_is_asked_for(alone):
     history = tensors(checkout.path(f"{RUN}/embedding_evolution.safetensors"))["embedding_history"]
     assert bits.numpy().tobytes() == history[2]
     assert 0 < dead.sum() < len(dead)
+
+
+def test_no_two_jobs_have_one_log_or_benchmark(fresh):
+    """Records of jobs lie beside their logs, so one of two jobs would be judged by the record of the other."""
+    fresh.path("overlay.yaml").write_text("snowballs: {trained: {sigma: [within, global, latent, 1.0e-3]}}\n")
+    said = fresh.plan(overlay="overlay.yaml").said
+    for kind in ("log", "benchmark"):
+        files = re.findall(rf"^    {kind}: (\S+)", said, re.MULTILINE)
+        assert len(files) > 40
+        assert len(set(files)) == len(files)

@@ -66,9 +66,9 @@ rule snowball_latent:
     output:
         latent=LATENT,
     log:
-        "<results>/logs/snowballs/{snowball}_latent.log",
+        "<results>/logs/snowball_latent/{snowball}.log",
     benchmark:
-        "<results>/benchmarks/snowballs/{snowball}_latent.tsv"
+        "<results>/benchmarks/snowball_latent/{snowball}.tsv"
     conda:
         "../../envs/blackholes.yaml"
     resources:
