@@ -5,7 +5,7 @@ DOCS := build/docs-venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest -m "not slow and not slurm and not faults"
-HALF := tests/e2e/test_checkpoint_runs.py tests/e2e/test_refusals.py
+HALF := tests/e2e/test_checkpoint_runs.py
 CONFIG ?= config/quick.yaml
 # The interpreter for .venv: PYTHON if it is given, else the first of these that serves. The lock has wheels for 3.11 to
 # 3.13; on 3.14 pip compiles one package, which needs a C compiler and Python.h.
