@@ -30,6 +30,22 @@ FAULTS = {  # what it is → (reader, the file's bytes)
 }
 
 
+def test_an_id_for_which_the_tokenizers_library_would_take_gigabytes(tmp_path):
+    path = tmp_path / "tokenizer.json"
+    tokenizer = json.loads(READERS["tokenizer"].good(tmp_path)[0])
+    tokenizer["model"]["vocab"]["!"] = 2**31
+    path.write_text(json.dumps(tokenizer))
+    with pytest.raises(UserError, match="a token has the id 2,147,483,648; expected 10,000,000 or less"):
+        READERS["tokenizer"].read(path)
+
+
+def test_a_tensor_file_whose_metadata_are_null(tmp_path):
+    path, header = tmp_path / "case.safetensors", b'{"__metadata__":null}   '
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(UserError, match="damaged: its tensors are not those that were written"):
+        READERS["whole"].read(path)
+
+
 @pytest.mark.parametrize("text", ["{", "[1]", "5", "", DEEP.decode()], ids=["cut", "list", "number", "empty", "deep"])
 def test_a_box_in_metadata_that_is_none(tmp_path, text):
     path = tmp_path / "sphere.safetensors"

@@ -33,7 +33,7 @@ def read_whole(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict[str, st
         raise UserError(f"{path}: not a complete safetensors file: {error}") from error
     start = 8 + int.from_bytes(data[:8], "little")
     header, payload = json.loads(data[8:start]), memoryview(data)[start:]
-    metadata = header.pop("__metadata__", {})
+    metadata = header.pop("__metadata__", None) or {}  # the library takes `null`
     parts = {key: payload[slice(*entry["data_offsets"])] for key, entry in header.items()}
     found = digests.of_keys({key: xxhash.xxh3_128(part).hexdigest() for key, part in parts.items()})
     if metadata.pop(PAYLOAD, None) != found:

@@ -40,6 +40,9 @@ class Explained:
     round_trips: Bool[np.ndarray, "V 3"]  # does its text, alone, after a space, in a context, encode to the token?
 
 
+LARGEST_ID = 10_000_000  # of a token: 40 times the largest vocabulary in use
+
+
 @dataclass(frozen=True)
 class Piece:
     """What a token stands for inside a text."""
@@ -62,6 +65,9 @@ class Vocabulary:
         except Exception as error:  # the library raises nothing narrower
             reason = "no such file" if not Path(path).exists() else " ".join(str(error).split())
             raise UserError(f"{path}: {reason}; expected a tokenizer.json of Hugging Face tokenizers") from error
+        # the library's `to_str` takes memory for every id up to the largest
+        if (last := max(self.tokenizer.get_vocab().values(), default=0)) > LARGEST_ID:
+            raise UserError(f"{path}: a token has the id {last:,}; expected {LARGEST_ID:,} or less")
         self._add(Path(path).with_name("tokenizer_config.json"))
         self.tokenizer.no_truncation()
         self.tokenizer.no_padding()
