@@ -24,6 +24,16 @@ def test_every_overlay_has_a_folder_of_its_own():
     assert not {Path(folder).name for folder in named} & {*config.RESERVED, *config.EXPERIMENTS}
 
 
+@pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: path.name)
+def test_overlays_that_are_said_to_go_together_do(overlay):
+    """The files of a comment's command are one configuration; one that leaves out `qwen` and `normal` trains its own."""
+    for command in re.findall(r"--configfile ((?:config/\w+\.yaml ?)+)", overlay.read_text(encoding="utf-8")):
+        together = load(["--configfile", *(str(ROOT / name) for name in command.split())])
+        alone = load(["--configfile", str(overlay)])
+        if "qwen" not in alone.experiments:
+            assert set(together.experiments) == set(alone.experiments), command
+
+
 def test_no_rule_names_the_folder():
     for path in [ROOT / "Snakefile", *(ROOT / "workflow/rules").glob("*.smk")]:
         assert re.findall(r"[\"']results/|\"results\"", path.read_text(encoding="utf-8")) == [], path
