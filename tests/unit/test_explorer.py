@@ -9,7 +9,7 @@ from blackholes.runs import explorer, lineage
 from helpers import random_history, write_history
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from unit.test_lineage import as_labels, slow_identities
+from unit.test_lineage import as_labels
 
 
 @given(st.integers(1, 3000), st.sets(st.integers(1, 3000)), st.integers(8, 240))
@@ -32,24 +32,6 @@ def test_early_steps_are_closer():
     assert {0, 1, 2, 3, 5000, 10000} <= set(steps.tolist())
     decades = [((steps >= 10**k) & (steps < 10 ** (k + 1))).sum() for k in range(1, 4)]
     assert min(decades) > 10
-
-
-@given(st.lists(st.lists(st.integers(0, 3), min_size=7, max_size=7), min_size=1, max_size=8))
-@settings(max_examples=150)
-def test_holes_have_their_numbers(groups):
-    sequence = [as_labels(step) for step in groups]
-    labels = np.array(sequence, np.int32)
-    found = explorer.identities(labels, np.arange(len(labels)))
-    slow = [
-        [identities.get(label, -1) + 1 for label in step]
-        for step, identities in zip(sequence, slow_identities(sequence), strict=True)
-    ]
-    assert found.tolist() == slow
-
-
-def test_only_some_steps():
-    labels = np.array([as_labels(step) for step in ("aaaaaa", "aabbcc", "aabbcd", "aabbbd")], np.int32)
-    assert explorer.identities(labels, np.array([0, 3])).tolist() == [[1] * 6, [1, 1, 2, 2, 2, 0]]
 
 
 def test_the_plane_is_that_of_the_singular_value_decomposition():
@@ -76,7 +58,9 @@ def test_degenerate_planes():
         assert not shares.any()
 
 
-def test_the_file_of_a_run(tmp_path):
+@pytest.mark.parametrize("length", [1 << 26, 3 * 4 * 8], ids=["whole", "pieces of 3 steps"])
+def test_the_file_of_a_run(tmp_path, monkeypatch, length):
+    monkeypatch.setattr(explorer, "_PIECE", length)
     history = write_history(tmp_path / "history.safetensors", random_history(S=30, V=8))
     labels = torch.tensor([as_labels([tuple(row) for row in step.tolist()]) for step in random_history(S=30, V=8)])
     write_tensors(tmp_path / "counts.safetensors", {"labels": labels.int()})

@@ -2,6 +2,7 @@
 
 import csv
 from collections import Counter
+from itertools import pairwise
 
 import networkx as nx
 import numpy as np
@@ -142,6 +143,18 @@ def test_against_the_slow_reading(sequence, flicker, cuts):
         sizes = {now[label]: len(tokens) for label, tokens in holes_of(sequence[step]).items()}
         last = {row["hole"]: row["population"] for row in populations if row["step"] <= step}  # the last of each
         assert {hole: population for hole, population in last.items() if population} == sizes
+
+
+@settings(max_examples=150, deadline=None)
+@given(histories(), st.sets(st.integers(0, 6)), st.sets(st.integers(1, 6)))
+@example([as_labels("aaab"), as_labels("aabb"), as_labels("aabb"), as_labels("abab")], {1, 2, 3}, {2})
+def test_identities_of_tokens(sequence, steps, cuts):
+    steps = sorted(step for step in steps if step < len(sequence))
+    ends = sorted({0, len(sequence), *(cut for cut in cuts if cut < len(sequence))})
+    pieces = (torch.tensor(sequence[start:stop]) for start, stop in pairwise(ends))
+    found = kernel.identities(pieces, np.array(steps, int))
+    slow = slow_identities(sequence)
+    assert found.tolist() == [[slow[step].get(label, kernel.NONE) for label in sequence[step]] for step in steps]
 
 
 @settings(max_examples=150, deadline=None)

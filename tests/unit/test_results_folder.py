@@ -26,7 +26,7 @@ def test_every_overlay_has_a_folder_of_its_own():
 
 @pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: path.name)
 def test_overlays_that_are_said_to_go_together_do(overlay):
-    """The files of a comment's command are one configuration; one that leaves out `qwen` and `normal` trains its own."""
+    """A command in a comment is one configuration; a file that leaves out `qwen` and `normal` trains its own alone."""
     for command in re.findall(r"--configfile ((?:config/\w+\.yaml ?)+)", overlay.read_text(encoding="utf-8")):
         together = load(["--configfile", *(str(ROOT / name) for name in command.split())])
         alone = load(["--configfile", str(overlay)])

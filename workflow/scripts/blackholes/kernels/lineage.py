@@ -61,6 +61,34 @@ def flows(
         yield state.take(last=None)
 
 
+def identities(pieces: Iterable[Int[Tensor, "s V"]], steps: Int[np.ndarray, "K"]) -> Int32[np.ndarray, "K V"]:
+    """The identity of each token's hole at some steps, as `flows` numbers them; `NONE` for a singleton.
+
+    Args:
+        pieces: as of `flows`.
+        steps: of them, in order, each once.
+
+    Raises UserError as `flows` does.
+    """
+    state: _State | None = None
+    found: list[np.ndarray] = []
+    step = 0
+    for piece in pieces:
+        labels = _checked(piece, step, state)
+        state = state or _State(labels.shape[1], 0)
+        inside = steps[(steps >= step) & (steps < step + len(labels))] - step + 1
+        done = 0
+        for stop in dict.fromkeys([*inside.tolist(), len(labels)]):
+            while done < stop:
+                done += state.follow(labels[done:stop], step + done)
+                state.take(last=step + done - 1)
+            if stop in inside:
+                found.append(state.identities())
+        step += len(labels)
+    V = len(state.last_flow) if state else 0
+    return np.array(found, np.int32).reshape(len(steps), V)
+
+
 class _State:
     """What `loops.follow` keeps between its calls, and the rows that it has written since the last `take`."""
 
@@ -82,6 +110,11 @@ class _State:
             self.alive = np.concatenate([self.alive, np.zeros_like(self.alive)])
         state = self.before, self.last_flow, self.alive, self.counters, self.flows, self.populations
         return loops.follow(labels, first_step, self.flicker, *state)
+
+    def identities(self) -> Int32[np.ndarray, "V"]:
+        """Of each token's hole at the last step that was taken."""
+        labels, population, hole, _ = self.before
+        return np.where(population[labels] > 0, hole[labels], NONE).astype(np.int32)
 
     def take(self, last: int | None) -> tuple[np.ndarray, np.ndarray]:
         """(populations, flows) that no step after `last` can change; None: all."""

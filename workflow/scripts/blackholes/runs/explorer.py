@@ -1,6 +1,6 @@
 """What the page's explorer shows of one run: at some of its steps, each token's hole and its place in a plane."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -9,11 +9,13 @@ from torch import Tensor
 
 from blackholes.artifacts.histories import open_history
 from blackholes.artifacts.tensors import open_tensors, write_tensors
-from blackholes.errors import UserError
+from blackholes.errors import UserError, about
+from blackholes.kernels import lineage as kernel
 
 STEPS = 240  # steps that are kept at most
 PLACES = 480_000  # tokens × steps that are kept at most, but at least LEAST steps
 LEAST = 24
+_PIECE = 1 << 26  # bytes of labels that are read at once
 _GRID = 0.4  # part of the steps that a regular grid takes, so that events do not take all
 
 
@@ -32,16 +34,21 @@ def write(history: str, counts: str, out: str, metadata: Mapping[str, str]) -> s
     """
     with open_tensors(counts) as file:
         S, V = file.expect("labels", torch.int32, ("S", "V"))
-        labels = file.rows("labels").numpy()
-    changes = 1 + np.flatnonzero((labels[1:] != labels[:-1]).any(1))
-    steps = chosen_steps(S - 1, changes, max(LEAST, min(STEPS, PLACES // V)))
+        length = max(1, _PIECE // (4 * V))
+        # pieces share a row, so that the change from one to the next is seen
+        rows = (file.rows("labels", start, start + length + 1) for start in range(0, S, length))
+        changed = np.concatenate([(labels[1:] != labels[:-1]).any(1).numpy() for labels in rows])
+        steps = chosen_steps(S - 1, 1 + np.flatnonzero(changed), max(LEAST, min(STEPS, PLACES // V)))
+        with about(counts):
+            pieces = (file.rows("labels", start, start + length) for start in range(0, S, length))
+            holes = 1 + kernel.identities(pieces, steps)
     with open_history(history) as source:
         if (source.steps, source.tokens) != (S, V):
             found = f"{source.steps:,} snapshots of {source.tokens:,} tokens"
             raise UserError(f"{history}: has {found}; {counts} is of {S:,} snapshots of {V:,}")
         snapshots = torch.cat([source.rows(step, step + 1) for step in steps.tolist()])
     places, axes, centre, shares = plane(snapshots)
-    tensors = {"steps": torch.from_numpy(steps), "identities": torch.from_numpy(identities(labels, steps))}
+    tensors = {"steps": torch.from_numpy(steps), "identities": torch.from_numpy(holes)}
     write_tensors(out, {**tensors, "plane": places, "axes": axes, "centre": centre, "shares": shares}, metadata)
     return f"{len(steps):,} of {S:,} steps; the plane has {float(shares.sum()):.0%} of the variance"
 
@@ -71,43 +78,6 @@ def _spread(steps: np.ndarray, number: int) -> np.ndarray:
     low, high = np.log1p(steps[0]), np.log1p(steps[-1])
     column = np.minimum(((np.log1p(steps) - low) / (high - low) * number).astype(int), number - 1)
     return steps[np.append(True, np.diff(column) > 0)]  # the first in each column
-
-
-def identities(labels: Int32[np.ndarray, "S V"], steps: Int[np.ndarray, "K"]) -> Int32[np.ndarray, "K V"]:
-    """The number of each token's hole at some steps, as in lineage.csv: from 1, in order of birth; 0: a singleton."""
-    wanted = {step: row for row, step in enumerate(steps.tolist())}
-    found = np.zeros((len(steps), labels.shape[1]), np.int32)
-    for step, of_tokens in enumerate(_followed(labels)):
-        if step in wanted:
-            found[wanted[step]] = of_tokens
-    return found
-
-
-def _followed(labels: np.ndarray) -> Iterator[np.ndarray]:
-    """For every step the identity of each token's hole (docs/definitions.md), 0 for a singleton."""
-    V = labels.shape[1]
-    known = 0
-    now = np.zeros(V, np.int32)
-    for step, label in enumerate(labels):
-        if step and (label == labels[step - 1]).all():
-            yield now
-            continue
-        held = np.bincount(label, minlength=V)[label] > 1
-        before, now = now, np.zeros(V, np.int32)
-        both = held & (before > 0)
-        pairs, tokens = np.unique(np.stack([before[both], label[both]], 1), axis=0, return_counts=True)
-        smallest = {int(hole): int(np.argmax(before == hole)) for hole in np.unique(before[before > 0])}
-        heirs: dict[int, tuple[int, int]] = {}  # identity → (tokens that it passes, minus the child), the best so far
-        for (hole, child), number in zip(pairs.tolist(), tokens.tolist(), strict=True):
-            heirs[hole] = max(heirs.get(hole, (0, -V)), (number, -child))
-        passed: dict[int, tuple[int, int, int]] = {}  # child → (tokens, minus the parent's label, its identity)
-        for hole, (number, child) in heirs.items():
-            passed[-child] = max(passed.get(-child, (0, -V, 0)), (number, -smallest[hole], hole))
-        for child in np.unique(label[held]).tolist():
-            if child not in passed:
-                known += 1
-            now[label == child] = passed[child][2] if child in passed else known
-        yield now
 
 
 def plane(
