@@ -365,7 +365,7 @@ def test_lineage(tmp_path):
     assert flows == stay | moves
     assert titles(axes)[2] == "last change at step 5 of 6; 1 hole of flicker folded"
     assert {text.get_text() for text in axes.texts} >= {"1", "7"}
-    assert figure.get_suptitle() == "qwen, run 001"
+    assert figure.get_suptitle() == "qwen, run 001: what became of each hole"
     assert axes.get_ylim() == (0, 8)
 
 
@@ -440,7 +440,7 @@ def test_escapes(tmp_path):
     ):
         (line,) = lines(survival, colour)
         assert at(line, list(steps)).tolist() == list(steps.values())
-    assert figure.get_suptitle() == "qwen, 2 runs"
+    assert figure.get_suptitle() == "qwen, 2 runs: when live tokens leave the dead ones"
 
     write_table(tmp_path / "run_002" / "escapes.csv", columns, *((*row[:4], 0, *row[5:]) for row in runs_[1]))
     figure = drawn(escapes, {"escapes": files, "curves": curves, "statistics": statistics}, experiment="qwen")
@@ -1139,7 +1139,7 @@ def test_forces_moves(tmp_path):
     files, values = write_forces(tmp_path)
     figure = drawn(forces_moves, files, experiment="qwen", run="run_001")
     steps = np.arange(1, 41)
-    assert figure.get_suptitle() == "qwen, run 001"
+    assert figure.get_suptitle() == "qwen, run 001: updates intended and what rounding leaves"
     for column, (group, heading) in enumerate({"dead": "2 dead tokens", "live": "3 live tokens"}.items()):
         moves, cells, still = figure.axes[column::2]
         assert moves.get_title(loc="left") == heading

@@ -44,7 +44,11 @@ def from_files(inputs, options: Mapping) -> Figure:
 def draw(tokens: pd.DataFrame, judged: Mapping[str, str], checkpoint: str | None = None) -> Figure:
     """tokens: the table tokens.csv; judged: quantity → value of ranking.csv."""
     figure, grid = style.panels(
-        2, 2, (7.2, 8.2), f"{checkpoint}, {len(tokens):,} tokens", gridspec_kw={"height_ratios": [1, 1.75]}
+        2,
+        2,
+        (7.2, 8.2),
+        f"{checkpoint}, {len(tokens):,} tokens: which look unused",
+        gridspec_kw={"height_ratios": [1, 1.75]},
     )
     _shares(grid[0, 0], tokens)
     _indicators(grid[0, 1], tokens, _area(judged))
