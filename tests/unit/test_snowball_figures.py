@@ -10,15 +10,17 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from blackholes.artifacts.tensors import write_tensors
 from blackholes.checkpoints import overdensity
 from blackholes.errors import UserError
 from blackholes.figures import style
-from blackholes.figures.snowballs import sigma_axis, snowball_elements
+from blackholes.figures.snowballs import sigma_axis, snowball_elements, snowball_sweep
 from blackholes.snowballs import latent, permutations, sweep, trials
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
 MODULES = ["snowball_sweep", "snowball_singletons", "snowball_permutation", "z_scores", "snowball_elements"]
@@ -101,7 +103,9 @@ def test_the_labels(made):
     for text in ("within", "global", "latent", "holes: 16", "holes: 3", "(tokens)", "95 % interval of the latent σ"):
         assert (text in sweep) == (text != "holes: 16"), text
     assert "checkpoint" not in words(draw("snowball_sweep", made["no checkpoint"]))
-    assert "about their mean (σ within): all are equal" in words(draw("snowball_elements", made["one hole"]))
+    assert "holes about their mean (σ within), since all are equal" in words(
+        draw("snowball_elements", made["one hole"])
+    )
     equal = {"snowball": {"moments": np.zeros(4)}}
     assert "no spread to show" in words(snowball_elements.draw(equal, "0", 0.0, 1, "trained"))
     assert "skewness" in words(draw("snowball_elements", made["several holes"]))
@@ -114,6 +118,17 @@ def test_the_labels(made):
     assert "not tested: all 9 tokens" in words(draw("snowball_permutation", made["one hole"]))
     assert "not tested: there is no checkpoint" in words(draw("snowball_permutation", made["no checkpoint"]))
     assert "joint p" in words(draw("snowball_permutation", made["several holes"]))
+
+
+def test_an_interval_too_narrow_to_be_seen_has_no_patch_in_the_legend(made):
+    table = pd.read_csv(made["several holes"].trials)
+    table = table[table["label"] != "permutation"]
+    sigma = float(table["sigma"].max())
+    for high, words in ((1.0001, "too narrow to be seen"), (100, "95 % interval of the latent σ")):
+        figure = snowball_sweep.draw(table, {}, {}, (sigma / high, sigma), "one")
+        (legend,) = figure.legends
+        assert legend.texts[-1].get_text().endswith(words)
+        assert isinstance(legend.legend_handles[-1], Rectangle) == (high > 2)
 
 
 def test_no_column_is_empty(made):

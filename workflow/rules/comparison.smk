@@ -11,6 +11,12 @@ def of_compared(name):
     return [f"<results>/{experiment}/{run}/{name}" for experiment, run in COMPARED_RUNS]
 
 
+def not_compared():
+    """An option of the figure: the experiments that no pair of runs has."""
+    others = [name for name in CONFIG.experiments if not any(name in names for *names, _ in COMPARED)]
+    return {"note": f"not shown: {', '.join(others)} (no reference)"} if others else {}
+
+
 rule comparison:
     input:
         ["<results>/comparison.csv", "<results>/figures/comparison.png"] if COMPARED else [],
@@ -62,6 +68,6 @@ rule comparison_figure:
     conda:
         "../../envs/blackholes.yaml"
     params:
-        **figure_params("runs", ["comparison"], {"dpi": CONFIG.figures.dpi}),
+        **figure_params("runs", ["comparison"], {"dpi": CONFIG.figures.dpi, **not_compared()}),
     script:
         "../scripts/figures.py"

@@ -42,7 +42,10 @@ def draw(table: pd.DataFrame) -> Figure:
     shown = [measure for measure in _PANELS if (table["measure"] == measure).any()]
     rows = -(-len(shown) // 2)
     each, size = (0.22, 7.5) if len(pairs) <= _FEW else (0.15, 6.5)
-    figure, grid = style.panels(rows, 2, (7.8, rows * (_LEAST + each * len(pairs))), sharey=True)
+    size_of_all = (7.8, rows * (_LEAST + each * len(pairs)))
+    figure, grid = style.panels(
+        rows, 2, size_of_all, "Differences between experiments and their references", sharey=True
+    )
     labels = []
     for place, (one, other) in enumerate(pairs):
         own = table[(table["experiment"] == one) & (table["reference"] == other)]

@@ -61,7 +61,7 @@ def draw(
         (_fitted(), "line fitted to the quantiles"),
     ]
     equal = [part for part in present if part not in shown]
-    entries += [(style.nothing(), f"{whose} {about}: all are equal") for _, whose, about, _ in equal]
+    entries += [(style.nothing(), f"not shown: {whose} {about}, since all are equal") for _, whose, about, _ in equal]
     style.legend(figure, entries, 1 if equal else 2)
     return figure
 

@@ -55,8 +55,7 @@ def draw(
     axes.set_ylabel("singletons (tokens)")
     entries: list[tuple[Any, str]] = [(Line2D([], [], **dots | {"alpha": 1}), "one trial")]
     if interval:
-        snowball_sweep.band(axes, layout, interval)
-        entries.append((style.patch(snowball_sweep.BAND), "95 % interval of the latent σ"))
+        entries.append(snowball_sweep.band(axes, layout, interval))
     if beside:
         right = grid[0, 1]
         own = int(permuted["n_tokens"].iloc[0])

@@ -22,6 +22,7 @@ _PANELS = [
 ]
 CHECKPOINT = style.INK
 BAND = "#efe9d8"
+_SEEN = 0.01  # share of an axis: what is narrower hides behind the lines at σ
 
 
 def from_files(inputs, options: Mapping) -> Figure:
@@ -60,8 +61,7 @@ def draw(
         sigma_axis.draw(axes, layout, named=axes in grid[-1])
         lines = sigma_axis.mark(axes, layout, words, named=axes in grid[0])
         counts(axes, tokens, lines)
-        if interval:
-            band(axes, layout, interval)
+        latent = band(axes, layout, interval) if interval else None
         if name in own:
             axes.axhline(own[name], color=CHECKPOINT, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1.5)
             axes.set_title(label, pad=15)
@@ -69,15 +69,20 @@ def draw(
             axes.text(0, 1.015, f"the checkpoint's holes: {own[name]:,.0f}", **said)
         else:
             axes.set_title(label)
-    style.legend(figure, _entries(own, interval), 3)
+    style.legend(figure, [*_entries(own), *([latent] if latent else [])], 3)
     return figure
 
 
-def band(axes: Axes, layout: sigma_axis.Layout, interval: tuple[float, float]) -> None:
-    """The interval of the latent σ, as far as the axis reaches."""
+def band(axes: Axes, layout: sigma_axis.Layout, interval: tuple[float, float]) -> tuple[Any, str]:
+    """The interval of the latent σ, as far as the axis reaches. Returns its entry in a legend: without a patch where
+    the interval is too narrow to be seen."""
     low, high = axes.get_xlim()
     ends = [min(max(float(layout.place(end)), low), high) for end in interval]
     axes.axvspan(*ends, color=BAND, linewidth=0, zorder=0.5)
+    words = "95 % interval of the latent σ"
+    if ends[1] - ends[0] < _SEEN * (high - low):
+        return style.nothing(), f"{words}: too narrow to be seen"
+    return style.patch(BAND), words
 
 
 def counts(axes: Axes, tokens: int, lines: int = 1) -> None:
@@ -92,7 +97,7 @@ def counts(axes: Axes, tokens: int, lines: int = 1) -> None:
     axes.set_ylim(-0.3, 1.6 * (tokens + 1) * (tokens + 3) ** (0.07 + 0.08 * lines))
 
 
-def _entries(own: Mapping[str, float], interval: tuple[float, float] | None):
+def _entries(own: Mapping[str, float]):
     grey = style.COLOURS["run"]
     entries = [
         (Line2D([], [], color=grey, marker="o", markersize=3.5, linewidth=0.8), "mean over the trials"),
@@ -102,6 +107,4 @@ def _entries(own: Mapping[str, float], interval: tuple[float, float] | None):
     if own:
         line = Line2D([], [], color=CHECKPOINT, linewidth=0.9, linestyle=(0, (4, 3)))
         entries.append((line, "tokens of the checkpoint's holes"))
-    if interval:
-        entries.append((style.patch(BAND), "95 % interval of the latent σ"))
     return entries
