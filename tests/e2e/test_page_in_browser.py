@@ -105,6 +105,13 @@ def test_the_slider_moves_all_views(opened):
     assert [name for name in pictures if pictures[name] == later[name]] == [], "every view shows the step"
     slider.press("End")
     assert number(page) == 30
+    for key, step in (("PageDown", 20), ("ArrowLeft", 19), ("PageUp", 29), ("PageUp", 30)):
+        slider.press(key)
+        assert number(page) == step
+    ticks = page.locator("#explorer-ticks span")
+    assert ticks.all_inner_texts() == ["0", "1", "10"]
+    places = [float(re.search(r"[\d.]+", tick.get_attribute("style"))[0]) for tick in ticks.all()]
+    assert np.allclose(places, 100 * np.array([0, 0.4, 1.4]) / (0.4 + np.log10(30)))
 
 
 PICTURES = "Object.fromEntries([...document.querySelectorAll('#explorer canvas')].map(it => [it.id, it.toDataURL()]))"
@@ -116,7 +123,9 @@ def test_a_picked_token_is_marked_in_all_views(opened):
     before = page.evaluate(PICTURES)
     page.locator("#explorer-find").fill("J")
     page.locator("#explorer-find").press("Enter")
-    assert page.locator("#explorer-picked").inner_text().startswith("Picked: J (#74), ")
+    said = page.locator("#explorer-picked").inner_text()
+    assert said.startswith("Picked: J (#74), ")
+    assert said.endswith("; in hole 1, with 127 others.")
     after = page.evaluate(PICTURES)
     assert {name for name in before if before[name] != after[name]} == set(before) - {"explorer-counts"}
     page.locator("#explorer-unpick").click()
@@ -141,8 +150,11 @@ def test_other_runs_and_experiments(opened):
     page.locator("#counts-legend button", has_text="run 2").click()
     wait(page, "view.run === 'run_002'")
     assert page.locator("#explorer-run").input_value() == "run_002"
+    page.locator("#explorer-find").fill("#74")
+    page.locator("#explorer-find").press("Enter")
     page.locator("#explorer-experiment").select_option("thimble")
     wait(page, "view.entry.name === 'thimble'")
+    assert page.locator("#explorer-picked").inner_text() == "", "the picked token was of another vocabulary"
     assert "no hole, all 1,200 tokens alone" in page.locator("#explorer-said").inner_text()
     page.locator("#explorer-experiment").select_option("normal")
     wait(page, "view.entry.name === 'normal'")
@@ -160,7 +172,12 @@ def test_a_table_is_filtered_sorted_and_paged(opened):
     assert page.locator("#table-said").inner_text() == "corpus/builtin/tokens.csv: 128 of 128 rows."
     page.locator("#table-next").click()
     assert column(page, 1)[0] == "25"
+    while page.locator("#table-next").is_enabled():
+        page.locator("#table-next").click()
+    assert page.locator("#table-page").inner_text() == "Page 6 of 6"
+    assert column(page, 1)[-1] == "127"
     page.locator("#table-filter").fill("status=live count>1000")
+    assert page.locator("#table-page").inner_text().startswith("Page 1 of ")
     counts = [int(count.replace(",", "")) for count in column(page, 3)]
     assert set(column(page, 4)) == {"live"}
     assert min(counts) > 1000
@@ -193,8 +210,12 @@ def test_every_step_has_the_holes_of_the_files(opened, finished):
         assert sorted(shown) == sorted([f"{names[t]} (#{t})" for t in tokens[:40]] for tokens in wanted), step
         sizes = [int(cell) for cell in page.locator("#explorer-holes tbody td:nth-child(2)").all_inner_texts()]
         assert sizes == sorted(map(len, wanted), reverse=True)
+        counts = page.locator("#explorer-counts").get_attribute("aria-label")
+        assert counts.startswith(f"Number of holes at step {step}: run 1: {len(wanted)}, run 2: ")
         page.locator("#explorer-step").press("ArrowRight")
     assert seen == set(range(len(labels)))
+    most = max(range(len(labels)), key=lambda step: sum(np.bincount(labels[step]) > 1))
+    assert page.evaluate("view.data.steps[firstRow()]") == most, "where the explorer begins"
 
 
 MEMBERS = """[...document.querySelectorAll('#explorer-holes tbody tr')]
@@ -306,8 +327,9 @@ def test_a_table_is_downloaded_as_it_is_filtered(opened, finished, tmp_path):
         rows = list(csv.DictReader(line for line in file if not line.startswith("#")))
     for text, fits in (
         ("", lambda row: True),
-        ("count<=3 token_id>=40", lambda row: int(row["count"]) <= 3 and int(row["token_id"]) >= 40),
-        ("count<3", lambda row: int(row["count"]) < 3),
+        ("token_id>=40 token_id<=64", lambda row: 40 <= int(row["token_id"]) <= 64),
+        ("token_id<64", lambda row: int(row["token_id"]) < 64),
+        ("token_id>64", lambda row: int(row["token_id"]) > 64),
         ("status=DEAD", lambda row: row["status"] == "dead"),
     ):
         page.locator("#table-filter").fill(text)
