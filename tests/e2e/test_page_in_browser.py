@@ -131,7 +131,7 @@ def test_a_picked_token_is_marked_in_all_views(opened):
     page.locator("#explorer-unpick").click()
     assert page.evaluate(PICTURES) == before
     box = page.locator("#explorer-grid").bounding_box()
-    page.mouse.click(box["x"] + 4.5 * box["width"] / 16, box["y"] + 2.5 * box["height"] / 8)
+    page.mouse.click(box["x"] + 4.8 * box["width"] / 16, box["y"] + 2.8 * box["height"] / 8)
     assert page.locator("#explorer-picked").inner_text().startswith("Picked: $ (#36), dead; in hole 1")
     page.locator("#explorer-unpick").click()
 
