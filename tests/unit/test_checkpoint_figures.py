@@ -5,6 +5,7 @@ What is drawn: test_plotted_data.py.
 
 import importlib
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,9 +13,11 @@ import pytest
 import tokenizers_by_hand as by_hand
 import torch
 from blackholes.errors import UserError
-from blackholes.figures import style
+from blackholes.figures import fonts, style
 from blackholes.figures.checkpoints import checkpoint_data, distance_distribution, overdensity_graph, token_ranking
 from checkpoint_folder import make
+from fontTools.fontBuilder import FontBuilder
+from fontTools.pens.ttGlyphPen import TTGlyphPen
 from matplotlib.text import Text
 from planted import embedding
 
@@ -156,13 +159,61 @@ def test_a_hole_is_one_line():
     [
         (" the", "␣the"),
         ("é$_", "é$_"),
-        ("漢字", "‹6F22 5B57›"),
-        ("a漢字漢字b", "a‹6F22 5B57 6F22 …›b"),
+        ("漢字", "‹U+6F22 U+5B57›"),
+        ("a漢字漢字b", "a‹U+6F22 U+5B57 U+6F22 …›b"),
         ("", "token 7"),
     ],
 )
 def test_names_that_the_font_can_draw(text, shown):
     assert token_ranking.name(text, 7, "ordinary") == shown
+
+
+def han_font(folder: Path) -> str:
+    """A font with one character, 漢: made here, since a machine may have none."""
+    pen = TTGlyphPen(None)
+    for place in ((0, 0), (0, 700), (700, 700)):
+        (pen.lineTo if place != (0, 0) else pen.moveTo)(place)
+    pen.closePath()
+    builder = FontBuilder(1000, isTTF=True)
+    builder.setupGlyphOrder([".notdef", "han"])
+    builder.setupCharacterMap({0x6F22: "han"})
+    builder.setupGlyf({".notdef": TTGlyphPen(None).glyph(), "han": pen.glyph()})
+    builder.setupHorizontalMetrics({".notdef": (1000, 0), "han": (1000, 0)})
+    builder.setupHorizontalHeader(ascent=800, descent=-200)
+    builder.setupNameTable({"familyName": "One Han", "styleName": "Regular"})
+    builder.setupOS2()
+    builder.setupPost()
+    builder.save(folder / "NotoSansCJK-test.ttf")
+    return str(folder / "NotoSansCJK-test.ttf")
+
+
+def listed(text: str) -> list[str]:
+    """All that the figure says of three tokens, of which one has this text."""
+    table = {"token_id": range(3), "text": ["a", text, "c"], "hole": -1, "rank": range(1, 4), "category": "ordinary"}
+    table |= {"centroid_distance": 0.5, "cosine_unused": 1.0, "in_cluster": 0, "in_box": 0}
+    figure = token_ranking.draw(pd.DataFrame(table), {"not_judged": "no hole"}, "one")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # matplotlib warns of a character that it cannot draw
+        figure.draw_without_rendering()
+    return [text.get_text() for text in figure.findobj(Text)]
+
+
+def test_a_font_of_the_machine_shows_what_our_own_lacks(tmp_path, monkeypatch):
+    monkeypatch.setattr(fonts, "installed", lambda: (han_font(tmp_path),))
+    assert fonts.families(["a", "漢"]) == [fonts.OWN, "One Han"]
+    assert fonts.families(["a", "字"]) == [fonts.OWN]
+    said = listed("漢")
+    assert "漢" in said
+    assert not any("U+" in text for text in said)
+    assert "漢‹U+5B57›" in listed("漢字")  # what no font has is still said
+
+
+def test_without_such_a_font_a_character_is_named_by_its_number(monkeypatch):
+    monkeypatch.setattr(fonts, "installed", tuple)
+    said = listed("漢")
+    assert "‹U+6F22›" in said
+    assert any("no installed font" in text for text in said)
+    assert not any("no installed font" in text for text in listed("b"))
 
 
 def test_categories_are_those_of_the_table_and_have_colours_of_their_own():

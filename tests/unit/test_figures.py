@@ -4,6 +4,7 @@ What is drawn: test_plotted_data.py.
 """
 
 import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -330,10 +331,27 @@ def test_key_steps():
 def test_the_title_says_what_limits_a_figure():
     figure, _ = style.panels(1, 1, (4, 3), "qwen, 2 runs")
     style.qualify(figure, "equal after rounding to bfloat16")
-    assert figure.get_suptitle() == "qwen, 2 runs; equal after rounding to bfloat16"
+    assert figure.get_suptitle() == "qwen, 2 runs\nequal after rounding to bfloat16"
     figure, _ = style.panels(1, 1, (4, 3))
     style.qualify(figure, "a note")
     assert figure.get_suptitle() == "a note"
+
+
+@pytest.mark.parametrize("width", [4, 7.2])
+def test_a_long_title_stays_inside_the_figure(width):
+    figure, _ = style.panels(1, 1, (width, 3), style.heading("an_experiment", 16, "Mean and maximum of all holes"))
+    style.qualify(figure, "an_experiment, another_experiment: vectors equal after rounding to bfloat16; not shown: x")
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    assert figure._suptitle.get_window_extent(canvas.get_renderer()).x1 <= figure.bbox.x1
+    assert "an_experiment, 16 runs: Mean" in figure.get_suptitle()
+
+
+@pytest.mark.parametrize("module", ["loss_curves", "black_hole_counts", "black_hole_means", "centroid"])
+def test_titles_say_what_is_shown(module, made):
+    """Not the experiment and the number of runs alone, as figures of one experiment would all have it."""
+    title = draw(module, first_experiment(made["one step"])).get_suptitle()
+    assert re.fullmatch(r"qwen, \d+ runs?: \w.+", title)
 
 
 @pytest.mark.parametrize(("precision", "times"), [("bf16", 0), ("mixed", 13), ("fp32", 13)])

@@ -365,7 +365,7 @@ def test_lineage(tmp_path):
     assert flows == stay | moves
     assert titles(axes)[2] == "last change at step 5 of 6; 1 hole of flicker folded"
     assert {text.get_text() for text in axes.texts} >= {"1", "7"}
-    assert figure.get_suptitle() == "qwen, run 001"
+    assert figure.get_suptitle() == "qwen, run 001: what became of each hole"
     assert axes.get_ylim() == (0, 8)
 
 
@@ -440,7 +440,7 @@ def test_escapes(tmp_path):
     ):
         (line,) = lines(survival, colour)
         assert at(line, list(steps)).tolist() == list(steps.values())
-    assert figure.get_suptitle() == "qwen, 2 runs"
+    assert figure.get_suptitle() == "qwen, 2 runs: when live tokens leave the dead ones"
 
     write_table(tmp_path / "run_002" / "escapes.csv", columns, *((*row[:4], 0, *row[5:]) for row in runs_[1]))
     figure = drawn(escapes, {"escapes": files, "curves": curves, "statistics": statistics}, experiment="qwen")
@@ -600,11 +600,10 @@ def test_lattice_motion(tmp_path):
     moved = {"dead": [0, 25, 50, 75, 75, 75], "live": [0, 0, 100, 100, 100, 100]}
     rested = {"dead": [0, 0, 0, 25, 50, 75], "live": [0, 0, 100, 100, 100, 100]}
     assert [titles(axes)[0] for axes in figure.axes] == [
-        "have moved by this step",
-        "have moved for the last time",
-        "the same, on a linear axis",
+        "first motion: tokens that have moved at least once",
+        "last motion: tokens that will not move again",
     ]
-    for axes, expected in zip(figure.axes, (moved, rested, rested), strict=True):
+    for axes, expected in zip(figure.axes, (moved, rested), strict=True):
         for group, shares in expected.items():
             assert np.array_equal(shown(axes, C[group], STEPS), shares)
     said = [text.get_text() for text in figure.legends[0].texts]
@@ -649,15 +648,18 @@ def test_lattice_percentiles(tmp_path):
 
 
 def test_lattice_percentiles_that_coincide(tmp_path):
-    """As where all tokens are in one hole: one line is seen, and the title says why."""
+    """As where all tokens are in one hole: thinner lines over wider ones, and the title says that they are equal."""
     files = write_displacements(tmp_path)
     table = pd.read_csv(files["steps"])
     table.loc[table["tokens"] == "dead", "percentile_99"] = table["percentile_50"]
     table.to_csv(files["steps"], index=False)
-    assert [titles(axes)[0] for axes in drawn(lattice_percentiles, files).axes] == [
-        "percentiles over 4 dead tokens, all alike",
+    figure = drawn(lattice_percentiles, files)
+    assert [titles(axes)[0] for axes in figure.axes] == [
+        "percentiles over 4 dead tokens, all equal at every step",
         "percentiles over 5 live tokens",
     ]
+    below, above = (line for line in figure.axes[0].lines if line.get_color() != C["reference"])
+    assert below.get_linewidth() > 2 * above.get_linewidth()
 
 
 def test_lattice_crossings(tmp_path):
@@ -1137,7 +1139,7 @@ def test_forces_moves(tmp_path):
     files, values = write_forces(tmp_path)
     figure = drawn(forces_moves, files, experiment="qwen", run="run_001")
     steps = np.arange(1, 41)
-    assert figure.get_suptitle() == "qwen, run 001"
+    assert figure.get_suptitle() == "qwen, run 001: updates intended and what rounding leaves"
     for column, (group, heading) in enumerate({"dead": "2 dead tokens", "live": "3 live tokens"}.items()):
         moves, cells, still = figure.axes[column::2]
         assert moves.get_title(loc="left") == heading

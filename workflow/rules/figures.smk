@@ -27,6 +27,18 @@ def compared_rounded(*experiments):
     return {"note": f"{which}vectors equal after rounding to bfloat16"} if rounded else {}
 
 
+def left_out():
+    """An option of the figures that compare: the experiments that they do not show, and why."""
+    others = [name for name in CONFIG.experiments if name not in SIDE_BY_SIDE]
+    return {"note": f"not shown: {', '.join(others)} (another corpus or vocabulary)"} if others else {}
+
+
+def notes(*options):
+    """The notes of some options, as one."""
+    said = [it["note"] for it in options if it]
+    return {"note": "; ".join(said)} if said else {}
+
+
 def figure_options(wildcards):
     """What a figure of one experiment, or of one run of it, is to show."""
     steps = CONFIG.experiments[wildcards.experiment].steps
@@ -142,7 +154,7 @@ rule experiments_figure:
             {
                 "experiments": [name for name in SIDE_BY_SIDE for _ in run_numbers(name)],
                 "dpi": CONFIG.figures.dpi,
-                **compared_rounded(*SIDE_BY_SIDE),
+                **notes(compared_rounded(*SIDE_BY_SIDE), left_out()),
             },
         ),
     script:

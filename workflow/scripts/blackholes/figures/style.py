@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -74,6 +75,7 @@ FREQUENCIES = (
 )  # of tokens, by power of ten
 _DASHES = ("solid", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
 _LEGEND_ROW = 0.19  # inches
+_LETTER = 0.088  # inches: the width of a letter of a title, on the average
 INK, PALE, RULE = "#22262e", "#8f96a2", "#d9dce1"
 
 _STYLE: Any = {  # Any: matplotlib types the keys of rcParams one by one
@@ -151,11 +153,14 @@ def panels(rows: int, columns: int, size: tuple[float, float], title: str = "", 
 
 
 def qualify(figure: Figure, note: str) -> None:
-    """Add to a figure's title what limits all that it shows."""
-    _title(figure, "; ".join(part for part in (figure.get_suptitle(), note) if part))
+    """Add to a figure's title, as a line of its own, what limits all that it shows."""
+    _title(figure, "\n".join(part for part in (figure.get_suptitle(), note) if part))
 
 
 def _title(figure: Figure, text: str) -> None:
+    """The title of a figure, in as many lines as its width asks for."""
+    most = max(int(figure.get_figwidth() / _LETTER), 20)
+    text = "\n".join(textwrap.fill(line, most) for line in text.split("\n"))
     figure.suptitle(text, x=0.008, ha="left", fontweight="bold", fontsize=10, color=INK)
 
 
@@ -168,9 +173,15 @@ def experiment_dashes(index: int) -> Any:
     return _DASHES[index // len(EXPERIMENTS) % len(_DASHES)]
 
 
-def heading(experiment: str | None, runs: int) -> str:
-    """`qwen, 16 runs`"""
-    return ", ".join([*([experiment] if experiment else []), f"{runs} run{'s' * (runs != 1)}"])
+def heading(experiment: str | None, runs: int, shown: str = "") -> str:
+    """`qwen, 16 runs: loss at every step`"""
+    named = ", ".join([*([experiment] if experiment else []), f"{runs} run{'s' * (runs != 1)}"])
+    return titled(named, shown)
+
+
+def titled(name: str | None, shown: str) -> str:
+    """`qwen, run 001: what is shown`; either may be empty."""
+    return ": ".join(filter(None, [name, shown]))
 
 
 def note(axes: Axes, text: str) -> None:

@@ -40,7 +40,7 @@ def draw(
     statistics: pairs, zeros, threshold, and (if there are pairs) lower median, mean, max.
     """
     tokens = f"{len(nearest):,} tokens in the box, {statistics['pairs']:,.0f} pairs"
-    title = f"{checkpoint}, {tokens}" if checkpoint else tokens
+    title = style.titled(f"{checkpoint}, {tokens}" if checkpoint else tokens, "distances")
     figure, grid = style.panels(2, 1, (7.2, 5.8), title)
     nearest = nearest[~np.isnan(nearest)]
     positive = nearest[nearest > 0]

@@ -35,7 +35,7 @@ def from_files(inputs, options: Mapping) -> Figure:
 @style.styled
 def draw(tokens: pd.DataFrame, box: Box, checkpoint: str | None = None) -> Figure:
     """tokens: one row per token with norm, hole, in_box, in_cluster, latitude, longitude (degrees), radius."""
-    title = f"{checkpoint}, {len(tokens):,} tokens" if checkpoint else f"{len(tokens):,} tokens"
+    title = ", ".join(filter(None, [checkpoint, f"{len(tokens):,} tokens"])) + ": directions from the origin"
     figure, grid = style.panels(2, 2, (7.2, 6.6), title, gridspec_kw={"height_ratios": [1, 2]})
     for axes in grid[0]:
         axes.remove()

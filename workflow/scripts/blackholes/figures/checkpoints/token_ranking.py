@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
+from itertools import accumulate
 from typing import Any, NamedTuple
+from unicodedata import east_asian_width
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.font_manager import findfont, get_font
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
-from blackholes.figures import data, scales, style
+from blackholes.figures import data, fonts, scales, style
 from blackholes.figures.checkpoints import checkpoint_data
 
 _LINES, _COLUMNS, _LETTERS = 22, 2, 31  # lines and columns of the list, characters of a text
 _MANY = 3000  # with more tokens than this, points are drawn as an image
+_NOTE = "‹U+6F22›: a character by its number, since no installed font has it"
 _FIRST = 100  # top of the ranking that has its own bar
 
 
@@ -44,24 +45,31 @@ def from_files(inputs, options: Mapping) -> Figure:
 def draw(tokens: pd.DataFrame, judged: Mapping[str, str], checkpoint: str | None = None) -> Figure:
     """tokens: the table tokens.csv; judged: quantity → value of ranking.csv."""
     figure, grid = style.panels(
-        2, 2, (7.2, 8.2), f"{checkpoint}, {len(tokens):,} tokens", gridspec_kw={"height_ratios": [1, 1.75]}
+        2,
+        2,
+        (7.2, 8.2),
+        f"{checkpoint}, {len(tokens):,} tokens: which look unused",
+        gridspec_kw={"height_ratios": [1, 1.75]},
     )
     _shares(grid[0, 0], tokens)
     _indicators(grid[0, 1], tokens, _area(judged))
-    rows = list(folded(tokens, _LINES * _COLUMNS))
+    families = fonts.families(tokens["text"])
+    rows = list(folded(tokens, _LINES * _COLUMNS, families))
     for column, axes in enumerate(grid[1]):
-        _list(axes, rows[_LINES * column : _LINES * (column + 1)], len(rows) > _LINES * column)
+        _list(axes, rows[_LINES * column : _LINES * (column + 1)], len(rows) > _LINES * column, families)
     present = [name for name in style.CATEGORIES if (tokens["category"] == name).any()]
     square: dict[str, Any] = {"marker": "s", "linestyle": "", "markersize": 7}
     entries = [
         (Line2D([], [], color=style.CATEGORIES[name], **square), checkpoint_data.WORDS.get(name, name))
         for name in present
     ]
+    if any("‹U+" in row.text for row in rows):
+        entries.append((style.nothing(), _NOTE))
     style.legend(figure, entries, min(len(entries), 6))
     return figure
 
 
-def folded(tokens: pd.DataFrame, most: int) -> Iterator[Row]:
+def folded(tokens: pd.DataFrame, most: int, families: Sequence[str] = (fonts.OWN,)) -> Iterator[Row]:
     """The first lines of the ranking; a hole is one line, since all its tokens have the same numbers."""
     seen: set[tuple[str, int]] = set()
     members = tokens[tokens["hole"] >= 0].groupby("hole")
@@ -73,34 +81,37 @@ def folded(tokens: pd.DataFrame, most: int) -> Iterator[Row]:
             continue
         seen.add(key)
         inside = [token] if token.hole < 0 else list(members.get_group(token.hole).sort_values("rank").itertuples())
-        names = [name(each.text, each.token_id, each.category) for each in inside[:12]]
+        names = [name(each.text, each.token_id, each.category, families) for each in inside[:12]]
         text = names[0] if token.hole < 0 else f"{len(inside):,}: {'  '.join(names)}"
         categories = [each.category for each in inside]
         yield Row(token.rank, categories, text, token.centroid_distance, token.cosine_unused)
 
 
-def name(text: str, token_id: int, category: str) -> str:
-    """A token as listed: spaces as ␣, and code points in place of characters that the font lacks."""
+def name(text: str, token_id: int, category: str, families: Sequence[str] = (fonts.OWN,)) -> str:
+    """A token as listed: spaces as ␣, and code points in place of characters that none of the fonts has."""
     if not text:
         return f"row {token_id}" if category == "padding" else f"token {token_id}"
-    known, shown = _characters(), ""
+    known, shown = fonts.characters(*families), ""
     missing: list[str] = []
     for character in text.replace(" ", "␣"):
         if ord(character) in known:
             shown += _code_points(missing) + character
             missing = []
         else:
-            missing.append(f"{ord(character):04X}")
+            missing.append(f"U+{ord(character):04X}")
     return shown + _code_points(missing)
+
+
+def _cut(text: str) -> str:
+    """A text that fits its column; the characters of East Asia are twice as wide as others."""
+    ends = list(accumulate(1 + (east_asian_width(character) in "WF") for character in text))
+    if not ends or ends[-1] <= _LETTERS:
+        return text
+    return text[: sum(end < _LETTERS for end in ends)] + "…"
 
 
 def _code_points(missing: Sequence[str]) -> str:
     return f"‹{' '.join(missing[:3])}{' …' if len(missing) > 3 else ''}›" if missing else ""
-
-
-@cache
-def _characters() -> set[int]:
-    return set(get_font(findfont("DejaVu Sans")).get_charmap())
 
 
 def _shares(axes: Axes, tokens: pd.DataFrame) -> None:
@@ -173,7 +184,7 @@ def _indicators(axes: Axes, tokens: pd.DataFrame, area: str) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:.3g}"))
 
 
-def _list(axes: Axes, rows: Sequence[Row], needed: bool) -> None:
+def _list(axes: Axes, rows: Sequence[Row], needed: bool, families: Sequence[str]) -> None:
     axes.set_axis_off()
     axes.set_xlim(0, 1)
     axes.set_ylim(_LINES - 0.4, -1.7)
@@ -188,8 +199,8 @@ def _list(axes: Axes, rows: Sequence[Row], needed: bool) -> None:
         text: dict[str, Any] = {"fontsize": 6.8, "va": "center_baseline", "parse_math": False}
         axes.text(0.065, line, f"{row.rank:,}", ha="right", **text)
         _stack(axes, row.categories, 0.08, line, 0.055, 0.62)
-        shown = row.text if len(row.text) <= _LETTERS else row.text[: _LETTERS - 1] + "…"
+        shown = _cut(row.text)
         hole = len(row.categories) > 1
-        axes.text(0.15, line, shown, color=style.COLOURS["holes"] if hole else style.INK, **text)
+        axes.text(0.15, line, shown, color=style.COLOURS["holes"] if hole else style.INK, family=families, **text)
         axes.text(0.87, line, f"{row.distance:.3g}", ha="right", **text)
         axes.text(1.0, line, f"{row.cosine:.3f}", ha="right", **text)

@@ -26,7 +26,9 @@ def draw(counts: np.ndarray, runs: Sequence[str], experiment: str | None = None)
     columns = min(len(counts), 4)
     rows = -(-len(counts) // columns)
     size = (max(2.25 * columns, 5.0), max(1.55 * rows + 0.9, 3.0))
-    figure, grid = style.panels(rows, columns, size, style.heading(experiment, len(counts)), sharex=True, sharey=True)
+    figure, grid = style.panels(
+        rows, columns, size, style.heading(experiment, len(counts), "number of holes in each"), sharex=True, sharey=True
+    )
     for axes, count, name in zip(grid.flat, counts, runs, strict=False):
         curves.curve(axes, steps, count, pixels=300, color=style.COLOURS["holes"], linewidth=0.9)
         rises = np.flatnonzero(np.diff(count) > 0) + 1

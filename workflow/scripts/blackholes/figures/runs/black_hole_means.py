@@ -28,7 +28,9 @@ def draw(
 ) -> Figure:
     """counts, populations, largest (R, S); dead: number of dead tokens."""
     steps = np.arange(counts.shape[1])
-    figure, grid = style.panels(3, 1, (7.2, 6.4), style.heading(experiment, len(counts)), sharex=True)
+    figure, grid = style.panels(
+        3, 1, (7.2, 6.4), style.heading(experiment, len(counts), "black holes and their populations"), sharex=True
+    )
     rows = [
         (counts, "holes", "black holes\n(number)"),
         (populations, "population", "population of all holes\n(tokens)"),

@@ -24,7 +24,13 @@ def draw(
 ) -> Figure:
     """norm, distance (from step 0), displacement, radius (R, S), in units of the embedding."""
     steps = np.arange(norm.shape[1])
-    figure, grid = style.panels(4, 1, (7.2, 8.0), style.heading(experiment, len(norm)), sharex=True)
+    figure, grid = style.panels(
+        4,
+        1,
+        (7.2, 8.0),
+        style.heading(experiment, len(norm), "where the cloud of tokens is, and its size"),
+        sharex=True,
+    )
     rows = [
         (norm, "centroid_norm", "norm of the centroid\n(embedding units)"),
         (distance, "centroid_distance", "centroid's distance from\nstep 0 (embedding units)"),

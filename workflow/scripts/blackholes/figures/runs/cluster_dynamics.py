@@ -41,7 +41,7 @@ def draw(
     steps = np.arange(duplicates.shape[1])
     names = list(graphs)
     size = (max(3.6 * len(names), 5.2), 7.6)
-    title = style.heading(experiment, len(duplicates))
+    title = style.heading(experiment, len(duplicates), "components of the graphs of neighbours")
     figure, grid = style.panels(4, len(names), size, title, sharex=True, sharey="row")
     rows = [("duplicates", None, "duplicates (tokens −\ndistinct vectors)"), *_ROWS]
     for row, (role, key, label) in enumerate(rows):

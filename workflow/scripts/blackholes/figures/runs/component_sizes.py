@@ -27,7 +27,14 @@ def draw(steps: Sequence[int], labels: Mapping[str, np.ndarray], experiment: str
     runs, _, vocabulary = labels[names[0]].shape
     classes = size_classes(vocabulary)
     size = (max(3.7 * len(names), 5.0), (1.0 if len(classes) <= 9 else 1.5) + max(1.25 * len(steps), 2.4))
-    figure, grid = style.panels(len(steps), len(names), size, style.heading(experiment, runs), sharex=True, sharey=True)
+    figure, grid = style.panels(
+        len(steps),
+        len(names),
+        size,
+        style.heading(experiment, runs, "sizes of the components of the graphs"),
+        sharex=True,
+        sharey=True,
+    )
     place = np.arange(len(classes))
     colours = [style.COLOURS["isolated"], *[style.COLOURS["components"]] * (len(classes) - 1)]
     for column, name in enumerate(names):

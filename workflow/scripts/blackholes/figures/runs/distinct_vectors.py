@@ -28,7 +28,7 @@ def from_files(inputs, options: Mapping) -> Figure:
 @style.styled
 def draw(results: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
     """results: {experiment: {"n_unique", "counts": (R, S)}}; experiments may differ in runs and steps."""
-    figure, grid = style.panels(2, 1, (7.2, 5.2), sharex=True)
+    figure, grid = style.panels(2, 1, (7.2, 5.2), "Distinct vectors and black holes, by experiment", sharex=True)
     last = max(series["counts"].shape[1] for series in results.values()) - 1
     for axes, (key, label) in zip(grid[:, 0], _PANELS, strict=True):
         for index, series in enumerate(results.values()):

@@ -30,7 +30,12 @@ def from_files(inputs, options: Mapping) -> Figure:
     ends = dict.fromkeys(("share", "low", "high"), _number)
     whole = dict.fromkeys(("count_from", "count_to", "step", "tokens"), int)
     curves = pd.DataFrame(read_columns(inputs.curves, whole | ends))
-    return draw(tokens, curves, slopes, style.heading(options.get("experiment"), len(files)))
+    return draw(
+        tokens,
+        curves,
+        slopes,
+        style.heading(options.get("experiment"), len(files), "when live tokens leave the dead ones"),
+    )
 
 
 def _number(text: str) -> float:

@@ -45,7 +45,7 @@ def from_files(inputs, options: Mapping) -> Figure:
 @style.styled
 def draw(results: Mapping[str, Mapping[str, np.ndarray]], dead: int | None = None) -> Figure:
     """results: {experiment: {"loss": (R, N), series: (R, S)}}; experiments may differ in runs and steps."""
-    figure, grid = style.panels(3, 2, (7.8, 7.2), sharex=True)
+    figure, grid = style.panels(3, 2, (7.8, 7.2), "Loss, black holes and touching tokens, by experiment", sharex=True)
     last = max(series["counts"].shape[1] for series in results.values()) - 1
     for axes, (key, label) in zip(grid.flat, _PANELS, strict=True):
         top = 0

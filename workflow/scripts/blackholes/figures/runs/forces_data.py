@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from blackholes.figures import data
+from blackholes.figures import data, style
 
 GROUPS = ("dead", "live")
 
@@ -35,9 +35,10 @@ def read(inputs) -> Series:
     return Series(values, text, {"dead": dead, "live": len(tokens) - dead})
 
 
-def title(inputs, options: Mapping) -> str:
+def title(inputs, options: Mapping, shown: str) -> str:
+    """`qwen, run 001: what is shown`"""
     run = str(options.get("run") or Path(inputs.series).parent.name).replace("_", " ")
-    return ", ".join([*filter(None, [options.get("experiment")]), run])
+    return style.titled(", ".join([*filter(None, [options.get("experiment")]), run]), shown)
 
 
 def heading(series: Series, group: str) -> str:

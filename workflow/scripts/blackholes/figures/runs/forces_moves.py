@@ -18,7 +18,7 @@ _HALF = 0.5  # of a cell
 
 def from_files(inputs, options: Mapping) -> Figure:
     """inputs: series, tokens. options: experiment, run."""
-    return draw(read(inputs), title(inputs, options))
+    return draw(read(inputs), title(inputs, options, "updates intended and what rounding leaves"))
 
 
 @style.styled

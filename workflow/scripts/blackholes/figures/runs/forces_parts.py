@@ -14,7 +14,7 @@ _PARTS = {"adam": ("#3565a8", "gradient"), "decay": ("#a88414", "weight decay"),
 
 def from_files(inputs, options: Mapping) -> Figure:
     """inputs: series, tokens. options: experiment, run."""
-    return draw(read(inputs), title(inputs, options))
+    return draw(read(inputs), title(inputs, options, "the parts of an update"))
 
 
 @style.styled

@@ -18,7 +18,7 @@ from blackholes.figures.runs.forces_data import GROUPS, Series, read, title
 
 def from_files(inputs, options: Mapping) -> Figure:
     """inputs: series, tokens. options: experiment, run."""
-    return draw(read(inputs), title(inputs, options))
+    return draw(read(inputs), title(inputs, options, "probability of dead tokens, and their motion"))
 
 
 @style.styled

@@ -20,7 +20,7 @@ _COSINES = {
 
 def from_files(inputs, options: Mapping) -> Figure:
     """inputs: series, tokens. options: experiment, run."""
-    return draw(read(inputs), title(inputs, options))
+    return draw(read(inputs), title(inputs, options, "whether the dead tokens move as one"))
 
 
 @style.styled

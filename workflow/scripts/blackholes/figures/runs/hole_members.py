@@ -29,7 +29,8 @@ def from_files(inputs, options: Mapping) -> Figure:
     if labels.shape[1] != len(tokens):
         raise UserError(f"{file}: labels has {labels.shape[1]} tokens; expected {len(tokens)}, as in tokens.csv")
     name = ", ".join([*filter(None, [options.get("experiment")]), str(options.get("run") or file.parent.name)])
-    return draw(steps, labels, tokens["character"].tolist(), (tokens["status"] == "dead").to_numpy(), name)
+    title = style.titled(name, "which tokens share a hole")
+    return draw(steps, labels, tokens["character"].tolist(), (tokens["status"] == "dead").to_numpy(), title)
 
 
 @style.styled

@@ -30,7 +30,8 @@ def from_files(inputs, options: Mapping) -> Figure:
     S, V = data.shape(Path(inputs.counts), "labels")
     run = str(options.get("run") or Path(inputs.graph).parent.name)
     name = ", ".join([*filter(None, [options.get("experiment")]), run])
-    return draw(read(Path(inputs.graph), Path(inputs.events), S - 1), V, S - 1, name)
+    title = style.titled(name, "what became of each hole")
+    return draw(read(Path(inputs.graph), Path(inputs.events), S - 1), V, S - 1, title)
 
 
 @style.styled

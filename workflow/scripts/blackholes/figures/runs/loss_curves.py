@@ -28,7 +28,7 @@ def draw(
 ) -> Figure:
     """steps (N,) from 1, losses (R, N) in nats per token, token_counts (V,) of the corpus."""
     steps, losses = np.asarray(steps), np.asarray(losses, float)
-    figure, ((axes,),) = style.panels(1, 1, (7.2, 3.9), style.heading(experiment, len(losses)))
+    figure, ((axes,),) = style.panels(1, 1, (7.2, 3.9), style.heading(experiment, len(losses), "training loss"))
     curves.noisy_runs(axes, steps, losses, style.COLOURS["loss"], log_steps)
     more = []
     if token_counts is not None:

@@ -23,7 +23,12 @@ def draw(counts: np.ndarray, populations: np.ndarray, experiment: str | None = N
     steps = np.arange(counts.shape[1])
     ratio = np.divide(populations, counts, out=np.full(counts.shape, np.nan), where=counts > 0)
     figure, grid = style.panels(
-        2, 1, (7.2, 4.5), style.heading(experiment, len(counts)), sharex=True, height_ratios=[3.4, 1]
+        2,
+        1,
+        (7.2, 4.5),
+        style.heading(experiment, len(counts), "mean population of a hole"),
+        sharex=True,
+        height_ratios=[3.4, 1],
     )
     axes, below = grid[:, 0]
     curves.runs_and_mean(axes, steps, ratio, colour)

@@ -39,12 +39,13 @@ def draw(
     """
     present = [part for part in _PARTS if part[0] in parts]  # without a checkpoint only the snowball
     shown = [part for part in present if parts[part[0]]["moments"][1] > 0]
+    title = style.titled(snowball, "are the elements normally distributed?")
     if not shown:
-        figure, grid = style.panels(1, 1, (5.2, 1.8), snowball or "")
+        figure, grid = style.panels(1, 1, (5.2, 1.8), title)
         style.note(grid[0, 0], "all tokens are at the centroid: no spread to show")
         grid[0, 0].set_axis_off()
         return figure
-    figure, grid = style.panels(2, len(shown), (2.7 * len(shown) + 0.5 * (len(shown) < 3), 5.9), snowball or "")
+    figure, grid = style.panels(2, len(shown), (2.7 * len(shown) + 0.5 * (len(shown) < 3), 5.9), title)
     for column, (name, whose, about, colour) in enumerate(shown):
         top, bottom = grid[:, column]
         if name == "snowball":
