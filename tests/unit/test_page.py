@@ -328,6 +328,7 @@ def test_no_experiment_at_all(tmp_path):
     page = Parsed((tmp_path / "index.html").read_text(encoding="utf-8"))
     said = "Checkpoint mine No two of the 30,522 tokens have equal vectors."
     ranked = "By how unused their vectors look, 2 unused tokens rank first."
+    assert "Small language models are trained" not in page.text
     assert f"{said} {ranked}" in page.text
     assert "The experiments" not in page.text
 
