@@ -47,9 +47,9 @@ text: setup  ## train on a text of your own: make text FILE=my_text.txt (STEPS=1
 	@test -n "$(FILE)" || { echo "which text? make text FILE=my_text.txt" >&2; exit 2; }
 	@$(BIN)/python -m blackholes.own text "$(FILE)" $(if $(STEPS),--steps $(STEPS)) $(if $(ENCODING),--encoding $(ENCODING))
 
-checkpoint: setup  ## analyse a finished model: make checkpoint MODEL=folder, file, or owner/name of the hub
+checkpoint: setup  ## analyse a finished model: make checkpoint MODEL=folder, file, or owner/name of the hub (TENSOR=name)
 	@test -n "$(MODEL)" || { echo "which model? make checkpoint MODEL=folder, file, or owner/name" >&2; exit 2; }
-	@$(BIN)/python -m blackholes.own checkpoint "$(MODEL)"
+	@$(BIN)/python -m blackholes.own checkpoint "$(MODEL)" $(if $(TENSOR),--tensor "$(TENSOR)")
 
 show: setup  ## the table of results again (CONFIG=… as for run)
 	@$(BIN)/python -m blackholes.show --configfile $(CONFIG)

@@ -53,6 +53,8 @@ def worker(folder: Path, seed: int, first: int, names: list[str]) -> None:
             frame = traceback.extract_tb(error.__traceback__)[-1]
             where = f"{Path(frame.filename).name}:{frame.lineno}"
             outcome = " ".join(f"fault: {type(error).__name__} at {where}: {error}"[:300].split())
+        if outcome.startswith("fault"):
+            path.rename(folder / f"fault-{number}{path.suffix}")  # the next case may have its name before this is read
         print(f"done {outcome}", flush=True)
 
 
@@ -72,7 +74,7 @@ class Fuzzer:
 
     def _worker(self, folder: Path, deadline: float) -> None:
         command = [sys.executable, __file__, "--worker", str(folder), str(self.seed), str(self.number), *self.names]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, bufsize=1)
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0)
         assert process.stdout
         try:
             with selectors.DefaultSelector() as selector:
@@ -84,6 +86,7 @@ class Fuzzer:
 
     def _follow(self, process, selector, folder: Path, deadline: float) -> None:
         name, before, limit = "", 0, time.monotonic() + 300  # to import and compile
+        said = b""
         while time.monotonic() < deadline:
             if not selector.select(timeout=0.05):
                 problem = ""
@@ -95,31 +98,37 @@ class Fuzzer:
                     assert name, "the fuzzer itself hangs"
                     return self._end(name, problem, folder)
                 continue
-            word, _, rest = process.stdout.readline().rstrip().partition(" ")
             limit = time.monotonic() + PATIENCE
-            if word == "ready":
-                before = memory(process.pid)
-            elif word == "case":
-                self.number, name = int(rest.split()[0]) + 1, rest.split()[1]
-            elif word == "done":
-                self._end(name, rest, folder)
-            else:
+            some = process.stdout.read(65536)  # not a line at a time: the selector sees nothing of what Python has read
+            if not some:
                 assert name, "the fuzzer itself failed: run it with --worker to see why"
                 return self._end(name, f"fault: the process ended with {process.wait()}", folder)
+            *lines, said = (said + some).split(b"\n")
+            for line in lines:
+                word, _, rest = line.decode().partition(" ")
+                if word == "ready":
+                    before = memory(process.pid)
+                elif word == "case":
+                    self.number, name = int(rest.split()[0]) + 1, rest.split()[1]
+                elif word == "done":
+                    self._end(name, rest, folder)
         return None
 
     def _end(self, name: str, outcome: str, folder: Path) -> None:
         self.cases[name][outcome.partition(":")[0]] += 1
         fault = f"{name}: {outcome}"
         if outcome.startswith("fault") and (key := fault[:90]) not in self.faults:
-            (case,) = folder.glob("case.*") if len(list(folder.glob("case.*"))) == 1 else [self._case(folder, name)]
+            case = self._case(folder)
             FOUND.mkdir(parents=True, exist_ok=True)
-            kept = FOUND / f"{name}-{self.seed}-{self.number - 1}{case.name.removeprefix('case')}"
+            kept = FOUND / f"{name}-{self.seed}-{self.number - 1}{case.suffix}"
             kept.write_bytes(case.read_bytes())
             self.faults[key] = str(kept)
             print(f"{fault}; kept as {kept}", flush=True)
 
-    def _case(self, folder: Path, name: str) -> Path:
+    def _case(self, folder: Path) -> Path:
+        """The file of the last case that was said to begin."""
+        for path in folder.glob(f"fault-{self.number - 1}.*"):
+            return path
         return max(folder.glob("case.*"), key=lambda path: path.stat().st_mtime_ns)
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import math
+from pathlib import Path
 from types import SimpleNamespace
 
 import networkx as nx
@@ -16,6 +17,7 @@ from blackholes.kernels import collisions, latent, permutation, snowball
 from blackholes.snowballs import elements, permutations, sweep, trials
 from blackholes.snowballs import latent as latent_files
 from blackholes.snowballs import source as sources
+from blackholes.verify import contents
 from helpers import names, reported
 from scipy import stats
 
@@ -127,6 +129,7 @@ def test_without_a_hole_the_spread_is_freed_of_rounding(tmp_path):
         within, found = float(file.rows("sigma_within")), float(file.rows("sigma_latent"))
         assert math.isnan(float(file.rows("sigma_latent_low")))
         assert file.metadata["untestable"] == "the checkpoint has no hole"
+    assert contents.problem(Path(made.latent), {}) == ""
     assert found == pytest.approx(0.01, rel=0.005)
     assert abs(within - 0.01) > 2 * abs(found - 0.01)
     assert made.summary.startswith("no hole; σ latent 0.01")

@@ -36,6 +36,8 @@ NAMES = {  # what stores it → (names, the one that is taken)
     "NeoX": (["gpt_neox.embed_in.weight", "embed_out.weight"], "gpt_neox.embed_in.weight"),
     "T5": (["shared.weight", "encoder.block.0.weight"], "shared.weight"),
     "output alone": (["x.weight", "lm_head.weight"], "lm_head.weight"),
+    "a static embedding": (["a.embedding.weight", "embedding.weight", "norm.weight"], "embedding.weight"),
+    "model2vec": (["embeddings", "weights"], "embeddings"),
 }
 
 

@@ -54,6 +54,24 @@ def test_discs_have_the_population_as_area_and_lie_where_the_tokens_do():
     assert np.allclose(discs.get_offsets(), found.plane[0][[0, 3]])
 
 
+@pytest.mark.parametrize("steps", [2, 8])
+def test_discs_are_not_cut_off(steps):
+    """A hole of nearly all tokens at one end of the cloud lies within its panel."""
+    V = 128
+    plane = np.zeros((steps, V, 2), np.float32)
+    plane[:, -1] = 1, 1
+    identities = np.array([[1] * (V - 1) + [0]] * steps)
+    found = escape_filmstrip.Escapes(np.arange(steps), identities, plane, np.zeros(V, bool), "one")
+    figure = escape_filmstrip.draw(found, list(range(steps)))
+    figure.draw_without_rendering()
+    for axes in figure.axes[steps:]:
+        (centre,) = axes.transData.transform(axes.collections[0].get_offsets())
+        radius = np.sqrt(axes.collections[0].get_sizes()[0]) / 2 * figure.dpi / 72
+        box = axes.get_window_extent()
+        assert box.x0 <= centre[0] - radius
+        assert box.y0 <= centre[1] - radius
+
+
 @pytest.mark.parametrize("identities", [[[0, 0]], [[1, 1]], [[0] * 600, [*[1] * 300, *[0] * 300]]])
 def test_degenerate_runs(tmp_path, identities):
     found = escapes(identities)

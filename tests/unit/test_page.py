@@ -6,6 +6,7 @@ import gzip
 import json
 import re
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -105,6 +106,15 @@ def facts(*runs, dead=(0, 5), word="character", **others):
 )
 def test_what_is_left(runs, said):
     assert said.replace("NEVER", NEVER) in sentences.of_experiment(facts(*runs))
+
+
+def test_experiments_with_holes_come_first(tmp_path, monkeypatch):
+    """An overlay's experiments stand before those of the base configuration, which answer the page's question."""
+    monkeypatch.setattr(build.facts, "read_tokens", lambda *_: None)
+    monkeypatch.setattr(build.facts, "read", lambda _, name, *__: SimpleNamespace(name=name, has_holes="o" in name))
+    names = ["large", "one", "draws", "point"]
+    found = build.read_experiments(None, {"experiments": {name: {"corpus": {"name": "c"}} for name in names}})
+    assert [it.name for it in found] == ["one", "point", "large", "draws"]
 
 
 def test_one_hole_of_a_part_of_the_dead():
@@ -318,6 +328,7 @@ def test_no_experiment_at_all(tmp_path):
     page = Parsed((tmp_path / "index.html").read_text(encoding="utf-8"))
     said = "Checkpoint mine No two of the 30,522 tokens have equal vectors."
     ranked = "By how unused their vectors look, 2 unused tokens rank first."
+    assert "Small language models are trained" not in page.text
     assert f"{said} {ranked}" in page.text
     assert "The experiments" not in page.text
 

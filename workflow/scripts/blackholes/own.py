@@ -56,6 +56,8 @@ def checkpoint(options: argparse.Namespace) -> None:
         UserError: it is neither on the disk nor a name of the Hugging Face hub.
     """
     name, entry = _checkpoint(options.model)
+    if options.tensor:
+        entry["tensor"] = options.tensor
     values: dict[str, Any] = {"checkpoints": {name: entry}, "results": f"results/checkpoint/{name}"}
     call = _call("my_checkpoint.yaml", values)
     folder = files.results_folder(call)
@@ -119,6 +121,7 @@ def main() -> None:
     of_text.set_defaults(do=text)
     of_checkpoint = kinds.add_parser("checkpoint", help="analyse a finished model")
     of_checkpoint.add_argument("model", help="a folder, a safetensors file, or owner/name[@revision] on the hub")
+    of_checkpoint.add_argument("--tensor", help="name of the embedding, where it is not a usual one")
     of_checkpoint.set_defaults(do=checkpoint)
     for kind in (of_text, of_checkpoint):
         kind.add_argument("--cores", type=int, default=len(os.sched_getaffinity(0)), help="to use (all)")

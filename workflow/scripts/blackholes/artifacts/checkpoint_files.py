@@ -29,6 +29,7 @@ INPUTS = (
     "shared.weight",  # T5, BART
     "backbone.embeddings.weight",  # Mamba
 )
+ALONE = ("embedding.weight", "embeddings.weight", "embeddings")  # whole names: of models that are an embedding, no more
 OUTPUTS = ("lm_head.weight", "embed_out.weight", "predictions.decoder.weight", "output.weight")
 SIZES = {"BF16": 2, "F16": 2, "F32": 4}  # dtypes that can be read, by safetensors' name → bytes
 LARGEST_INDEX = 64 * 2**20  # bytes; that of a model of 671 billion parameters has 9 million
@@ -55,7 +56,7 @@ def locate(path: str | os.PathLike, tensor: str = "auto") -> Place:
 
     Args:
         path: a folder with `model.safetensors` or shards, a safetensors file, or a sharded index.
-        tensor: its name; `auto` goes by INPUTS, then OUTPUTS.
+        tensor: its name; `auto` goes by INPUTS, then OUTPUTS, then ALONE.
 
     Raises:
         UserError: naming the file and what is wrong: missing, truncated, no such tensor or several that differ (with
@@ -84,7 +85,7 @@ def usual(names: Iterable[str]) -> list[str]:
         matches = [name for end in ends for name in sorted(names) if name == end or name.endswith(f".{end}")]
         if matches:
             return matches
-    return []
+    return [name for name in ALONE if name in names]
 
 
 def shards(index: str | os.PathLike) -> dict[str, str]:

@@ -116,7 +116,7 @@ def size(number: float) -> str:
 
 
 def read_experiments(results: Results, config: Mapping[str, Any]) -> list[facts.Facts]:
-    """The experiments of the configuration, in its order."""
+    """The experiments of the configuration, in its order, those that had a hole first."""
     corpora: dict[str, facts.Tokens] = {}
     found = []
     for name, settings in config["experiments"].items():
@@ -124,7 +124,7 @@ def read_experiments(results: Results, config: Mapping[str, Any]) -> list[facts.
         if corpus not in corpora:
             corpora[corpus] = facts.read_tokens(results, corpus)
         found.append(facts.read(results, name, settings, corpora[corpus]))
-    return found
+    return sorted(found, key=lambda it: not it.has_holes)
 
 
 def figure_sections(

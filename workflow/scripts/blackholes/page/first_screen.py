@@ -218,10 +218,8 @@ def _snowballs(results: Results, config: Mapping[str, Any]) -> list[tuple[str, l
         found = {row["quantity"]: row["value"] for row in results.table(file).records()}
         if "joint_p" in found:
             p = float(found["joint_p"])
-            verdict = "so they may have" if p > 0.05 else "so something else made them"
-            text = (
-                f"Could noise and rounding alone have made the holes? The permutation test has p = {p:.3g}, {verdict}."
-            )
+            verdict = "does not rule it out" if p > 0.05 else "speaks against it"
+            text = f"{asked} The permutation test {verdict} (p = {p:.3g})."
         elif "not_tested" in found:
             text = f"{asked} Not tested: {found['not_tested']}."
         else:

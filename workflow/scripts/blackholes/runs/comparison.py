@@ -12,11 +12,12 @@ import torch
 from scipy import stats
 
 from blackholes.artifacts.files import write_table
-from blackholes.artifacts.histories import chunk_length, open_history
+from blackholes.artifacts.histories import open_history
 from blackholes.artifacts.tables import read_training_log
 from blackholes.artifacts.tensors import open_tensors
 from blackholes.errors import UserError
 from blackholes.runs import black_holes
+from blackholes.runs.motion import last_moves
 
 COLUMNS = ["measure", "step", "experiment", "reference", "pairs", "mean", "reference_mean", "difference", "low", "high"]
 SERIES = {  # measure → its series in black_hole_counts.safetensors
@@ -126,23 +127,9 @@ def measure(files: Files, steps: Sequence[int], budget_gb: float = 1.0) -> Measu
         )
     if dead.any():
         found["dead_distinct", last] = float(len(np.unique(labels[dead])))
-        found["dead_frozen", last] = float(_last_move(files.history, torch.from_numpy(dead), budget_gb))
+        with open_history(files.history) as history:
+            found["dead_frozen", last] = float(last_moves(history, budget_gb)[dead].max())
     return found
-
-
-def _last_move(path: str, chosen: torch.Tensor, budget_gb: float) -> int:
-    """The last step at which one of the chosen tokens moved; 0: none did."""
-    last, before = 0, None
-    with open_history(path) as history:
-        length = chunk_length(2 * history.tokens * history.dimensions, budget_gb, buffers=4)
-        for start, rows in history.chunks(length):
-            own = rows[:, chosen]
-            known = own if before is None else torch.cat([before, own])
-            moved = (known[1:] != known[:-1]).flatten(1).any(1).nonzero()
-            if len(moved):
-                last = start + len(own) - len(known) + 1 + int(moved[-1])
-            before = own[-1:]
-    return last
 
 
 def by_pair(

@@ -91,7 +91,7 @@ def draw(found: Escapes, rows: list[int]) -> Figure:
         panel = Grid(grid[0, column], found)
         panel.show(found, row, fills)
         grid[0, column].set_title(f"step {found.steps[row]:,}\n{count(found, row)}", fontsize=7.5)
-        Plane(grid[1, column], found, 26).show(found, row, fills)
+        Plane(grid[1, column], found, 13).show(found, row, fills)
         grid[1, column].tick_params(labelsize=5.5)
     entries = [
         (tuple(style.patch(colour) for colour in style.HOLES[:3]), "in a hole (one colour a hole)"),

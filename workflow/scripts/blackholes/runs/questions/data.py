@@ -9,11 +9,12 @@ import scipy.stats
 import torch
 from jaxtyping import Bool, Float, Int
 
-from blackholes.artifacts.histories import chunk_length, open_history
+from blackholes.artifacts.histories import open_history
 from blackholes.artifacts.tables import read_columns, read_training_log
 from blackholes.artifacts.tensors import open_tensors
 from blackholes.errors import UserError
 from blackholes.runs import survival
+from blackholes.runs.motion import last_moves
 
 BLOCKS = 100  # pieces of a training whose mean losses and spreads are compared
 
@@ -92,7 +93,12 @@ def read(
         (V,) = file.expect("dead_mask", torch.bool, ("V",))
         file.expect("token_counts", torch.int64, (V,))
         dead, count = file.rows("dead_mask").numpy(), file.rows("token_counts").numpy()
-    last_move, ends = _motion(files.history, V, budget_gb)
+    with open_history(files.history) as history:
+        if history.tokens != V:
+            raise UserError(f"{files.history}: has {history.tokens} tokens; expected {V}, as in the corpus")
+        last_move = last_moves(history, budget_gb)
+        S = history.steps
+        ends = torch.cat([history.rows(0, 1), history.rows(S - 1, S)]).float().numpy()
     with open_tensors(files.counts) as file:
         S, _ = file.expect("labels", torch.int32, ("S", V))
         labels = np.stack([file.rows("labels", step, step + 1)[0].numpy() for step in (0, S - 1)])
@@ -117,26 +123,6 @@ def read(
         rejoins,
         _forces(files, dead, last_move, log["loss"], budget_gb) if files.forces else None,
     )
-
-
-def _motion(path: str, V: int, budget_gb: float) -> tuple[np.ndarray, np.ndarray]:
-    """(last step at which each token moved, float32 (2, V, D) of the first and the last snapshot)."""
-    with open_history(path) as history:
-        if history.tokens != V:
-            raise UserError(f"{path}: has {history.tokens} tokens; expected {V}, as in the corpus")
-        last, first, before = np.zeros(V, np.int64), None, None
-        for start, rows in history.chunks(chunk_length(2 * V * history.dimensions, budget_gb, buffers=4)):
-            moved = (rows[1:] != rows[:-1]).any(2).numpy()
-            if before is None:
-                first = rows[0].clone()
-            else:
-                moved = np.concatenate([(rows[0] != before).any(1).numpy()[None], moved])
-            steps = np.arange(start + len(rows) - len(moved), start + len(rows))
-            np.maximum(last, np.where(moved, steps[:, None], 0).max(0, initial=0), out=last)
-            before = rows[-1].clone()
-    assert first is not None  # for mypy: a history has a snapshot
-    assert before is not None
-    return last, np.stack([first.float().numpy(), before.float().numpy()])
 
 
 def splits_and_rejoins(holes: str, events: str) -> tuple[int, list[int]]:
