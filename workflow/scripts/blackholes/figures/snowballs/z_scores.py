@@ -37,7 +37,8 @@ def draw(scores: pd.DataFrame, permuted: pd.DataFrame, snowball: str | None = No
         shown = np.column_stack([shown, np.full(len(names), np.nan), tested["z"]])
         labels += ["", f"permuted,\n{tested['checkpoint']['n_tokens']:,.0f}\ntokens"]
     size = (max(0.52 * len(labels) + 3.0, 5.0), 0.235 * len(names) + 1.7)
-    figure, grid = style.panels(1, 1, size, style.titled(snowball, "statistics beside their trials"))
+    shows = "the checkpoint among the trials of each σ" if compared else "means of the trials of each σ"
+    figure, grid = style.panels(1, 1, size, style.titled(snowball, shows))
     axes = grid[0, 0]
     colours = np.clip(shown, -_LARGEST, _LARGEST) if compared else np.where(np.isnan(shown), np.nan, 0.0)
     axes.imshow(colours, cmap=_COLOURS, vmin=-_LARGEST, vmax=_LARGEST, aspect="auto")
