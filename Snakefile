@@ -110,13 +110,19 @@ onstart:  # of a call that runs jobs; the executor is known by now
     planning.remember()
     gpu_node.start(workflow)
     slurm.start(workflow)
+    terminal.watch(workflow, CONFIG.results)
 
 
 onsuccess:
+    terminal.end()
     if terminal.asks_for_all(workflow):
         from blackholes import show  # and pandas
 
         show.at_the_end(CONFIG)
+
+
+onerror:
+    terminal.end()
 
 
 slurm.refuse_gpus(workflow)

@@ -7,7 +7,7 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -116,7 +116,7 @@ class Job:
             parts = [label] if label else []
             parts += [f"{unit} {done:,}/{total:,}"]
             if rate:
-                parts += [f"{rate:,.1f} {unit}s/s", f"{_clock((total - done) / rate)} left"]
+                parts += [f"{rate:,.1f} {unit}s/s", f"{clock((total - done) / rate)} left"]
             parts += [
                 f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in more().items()
             ]
@@ -138,10 +138,7 @@ def open_job(snakemake, streamed: Sequence[str] = ()) -> Iterator[Job]:
         streamed: as `Job.check_inputs`.
     """
     end_with_snakemake()
-    wildcards = dict(snakemake.wildcards.items())
-    kinds = ("experiment", "corpus", "checkpoint", "snowball", "sigma", "part", "lattice")
-    parts = [*map(wildcards.get, kinds), f"run_{wildcards['run']}" if "run" in wildcards else None]
-    name = " ".join([snakemake.rule, "/".join(part for part in parts if part)]).strip()
+    name = job_name(snakemake.rule, dict(snakemake.wildcards.items()))
     job = Job(
         snakemake.input,
         snakemake.output,
@@ -197,6 +194,14 @@ def open_job(snakemake, streamed: Sequence[str] = ()) -> Iterator[Job]:
                 job.log_file.close()
 
 
-def _clock(seconds: float) -> str:
+def job_name(rule: str, wildcards: Mapping[str, str]) -> str:
+    """What the terminal calls a job, e.g. `train qwen/run_003`."""
+    kinds = ("experiment", "corpus", "checkpoint", "snowball", "sigma", "part", "lattice")
+    parts = [*map(wildcards.get, kinds), f"run_{wildcards['run']}" if "run" in wildcards else None]
+    return " ".join([rule, "/".join(part for part in parts if part)]).strip()
+
+
+def clock(seconds: float) -> str:
+    """`3:07` (minutes, seconds) or `1:03:07`"""
     hours, rest = divmod(round(seconds), 3600)
     return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"

@@ -11,9 +11,8 @@ from typing import Any
 
 from blackholes.config import files
 from blackholes.errors import UserError
-from blackholes.orchestration import inputs
+from blackholes.orchestration import costs, inputs
 from blackholes.orchestration.planning import ASK, digests
-from blackholes.plan import costs
 from blackholes.plan.reasons import reasons
 from blackholes.verify.plan import refusal
 

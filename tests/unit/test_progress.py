@@ -1,0 +1,65 @@
+"""How long a call still takes, against sums by hand."""
+
+import pytest
+from blackholes.orchestration.progress import DOUBT, TimeLeft
+
+
+def job(outputs, after=(), threads=1):
+    return {"outputs": [outputs], "after": list(after), "threads": threads}
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+CHAIN = {1: job("a"), 2: job("b"), 3: job("c", ["a", "b"])}
+
+
+def test_as_expected():
+    clock = Clock()
+    time = TimeLeft(CHAIN, {1: 10.0, 2: 6.0, 3: 5.0}, 2, clock)
+    assert time.left() == 15, "1 and 2 side by side, then 3"
+    assert TimeLeft(CHAIN, {1: 10.0, 2: 6.0, 3: 5.0}, 1, clock).left() == 21
+    time.start(1)
+    time.start(2)
+    clock.now += 6
+    time.end(2)
+    assert time.left() == 9
+    assert time.elapsed == 6
+    clock.now += 4
+    time.end(1)
+    assert time.left() == 5
+    time.start(3)
+    clock.now += 5
+    time.end(3)
+    assert time.left() == 0
+
+
+def test_a_slow_machine_is_noticed():
+    clock = Clock()
+    time = TimeLeft(CHAIN, {1: 10.0, 2: 10.0, 3: 100.0}, 2, clock)
+    time.start(1)
+    time.start(2)
+    clock.now += 30
+    time.end(1)
+    time.end(2)
+    assert time.left() == pytest.approx(100 * (60 + DOUBT) / (20 + DOUBT))
+
+
+def test_a_job_that_takes_longer_than_it_should_is_about_to_end():
+    clock = Clock()
+    time = TimeLeft(CHAIN, {1: 1.0, 2: 1.0, 3: 7.0}, 2, clock)
+    time.start(1)
+    time.start(2)
+    clock.now += 50
+    assert time.left() == 7
+
+
+def test_jobs_that_do_nothing_themselves_count_for_nothing():
+    time = TimeLeft(CHAIN, {1: 1.0, 2: 1.0, 3: 1.0}, 2, Clock())
+    time.start(0)
+    time.end(0)
+    assert time.left() == 2
