@@ -78,7 +78,7 @@ def run_statistics(history, out, adjacency=ADJACENCY, **options):
     """Statistics of a history as files in the folder `out`, which are returned."""
     files = statistics.Outputs(*(out / name for name in ("counts", "events.csv", "geometry", "graphs")))
     progress = []
-    statistics.write(
+    files.said = statistics.write(
         history, adjacency, files, {"made": "here"}, progress=lambda *call: progress.append(call), **options
     )
     assert reported(progress)

@@ -218,6 +218,7 @@ def test_both_zeros_are_equal(tmp_path):
     files = run_statistics(write_history(tmp_path / "h", history), tmp_path / "out")
     with open_tensors(files.counts) as file:
         assert file.rows("labels").tolist() == [[0, 0, 2], [0, 1, 0]]
+    assert files.said == "step 1: 1 hole with 2 of 3 tokens, 2 distinct vectors"
 
 
 def test_one_step(tmp_path):

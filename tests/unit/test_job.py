@@ -281,7 +281,10 @@ def test_statistics_of_a_run(tmp_path):
         distances={"device": "cpu", "memory_budget_gb": 0.5},
     )
     status, said = run_script(tmp_path, "black_holes.py", snakemake)
-    assert (status, said) == (0, "black_holes qwen/run_003: step 5/5\n")
+    assert status == 0
+    far, left, end = said.split("\n")
+    assert (far, end) == ("black_holes qwen/run_003: step 5/5", "")
+    assert re.fullmatch(r"black_holes qwen/run_003: step 4: \d holes? with \d of 9 tokens, \d distinct vectors", left)
     with open_tensors(tmp_path / "graphs.safetensors") as file:
         assert file.expect("cells.labels", torch.int32, ("S", "V")) == (5, 9)
         assert file.metadata["device"] == "cpu"

@@ -1,17 +1,10 @@
 """The live lines of a terminal, in a terminal of the test's own, read as what stands on its screen."""
 
-import codecs
-import os
-import pty
-import re
-import struct
-import subprocess
 import sys
-import termios
-from fcntl import ioctl
 from pathlib import Path
 
 import pytest
+import terminal
 
 SCRIPTS = Path(__file__).parents[2] / "workflow/scripts"
 BEGIN = """
@@ -23,52 +16,9 @@ def say(text):
 """
 
 
-class Terminal:
-    """The lines that a terminal of this width shows: of its commands those that rich and our jobs use."""
-
-    def __init__(self, columns):
-        self.columns, self.lines, self.row, self.column = columns, [""], 0, 0
-
-    def feed(self, data):
-        for command, number, letter, character in re.findall(r"(\x1b\[\??(\d*)([A-Za-z]))|(.)", data, re.DOTALL):
-            if letter == "A":
-                self.row -= int(number)
-            elif letter == "K":
-                self.lines[self.row] = ""
-            elif command:
-                assert letter in "hlm", f"not known: {command!r}"
-            elif character == "\r":
-                self.column = 0
-            elif character == "\n" or self.column == self.columns:
-                self.row, self.column = self.row + 1, 0
-                self.lines += [""] * (self.row + 1 - len(self.lines))
-            if character and character not in "\r\n":
-                line = self.lines[self.row].ljust(self.column)
-                self.lines[self.row] = line[: self.column] + character + line[self.column + 1 :]
-                self.column += 1
-
-
-def shown(program, columns=70):
-    """(what the terminal's screen showed after each piece that this program wrote, its exit status)."""
-    ours, theirs = pty.openpty()
-    ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 30, columns, 0, 0))
-    environment = os.environ | {"TERM": "xterm", "PYTHONPATH": str(SCRIPTS)}
-    environment = {key: value for key, value in environment.items() if key not in ("COLUMNS", "LINES", "NO_COLOR")}
-    program = f"{BEGIN}\n{program}"
-    process = subprocess.Popen(
-        [sys.executable, "-c", program], stdin=theirs, stdout=theirs, stderr=theirs, env=environment
-    )
-    os.close(theirs)
-    screen, looks, decoder = Terminal(columns), [], codecs.getincrementaldecoder("utf-8")()
-    while True:
-        try:
-            data = os.read(ours, 65536)
-        except OSError:  # the program has ended
-            break
-        screen.feed(decoder.decode(data))
-        looks.append([line for line in screen.lines if line])
-    os.close(ours)
-    return looks, process.wait()
+def shown(program):
+    """As `terminal.shown`, of a Python program."""
+    return terminal.shown([sys.executable, "-c", f"{BEGIN}\n{program}"], env={"PYTHONPATH": str(SCRIPTS)})
 
 
 def test_a_line_for_each_job_below_what_was_said():

@@ -112,6 +112,11 @@ def test_a_checkpoint_of_the_hub(calls, monkeypatch, given, name, entry):
     assert {"hub": found.hub, "revision": found.revision} == entry
 
 
+def test_a_checkpoint_whose_tensor_is_named(calls, monkeypatch):
+    call(monkeypatch, "checkpoint", "owner/name", "--tensor", "strange.weight")
+    assert calls[-1][1].checkpoints["name"].tensor == "strange.weight"
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [

@@ -7,7 +7,8 @@ from types import SimpleNamespace
 import pytest
 from blackholes.config import model
 from blackholes.errors import UserError
-from blackholes.orchestration import code, costs, run, work
+from blackholes.orchestration import code, costs, work
+from blackholes.plan import run
 from blackholes.plan.reasons import reasons
 
 A, B = "0123456789abcdef", "fedcba9876543210"

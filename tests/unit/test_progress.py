@@ -55,7 +55,27 @@ def test_a_job_that_takes_longer_than_it_should_is_about_to_end():
     time.start(1)
     time.start(2)
     clock.now += 50
-    assert time.left() == 7
+    assert time.left() == 5 + 7, "a tenth of what it has taken, then 3"
+
+
+def test_what_fails_takes_what_depends_on_it_along():
+    clock = Clock()
+    time = TimeLeft(CHAIN | {4: job("d"), 5: job("e", ["c"])}, dict.fromkeys(range(1, 6), 600.0), 1, clock)
+    time.start(1)
+    clock.now += 1
+    time.fail(1)
+    assert time.waiting == [2, 4]
+    assert time.left() == 1200, "and says nothing of the speed"
+    time.drop(4)
+    assert time.left() == 600
+
+
+def test_jobs_that_run_are_first():
+    clock = Clock()
+    time = TimeLeft({1: job("a"), 2: job("b"), 3: job("c")}, {1: 50.0, 2: 50.0, 3: 60.0}, 2, clock)
+    time.start(1)
+    time.start(2)
+    assert time.left() == 110
 
 
 def test_jobs_that_do_nothing_themselves_count_for_nothing():

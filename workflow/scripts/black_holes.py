@@ -7,7 +7,7 @@ from blackholes.runs import statistics
 with open_job(snakemake, streamed=["history"]) as job:
     on = device.choose(job.config["distances"]["device"])
     out = job.output
-    statistics.write(
+    left = statistics.write(
         job.input.history,
         job.params.adjacency,
         statistics.Outputs(out.counts, out.events, out.geometry, out.graphs),
@@ -16,3 +16,4 @@ with open_job(snakemake, streamed=["history"]) as job:
         budget_gb=job.config["distances"]["memory_budget_gb"],
         progress=job.progress("step"),
     )
+    job.log(left)

@@ -8,7 +8,7 @@ ran before is judged by itself, another by the job of its rule that was nearest 
 import csv
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,10 +125,15 @@ def _disk(job: Mapping[str, Any], ratio: float) -> float:
     return max(0.0, rule - 50.0)  # which leaves 50 for what is small
 
 
-def wall_clock(jobs: Sequence[Mapping[str, Any]], seconds: Iterable[float], cores: int) -> float:
+def wall_clock(
+    jobs: Sequence[Mapping[str, Any]], seconds: Iterable[float], cores: int, running: Container[int] = ()
+) -> float:
     """Seconds until all jobs have ended: each starts once those before it have, and its threads are free.
 
     Of jobs that could start, the one with the longest way to the end is first, about as Snakemake chooses.
+
+    Args:
+        running: indices of jobs that have started; they are first.
     """
     times = list(seconds)
     makes = {file: index for index, job in enumerate(jobs) for file in job["outputs"]}
@@ -144,17 +149,17 @@ def wall_clock(jobs: Sequence[Mapping[str, Any]], seconds: Iterable[float], core
             way[index] = times[index] + max((longest(one) for one in after[index]), default=0.0)
         return way[index]
 
-    now, free, running, done = 0.0, cores, list[tuple[float, int]](), set[int]()
-    waiting = sorted(range(len(jobs)), key=lambda index: -longest(index))
-    while waiting or running:
+    now, free, started, done = 0.0, cores, list[tuple[float, int]](), set[int]()
+    waiting = sorted(range(len(jobs)), key=lambda index: (index not in running, -longest(index)))
+    while waiting or started:
         for index in list(waiting):
             threads = min(cores, jobs[index]["threads"])
             if before[index] <= done and threads <= free:
-                running.append((now + times[index], index))
+                started.append((now + times[index], index))
                 waiting.remove(index)
                 free -= threads
-        now, ended = min(running)
-        running.remove((now, ended))
+        now, ended = min(started)
+        started.remove((now, ended))
         done.add(ended)
         free += min(cores, jobs[ended]["threads"])
     return now

@@ -21,6 +21,12 @@ _ALL = re.compile(r"\d+ of \d+ steps \(.*\) done")  # Snakemake's, of all jobs
 _END = "\0end"
 
 
+class _Console(Console):
+    def show_cursor(self, show: bool = True) -> bool:
+        """Not hidden: whoever is killed could not show it again."""
+        return False
+
+
 class Screen:
     """Takes over the standard error until `stop`."""
 
@@ -35,7 +41,7 @@ class Screen:
         sys.stderr.flush()
         os.dup2(writing, 2)
         os.close(writing)
-        self._console = Console(file=os.fdopen(os.dup(self._terminal), "w"), force_terminal=True, highlight=False)
+        self._console = _Console(file=os.fdopen(os.dup(self._terminal), "w"), force_terminal=True, highlight=False)
         self._live = Live(
             console=self._console,
             get_renderable=self._shown,

@@ -43,11 +43,37 @@ class TimeLeft:
             self._taken += self._clock() - self._started.pop(job)
             self._expected += self._seconds[job]
 
+    def drop(self, job: int) -> None:
+        """A job will not run to its end: it failed, or its result turned out to be the same as before."""
+        self._waiting.pop(job, None)
+        self._started.pop(job, None)
+
+    def fail(self, job: int) -> None:
+        """A job has failed, so what depends on it will not run."""
+        gone = [self._waiting[job]] if job in self._waiting else []
+        self.drop(job)
+        while gone:
+            made = set(gone.pop()["outputs"])
+            for other, one in list(self._waiting.items()):
+                if made & set(one["after"]):
+                    gone.append(one)
+                    self.drop(other)
+
+    @property
+    def waiting(self) -> list[int]:
+        """Jobs that have not ended."""
+        return list(self._waiting)
+
     def left(self) -> float:
-        """Seconds until all have ended, about: as `blackholes.plan` says, by the speed of this call so far."""
+        """Seconds until all have ended, about: as `blackholes.plan` says, by the speed of this call so far.
+
+        A job that takes longer than it should is expected to take a tenth more than it has taken.
+        """
         speed = (self._taken + DOUBT) / (self._expected + DOUBT)
-        now, left = self._clock(), []
-        for job in self._waiting:
+        now, left, running = self._clock(), [], set[int]()
+        for index, job in enumerate(self._waiting):
             gone = now - self._started.get(job, now)
-            left.append(max(self._seconds[job] * speed - gone, 0.0))
-        return costs.wall_clock(list(self._waiting.values()), left, self._cores) if left else 0.0
+            left.append(max(self._seconds[job] * speed - gone, gone / 10))
+            if job in self._started:
+                running.add(index)
+        return costs.wall_clock(list(self._waiting.values()), left, self._cores, running) if left else 0.0

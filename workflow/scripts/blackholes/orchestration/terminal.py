@@ -8,6 +8,7 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,8 @@ class _Watch(logging.Filter):
     def __init__(self, workflow: Any, results: str):
         super().__init__()
         needed = [job for job in workflow.dag.needrun_jobs(exclude_finished=False) if not job.rule.norun]
-        jobs = {job.jobid: planning.described(workflow.dag, job) for job in needed}
+        self.dag, self.jobs = workflow.dag, {job.jobid: job for job in needed}
+        jobs = {number: planning.described(workflow.dag, job) for number, job in self.jobs.items()}
         past = costs.recorded(Path(results))
         seconds = {job: costs.cost(one, past).seconds for job, one in jobs.items()}
         self.names = {job: job_name(one["rule"], one["wildcards"]) for job, one in jobs.items()}
@@ -66,8 +68,10 @@ class _Watch(logging.Filter):
         if event == LogEvent.JOB_STARTED:
             for job in record.__dict__["jobs"]:
                 self._start(job)
-        elif event in (LogEvent.JOB_FINISHED, LogEvent.JOB_ERROR):
-            self._end(record.__dict__.get("job_id", record.__dict__.get("jobid")))
+        elif event == LogEvent.JOB_FINISHED:
+            self._end(record.__dict__["job_id"], self.time.end)
+        elif event == LogEvent.JOB_ERROR:
+            self._end(record.__dict__["jobid"], self.time.fail)
         return True
 
     def _start(self, job: int) -> None:
@@ -76,9 +80,9 @@ class _Watch(logging.Filter):
         if self.screen and job in self.names:
             self.screen.start(self.names[job])
 
-    def _end(self, job: Any) -> None:
+    def _end(self, job: int, how: Callable[[int], None]) -> None:
         with self.lock:
-            self.time.end(job)
+            how(job)
         if self.screen and job in self.names:
             self.screen.end(self.names[job])
 
@@ -89,6 +93,9 @@ class _Watch(logging.Filter):
         now = time.monotonic()
         with self.lock:
             if now - self.judged > 2:  # thousands of jobs take a while to be put in order
+                for job in self.time.waiting:
+                    if not self.dag.needrun(self.jobs[job]):  # its inputs are the same as before, after all
+                        self.time.drop(job)
                 self.judged, self.left = now, self.time.left()
             left = max(self.left - (now - self.judged), 0)
         return f"{clock(self.time.elapsed)} so far, about {clock(left)} left"
@@ -106,7 +113,8 @@ def watch(workflow: Any, results: str) -> None:
     _watch = _Watch(workflow, results)
     for handler in handlers:
         handler.filters.insert(0, _watch)  # before the one that hides jobs
-    if workflow.local_exec and os.isatty(2) and os.environ.get("TERM", "dumb") != "dumb":
+    watched = os.isatty(2) and os.environ.get("TERM", "dumb") != "dumb" and not os.environ.get("CI")
+    if workflow.local_exec and watched:
         from blackholes.orchestration.live import Screen
 
         _watch.screen = Screen(_watch.words)

@@ -38,8 +38,8 @@ def write(
     device: torch.device | str = "cpu",
     budget_gb: float = 1.0,
     progress: Callable[..., None] = lambda done, total: None,
-) -> None:
-    """Write the black holes, events, geometry and graphs of a history.
+) -> str:
+    """Write the black holes, events, geometry and graphs of a history. Returns what is left at its end, in a line.
 
     Args:
         adjacency: name → `measure` (chebyshev | cells), `operator` (< | <=), `threshold`, of each graph.
@@ -60,7 +60,8 @@ def write(
             for start, snapshots, chebyshev in _pieces(source, budget_gb, device):
                 with about(history):  # raises for NaN and infinity, so the functions below need not check
                     labels = duplicates.labels(snapshots, first_step=start).to("cpu", torch.int32)
-                _append(counts_file, black_holes.counts(labels) | {"labels": labels})
+                series = black_holes.counts(labels)
+                _append(counts_file, series | {"labels": labels})
 
                 known_labels = np.concatenate([labels_before, labels.numpy()])
                 for step, kind, *lists in black_holes.events(known_labels, start - len(labels_before)):
@@ -78,6 +79,9 @@ def write(
                     graph_statistics = graphs.statistics(adjacency, snapshots, chebyshev, start)
                 _append(graphs_file, graph_statistics)
                 progress(start + len(snapshots), S)
+    holes, held, distinct = (int(series[key][-1]) for key in ("counts", "populations", "n_unique"))
+    left = f"{holes:,} hole{'s' * (holes != 1)} with {held:,} of {V:,} tokens"
+    return f"step {S - 1:,}: {left}, {distinct:,} distinct vectors"
 
 
 def _pieces(
