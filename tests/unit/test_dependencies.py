@@ -22,8 +22,8 @@ CONDA = {
     "matplotlib-base": "matplotlib",
     "snakemake-minimal": "snakemake",
 }  # what conda calls them
-# Around the scripts, not in them: the workflow system itself, its report, and the Trainer we compare with.
-OUTSIDE = {"snakemake", "snakemake-executor-plugin-slurm", "pygments", "accelerate"}
+# Around the scripts, not in them: the workflow system itself, its terminal and report, and the Trainer we compare with.
+OUTSIDE = {"snakemake", "snakemake-executor-plugin-slurm", "rich", "pygments", "accelerate"}
 COMES_WITH = {
     "pydantic_core": "pydantic",
     "llvmlite": "numba",

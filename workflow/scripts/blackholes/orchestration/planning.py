@@ -50,6 +50,8 @@ def described(dag: Any, job: Any) -> dict[str, Any]:
     """What a plan says of a job that is to run. Whatever Snakemake does not know of it is left out."""
     reason, records = dag.reason(job), dag.workflow.persistence
     changed = records.params_changed(job) if job.output and records.has_metadata(job) else None
+    others = reason.input_changed  # files, or whether there are any
+    others = [] if not others or others is True else others
     resources = {key: job.resources.get(key) for key in ("mem_mb", "disk_mb")}
     return {
         "rule": job.rule.name,
@@ -64,7 +66,7 @@ def described(dag: Any, job: Any) -> dict[str, Any]:
         "resources": {key: value for key, value in resources.items() if isinstance(value, int)},
         "missing": sorted(str(file) for file in reason.missing_output if not os.path.exists(str(file))),
         "incomplete": sorted(map(str, reason.incomplete_output)),
-        "inputs": sorted({*map(str, reason.updated_input), *map(str, reason.input_changed or ())}),
+        "inputs": sorted({*map(str, reason.updated_input), *map(str, others)}),
         "derived": bool(reason.derived),
         "old": sorted(map(str, changed.only_old)) if changed else [],
         "new": sorted(map(str, changed.only_new)) if changed else [],
