@@ -18,7 +18,7 @@ FOLDER = "results/normal/run_001"
 STATE = f"{FOLDER}/.training_state.safetensors"
 LOG = "results/logs/train/normal_001.log"
 # long enough to be caught in its middle, wherever that is
-OVERLAY = "experiments: {normal: {steps: 6000}}\ntraining: {device: cpu, checkpoint_seconds: 0.1}\n"
+OVERLAY = "overwrite: true\nexperiments: {normal: {steps: 6000}}\ntraining: {device: cpu, checkpoint_seconds: 0.1}\n"
 _SCRIPT = re.compile(rb"\0[^ \0]*\.train\.py\0$")  # the last argument of a Python; not of the shell that starts it
 
 
