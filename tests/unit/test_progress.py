@@ -15,6 +15,14 @@ class Clock:
         return self.now
 
 
+def both_run(third, clock, first=10.0):
+    """Jobs 1 and 2, of the same length, have started; 3 waits for them."""
+    time = TimeLeft(CHAIN, {1: first, 2: first, 3: third}, 2, clock)
+    time.start(1)
+    time.start(2)
+    return time
+
+
 CHAIN = {1: job("a"), 2: job("b"), 3: job("c", ["a", "b"])}
 
 
@@ -40,9 +48,7 @@ def test_as_expected():
 
 def test_a_slow_machine_is_noticed():
     clock = Clock()
-    time = TimeLeft(CHAIN, {1: 10.0, 2: 10.0, 3: 100.0}, 2, clock)
-    time.start(1)
-    time.start(2)
+    time = both_run(100.0, clock)
     clock.now += 30
     time.end(1)
     time.end(2)
@@ -51,9 +57,7 @@ def test_a_slow_machine_is_noticed():
 
 def test_a_job_that_takes_longer_than_it_should_is_about_to_end():
     clock = Clock()
-    time = TimeLeft(CHAIN, {1: 1.0, 2: 1.0, 3: 7.0}, 2, clock)
-    time.start(1)
-    time.start(2)
+    time = both_run(7.0, clock, first=1.0)
     clock.now += 50
     assert time.left() == 5 + 7, "a tenth of what it has taken, then 3"
 

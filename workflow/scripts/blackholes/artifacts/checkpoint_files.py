@@ -29,8 +29,12 @@ INPUTS = (
     "shared.weight",  # T5, BART
     "backbone.embeddings.weight",  # Mamba
 )
-ALONE = ("embedding.weight", "embeddings.weight", "embeddings")  # whole names: of models that are an embedding, no more
 OUTPUTS = ("lm_head.weight", "embed_out.weight", "predictions.decoder.weight", "output.weight")
+ALONE = (
+    "embedding.weight",
+    "embeddings.weight",
+    "embeddings",
+)  # without a prefix: of models that are an embedding alone
 SIZES = {"BF16": 2, "F16": 2, "F32": 4}  # dtypes that can be read, by safetensors' name → bytes
 LARGEST_INDEX = 64 * 2**20  # bytes; that of a model of 671 billion parameters has 9 million
 _PIECE = 1 << 24

@@ -80,7 +80,7 @@ INK, PALE, RULE = "#22262e", "#8f96a2", "#d9dce1"
 
 _STYLE: Any = {  # Any: matplotlib types the keys of rcParams one by one
     "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib, so that figures are the same on every machine
+    "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib, on every machine; for other scripts: fonts.py
     "font.size": 8,
     "axes.titlesize": 8.5,
     "axes.labelsize": 8,

@@ -64,7 +64,8 @@ def read(inputs, options: Mapping) -> Escapes:
         raise UserError(f"{file}: identities has {found} tokens; expected {len(tokens)}, as in tokens.csv")
     title = ", ".join([*filter(None, [options.get("experiment")]), str(options.get("run") or file.parent.name)])
     dead = (tokens["status"] == "dead").to_numpy()
-    return Escapes(tensors["steps"], tensors["identities"], tensors["plane"], dead, title.replace("_", " "))
+    title = style.titled(title.replace("_", " "), "escape from the holes")
+    return Escapes(tensors["steps"], tensors["identities"], tensors["plane"], dead, title)
 
 
 def shown(found: Escapes, most: int) -> list[int]:

@@ -97,8 +97,8 @@ def read(
         if history.tokens != V:
             raise UserError(f"{files.history}: has {history.tokens} tokens; expected {V}, as in the corpus")
         last_move = last_moves(history, budget_gb)
-        S = history.steps
-        ends = torch.cat([history.rows(0, 1), history.rows(S - 1, S)]).float().numpy()
+        snapshots = [history.rows(step, step + 1) for step in (0, history.steps - 1)]
+    ends = torch.cat(snapshots).float().numpy()
     with open_tensors(files.counts) as file:
         S, _ = file.expect("labels", torch.int32, ("S", V))
         labels = np.stack([file.rows("labels", step, step + 1)[0].numpy() for step in (0, S - 1)])
