@@ -1276,7 +1276,7 @@ def test_escape_filmstrip(tmp_path):
     )
     inputs = SimpleNamespace(explorer=tmp_path / "explorer.safetensors", tokens=tmp_path / "tokens.csv")
     figure = escape_filmstrip.from_files(inputs, {"experiment": "one", "run": "run_001"})
-    assert figure.get_suptitle() == "one, run 001"
+    assert figure.get_suptitle() == "one, run 001: escape from the holes"
     above, below = figure.axes[:3], figure.axes[3:]
     assert [titles(axes)[0] for axes in above] == [
         "step 0\n1 hole, 4 tokens",
