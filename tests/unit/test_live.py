@@ -53,6 +53,18 @@ say("after")
     assert looks[-1] == [*said, "after"], "what ran has left the screen"
 
 
+def test_how_far_a_job_was_is_not_told_after_its_end():
+    """On a busy machine its last line is read after Snakemake has said that it ended."""
+    looks, _ = shown("""
+screen.start("train qwen/run_001")
+screen.end("train qwen/run_001")
+say("train qwen/run_001: step 100/100 · 5.0 steps/s · 0:00 left")
+say("train qwen/run_001: the last that it says")
+screen.stop()
+""")
+    assert looks[-1] == ["train qwen/run_001: the last that it says"]
+
+
 def test_long_lines_are_cut_below_and_whole_above():
     long = "x" * 90
     looks, _ = shown(f"""

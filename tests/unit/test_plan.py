@@ -8,8 +8,8 @@ import pytest
 from blackholes.config import model
 from blackholes.errors import UserError
 from blackholes.orchestration import code, costs, work
+from blackholes.orchestration.reasons import again, reasons
 from blackholes.plan import run
-from blackholes.plan.reasons import reasons
 
 A, B = "0123456789abcdef", "fedcba9876543210"
 
@@ -50,6 +50,18 @@ def test_both_and_others():
     assert reasons(job(inputs=["x"], incomplete=["y"]), {}) == ["incomplete: y", "changed: x"]
     assert reasons(job(derived=True), {}) == ["jobs before it run"]
     assert reasons(job(), {}) == ["it was asked for"]
+
+
+def test_jobs_that_run_again():
+    """By rule and reason; not those that never ran, nor those that only follow others."""
+    changed = {"old": ["{'steps': 10}"], "new": ["{'steps': 20}"]}
+    runs = [job(wildcards={"experiment": "qwen", "run": f"00{run}"}, **changed) for run in range(1, 6)]
+    others = [job("page"), job("corpus", missing=["x"]), job("lineage", derived=True), job("census", inputs=["x"])]
+    assert again([*others, *runs], {}) == [
+        "page: it was asked for",
+        "census: changed: x",
+        "train qwen/001, qwen/002, qwen/003, 2 more: steps: 10 → 20",
+    ]
 
 
 def test_a_digest_of_code_knows_its_modules(tmp_path):
@@ -213,6 +225,19 @@ def test_a_file_that_is_missing_is_said_to_be(tmp_path, monkeypatch):
     said = []
     run.run(tmp_path, [], 2, said.append)
     assert said[1] == "    it is missing"
+
+
+def test_disk_that_may_not_be_needed_is_said_to_be_a_bound(tmp_path, monkeypatch):
+    jobs = [job("overdensity_distances", resources={"disk_mb": 4050}), job("report")]
+    monkeypatch.setattr(run, "ask", lambda arguments: (jobs, {}))
+    monkeypatch.chdir(tmp_path)
+    said = []
+    run.run(tmp_path, [], 2, said.append)
+    assert [line.split(", ")[1] for line in said if "report" in line or "overdensity" in line] == [
+        "up to 4.0 GB of files",
+        "0 MB of files",
+    ]
+    assert "up to 4.0 GB of files" in said[-2]
 
 
 def test_nothing_to_do_and_a_call_that_is_refused(tmp_path, monkeypatch):

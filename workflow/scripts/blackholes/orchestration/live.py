@@ -34,7 +34,7 @@ class Screen:
         """Args:
         summary: of the call as a whole, for the last line.
         """
-        self._summary, self._said, self._rows = summary, "", dict[str, str]()
+        self._summary, self._said, self._rows, self._ended = summary, "", dict[str, str](), set[str]()
         self._lock = threading.Lock()
         self._terminal = os.dup(2)
         reading, writing = os.pipe()
@@ -59,11 +59,13 @@ class Screen:
         """A job runs now."""
         with self._lock:
             self._rows.setdefault(job, "")
+            self._ended.discard(job)
 
     def end(self, job: str) -> None:
         """A job runs no more."""
         with self._lock:
             self._rows.pop(job, None)
+            self._ended.add(job)
 
     def stop(self) -> None:
         """Give the standard error back, when all that was written to it has been shown."""
@@ -98,8 +100,10 @@ class Screen:
             if _ALL.fullmatch(plain):
                 self._said = plain
                 return
-            if (found := _FAR.fullmatch(plain)) and found["job"] in self._rows:
-                self._rows[found["job"]] = plain
+            job = found["job"] if (found := _FAR.fullmatch(plain)) else ""
+            if job in self._rows:
+                self._rows[job] = plain
+            if job in self._rows or job in self._ended:  # what it wrote last may be read after its end is known
                 return
         self._console.print(Text.from_ansi(line), soft_wrap=True)
 

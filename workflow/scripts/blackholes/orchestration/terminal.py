@@ -12,16 +12,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from snakemake.logging import LogEvent, get_event
+from snakemake.logging import LogEvent, get_event, logger
 
 from blackholes.artifacts.job import clock, job_name
-from blackholes.orchestration import costs, planning
+from blackholes.orchestration import costs, planning, reasons
 from blackholes.orchestration.progress import TimeLeft
 
 HIDDEN = {
     *(LogEvent.JOB_INFO, LogEvent.GROUP_INFO, LogEvent.JOB_STARTED, LogEvent.JOB_FINISHED),
     *(LogEvent.SHELLCMD, LogEvent.RESOURCES_INFO),
 }
+_SHOWN = 12  # lines of reasons at once
 
 
 def show_work_only(workflow: Any) -> None:
@@ -53,6 +54,7 @@ class _Watch(logging.Filter):
         self.dag, self.jobs = workflow.dag, {job.jobid: job for job in needed}
         jobs = {number: planning.described(workflow.dag, job) for number, job in self.jobs.items()}
         past = costs.recorded(Path(results))
+        self.again = reasons.again(list(jobs.values()), planning.digests())
         seconds = {job: costs.cost(one, past).seconds for job, one in jobs.items()}
         self.names = {job: job_name(one["rule"], one["wildcards"]) for job, one in jobs.items()}
         cores = workflow.resource_settings.cores
@@ -105,12 +107,16 @@ _watch: _Watch | None = None
 
 
 def watch(workflow: Any, results: str) -> None:
-    """Say how long the call still takes; and where someone looks at a terminal, show a line for each running job."""
+    """Say why jobs run again and how long the call still takes; in a terminal, show a line for each running job."""
     global _watch
     settings, handlers = workflow.output_settings, _handlers()
     if settings.dryrun or settings.verbose or settings.quiet or not handlers:
         return
     _watch = _Watch(workflow, results)
+    if _watch.again:
+        more = [f"  and {len(_watch.again) - _SHOWN} more"] if len(_watch.again) > _SHOWN else []
+        told = [f"  {line}" for line in _watch.again[:_SHOWN]]
+        logger.info("\n".join(["Why jobs run again that have ended before:", *told, *more]))
     for handler in handlers:
         handler.filters.insert(0, _watch)  # before the one that hides jobs
     watched = os.isatty(2) and os.environ.get("TERM", "dumb") != "dumb" and not os.environ.get("CI")
@@ -151,7 +157,6 @@ def name_logs_that_cannot_be_written() -> None:
     """Let a failed job whose log cannot be written end in one line, where Snakemake itself ends with a traceback."""
     # here, since outside a Snakemake that runs its modules import each other in a circle
     from snakemake.dag import DAG
-    from snakemake.logging import logger
 
     handle = DAG.handle_log
     if handle.__module__ == __name__:

@@ -11,9 +11,8 @@ from typing import Any
 
 from blackholes.config import files
 from blackholes.errors import UserError
-from blackholes.orchestration import costs, inputs
+from blackholes.orchestration import costs, inputs, reasons
 from blackholes.orchestration.planning import ASK, digests
-from blackholes.plan.reasons import reasons
 from blackholes.verify.plan import refusal
 
 
@@ -62,20 +61,16 @@ def run(results: Path, arguments: Sequence[str], cores: int, log: Callable[[str]
         log(line)
     past, known = costs.recorded(results), digests() | now
     of = [costs.cost(job, past) for job in jobs]
-    groups: dict[tuple[str, tuple[str, ...]], list[int]] = {}
-    for index, job in enumerate(jobs):
-        why = tuple(line for line in reasons(job, known) if not line.startswith("missing: ")) or ("it is missing",)
-        groups.setdefault((job["rule"], why), []).append(index)
-    for (rule, why), members in groups.items():
+    for (rule, why), members in reasons.grouped(jobs, known).items():
         log(_line(rule, [jobs[index] for index in members], [of[index] for index in members]))
-        for reason in why:
-            log(f"    {reason}")
+        for line in why:
+            log(f"    {line}")
     seconds = costs.CALL + costs.wall_clock(jobs, (one.seconds for one in of), cores)
-    busy, disk = sum(one.seconds for one in of), sum(one.disk_mb for one in of)
+    busy = sum(one.seconds for one in of)
     most = max(of, key=lambda one: one.memory_mb).memory_mb
     log(
-        f"{len(jobs)} jobs: about {_time(seconds)} on {cores} cores ({_time(busy)} of jobs), {_size(disk)} of files, "
-        f"up to {_size(most)} of memory a job"
+        f"{len(jobs)} jobs: about {_time(seconds)} on {cores} cores ({_time(busy)} of jobs), "
+        f"{_disk(jobs, of)} of files, up to {_size(most)} of memory a job"
     )
     log(_judged_by([one.by for one in of]))
     return seconds
@@ -92,13 +87,16 @@ def texts(arguments: Sequence[str]) -> list[str]:
 
 
 def _line(rule: str, jobs: Sequence[Mapping[str, Any]], of: Sequence[costs.Cost]) -> str:
-    names = ["/".join(job["wildcards"].values()) for job in jobs]
-    names = names[:3] + ([f"{len(names) - 3} more"] if len(names) > 3 else [])
     each = f"{_time(max(one.seconds for one in of))}{' each at most' if len(of) > 1 else ''}"
     return (
-        f"{' '.join([rule, ', '.join(names)]).rstrip()}: {each}, {_size(sum(one.disk_mb for one in of))} of files, "
+        f"{reasons.named(rule, jobs)}: {each}, {_disk(jobs, of)} of files, "
         f"{_size(max(one.memory_mb for one in of))} of memory"
     )
+
+
+def _disk(jobs: Sequence[Mapping[str, Any]], of: Sequence[costs.Cost]) -> str:
+    most = any(job["rule"] in costs.AT_MOST and one.by != "itself" for job, one in zip(jobs, of, strict=True))
+    return f"{'up to ' if most else ''}{_size(sum(one.disk_mb for one in of))}"
 
 
 def _judged_by(by: Sequence[str]) -> str:

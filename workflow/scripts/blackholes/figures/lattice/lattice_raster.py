@@ -24,9 +24,9 @@ def from_files(inputs, options: Mapping) -> Figure:
         for group, table in lattice_data.read_lifecycle(inputs.lifecycle).items()
         if raster.token in set(table["token_id"])
     )
-    name = f"token {raster.token:,}" + (f", {status}" if status != "all" else "")
+    token = f"token {raster.token:,}" + (f" ({status})" if status != "all" else "")
     ends = {phase: int(row[phase]) for phase in lattice_data.PHASES}
-    return draw(raster.displacement, ends, lattice_data.title(options, name))
+    return draw(raster.displacement, ends, lattice_data.title(options, f"how far {token} moves in each dimension"))
 
 
 def columns(displacement: np.ndarray, number: int = _COLUMNS) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Why a job would run, in words: which key of the configuration or which module changed, from what to what."""
+"""Why a job runs, in words: which key of the configuration or which module changed, from what to what."""
 
 import ast
 import re
@@ -7,6 +7,7 @@ from typing import Any
 
 _DIGEST = re.compile(r"[0-9a-f]{16}")
 _LONGEST = 60  # characters of a value
+_MISSING, _DERIVED = "it is missing", "jobs before it run"
 
 
 def reasons(job: Mapping[str, Any], digests: Mapping[str, Mapping[str, str]]) -> list[str]:
@@ -27,8 +28,35 @@ def reasons(job: Mapping[str, Any], digests: Mapping[str, Mapping[str, str]]) ->
     if job["inputs"]:
         said.append(f"changed: {_some(job['inputs'])}")
     if job["derived"] and not said:
-        said.append("jobs before it run")
+        said.append(_DERIVED)
     return said or ["it was asked for"]
+
+
+def grouped(
+    jobs: Sequence[Mapping[str, Any]], digests: Mapping[str, Mapping[str, str]]
+) -> dict[tuple[str, tuple[str, ...]], list[int]]:
+    """(rule, reasons) → indices of the jobs of that rule that have them."""
+    groups: dict[tuple[str, tuple[str, ...]], list[int]] = {}
+    for index, job in enumerate(jobs):
+        why = tuple(line for line in reasons(job, digests) if not line.startswith("missing: ")) or (_MISSING,)
+        groups.setdefault((job["rule"], why), []).append(index)
+    return groups
+
+
+def again(jobs: Sequence[Mapping[str, Any]], digests: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """A line for each rule whose jobs have run before and run again, other than because of jobs before them."""
+    return [
+        f"{named(rule, [jobs[index] for index in members])}: {'; '.join(why)}"
+        for (rule, why), members in grouped(jobs, digests).items()
+        if not {_MISSING, _DERIVED} & set(why)
+    ]
+
+
+def named(rule: str, jobs: Sequence[Mapping[str, Any]]) -> str:
+    """`lineage qwen/001, qwen/002, qwen/003, 13 more`"""
+    names = ["/".join(job["wildcards"].values()) for job in jobs]
+    names = names[:3] + ([f"{len(names) - 3} more"] if len(names) > 3 else [])
+    return f"{rule} {', '.join(names)}".rstrip()
 
 
 def _value(text: str) -> Any:
