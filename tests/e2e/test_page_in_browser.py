@@ -197,6 +197,7 @@ def test_every_step_has_the_holes_of_the_files(opened, finished):
     names = read_columns(str(finished.path("results/corpus/builtin/tokens.csv")), {"character": str})["character"]
     with open_tensors(str(finished.path("results/qwen/run_001/black_hole_counts.safetensors"))) as file:
         labels = file.rows("labels").numpy()
+    events = splits_and_numbers(finished.path("results/qwen/run_001/lineage_events.csv"))
     page.locator("#explorer-step").press("Home")
     seen = set()
     for _ in range(len(labels)):
@@ -212,10 +213,28 @@ def test_every_step_has_the_holes_of_the_files(opened, finished):
         assert sizes == sorted(map(len, wanted), reverse=True)
         counts = page.locator("#explorer-counts").get_attribute("aria-label")
         assert counts.startswith(f"Number of holes at step {step}: run 1: {len(wanted)}, run 2: ")
+        happened = page.locator("#explorer-said").inner_text().partition(" Here ")[2].removesuffix(".").split("; ")
+        splits, number_of_events = events.get(step, ([], 0))
+        assert splits[:6] == [event for event in happened if "splits into" in event]
+        assert len([*filter(None, happened)]) == min(number_of_events, 7), "six, and how many more"
         page.locator("#explorer-step").press("ArrowRight")
     assert seen == set(range(len(labels)))
     most = max(range(len(labels)), key=lambda step: sum(np.bincount(labels[step]) > 1))
     assert page.evaluate("view.data.steps[firstRow()]") == most, "where the explorer begins"
+
+
+def splits_and_numbers(file):
+    """Step → (its splits in words, number of events), without those of holes that come and go within a few steps."""
+    found = {}
+    with open(file, newline="") as lines:
+        for row in csv.DictReader(line for line in lines if not line.startswith("#")):
+            if not int(row["flicker"]):
+                splits, number_of_events = found.get(int(row["step"]), ([], 0))
+                parents, children = (row[key].replace(" ", ", ") for key in ("parents", "children"))
+                if row["kind"] == "fission":
+                    splits.append(f"hole {parents} splits into {children}")
+                found[int(row["step"])] = splits, number_of_events + 1
+    return found
 
 
 MEMBERS = """[...document.querySelectorAll('#explorer-holes tbody tr')]
@@ -268,7 +287,15 @@ def test_the_plane_has_the_places_of_the_file(opened, finished):
     far = page.evaluate(f"{alone}.sort((a, b) => tokenPlace(b)[0] - tokenPlace(a)[0])[0]")
     for button in (None, "#plane-out"):
         if button:
-            page.locator(button).click()
+            extents = [page.evaluate("view.zoom.extent")]
+            for click in (button, button, "#plane-in"):
+                page.locator(click).click()
+                extents.append(page.evaluate("view.zoom.extent"))
+            assert np.allclose(extents, extents[0] * np.array([1, 1.5, 2.25, 1.5])), "out shows more, in less"
+        heights = page.evaluate(
+            "(() => { const s = planeScales(900); return view.tokens.names.map((_, t) => s.y(tokenPlace(t)[1])); })()"
+        )
+        assert np.all(np.diff(np.array(heights)[np.argsort(expected[:, 1])]) <= 1e-6), "up is plus"
         canvas = page.locator("#explorer-plane")
         canvas.scroll_into_view_if_needed()
         x, y = page.evaluate(
