@@ -57,7 +57,7 @@ def test_jobs_that_run_again():
     changed = {"old": ["{'steps': 10}"], "new": ["{'steps': 20}"]}
     runs = [job(wildcards={"experiment": "qwen", "run": f"00{run}"}, **changed) for run in range(1, 6)]
     others = [job("page"), job("corpus", missing=["x"]), job("lineage", derived=True), job("census", inputs=["x"])]
-    assert again([*others, *runs], {}) == [
+    assert again([*others, job("verify", outputs=[]), *runs], {}) == [
         "page: it was asked for",
         "census: changed: x",
         "train qwen/001, qwen/002, qwen/003, 2 more: steps: 10 → 20",

@@ -44,10 +44,14 @@ def grouped(
 
 
 def again(jobs: Sequence[Mapping[str, Any]], digests: Mapping[str, Mapping[str, str]]) -> list[str]:
-    """A line for each rule whose jobs have run before and run again, other than because of jobs before them."""
+    """A line for each rule whose jobs have run before and run again, other than because of jobs before them.
+
+    Jobs that make no file, as `verify`, run whenever they are asked for, and are not told.
+    """
+    makers = [job for job in jobs if job["outputs"]]
     return [
-        f"{named(rule, [jobs[index] for index in members])}: {'; '.join(why)}"
-        for (rule, why), members in grouped(jobs, digests).items()
+        f"{named(rule, [makers[index] for index in members])}: {'; '.join(why)}"
+        for (rule, why), members in grouped(makers, digests).items()
         if not {_MISSING, _DERIVED} & set(why)
     ]
 
