@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +116,20 @@ def test_the_slider_moves_all_views(opened):
 
 
 PICTURES = "Object.fromEntries([...document.querySelectorAll('#explorer canvas')].map(it => [it.id, it.toDataURL()]))"
+
+
+def test_the_steps_below_the_slider_have_room(opened):
+    page, _, _ = opened
+    page.evaluate("showTicks(10000)")
+    boxes = page.locator("#explorer-ticks span").evaluate_all(
+        "all => all.map(it => it.getBoundingClientRect().toJSON())"
+    )
+    slider = page.locator("#explorer-step").bounding_box()
+    page.evaluate("showTicks(view.entry.last)")
+    assert len(boxes) == 6
+    assert all(one["right"] + 3 < two["left"] for one, two in pairwise(boxes))
+    ends = [slider["x"] + 8, slider["x"] + slider["width"] - 8]  # where the middle of its handle can be
+    assert np.allclose([(box["left"] + box["right"]) / 2 for box in (boxes[0], boxes[-1])], ends, atol=4)
 
 
 def test_a_picked_token_is_marked_in_all_views(opened):

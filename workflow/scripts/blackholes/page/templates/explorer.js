@@ -17,6 +17,12 @@ function stepTicks(last) {
   return ticks;
 }
 
+/** Steps below the slider. */
+function showTicks(last) {
+  document.getElementById("explorer-ticks").replaceChildren(...stepTicks(last).map(tick =>
+    make("span", {style: `left:${100 * place(tick) / place(last)}%`}, tick.toLocaleString("en"))));
+}
+
 /** Fill and ink of a hole. */
 function holeColours(hole) {
   return PALETTE.holes[view.data.colours[hole] ?? PALETTE.holes.length - 1];
@@ -49,8 +55,7 @@ async function chooseRun(entry, run) {
   if (view.entry !== entry) view.token = null;
   Object.assign(view, {entry, run, ...found, zoom: null});
   document.getElementById("explorer-step").max = place(entry.last);
-  document.getElementById("explorer-ticks").replaceChildren(...stepTicks(entry.last).map(tick =>
-    make("span", {style: `left:${100 * place(tick) / place(entry.last)}%`}, tick.toLocaleString("en"))));
+  showTicks(entry.last);
   setRow(step === null ? firstRow() : nearestRow(step));
 }
 
