@@ -40,6 +40,8 @@ def test_a_module_that_changed():
     known = {A: {"a.py": "1", "b.py": "1", "gone.py": "1"}, B: {"a.py": "2", "b.py": "1", "new.py": "1"}}
     changed = job(old=[repr(A)], new=[repr(B)])
     assert reasons(changed, known) == ["code: a.py, gone.py (gone) and 1 more"]
+    files = [repr([A, B]), repr([A, A])]
+    assert reasons(job(old=[files[0]], new=[files[1]]), known) == ["files beside the code: 1 of 2 changed"]
     assert reasons(changed, {B: known[B]}) == [f"code: {A} → {B} (of which modules, was not recorded)"]
 
 

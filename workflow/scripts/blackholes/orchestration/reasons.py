@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 _DIGEST = re.compile(r"[0-9a-f]{16}")
@@ -102,7 +103,12 @@ def _keys(old: Sequence, new: Sequence) -> Iterator[str]:
             yield from _differences(nearest, value)
     plain = [[one for one in values if not isinstance(one, Mapping)] for values in (before, after)]
     if len(plain[0]) == len(plain[1]) == 1:
-        yield f"{_short(plain[0][0])} → {_short(plain[1][0])}"
+        (was,), (now,) = plain
+        if all(isinstance(value, list) and all(map(_is_digest, value)) for value in (was, now)):  # say, of templates
+            changed = sum(one != other for one, other in zip_longest(was, now))
+            yield f"files beside the code: {changed} of {len(now)} changed"
+        else:
+            yield f"{_short(was)} → {_short(now)}"
 
 
 def _hashable(*values: Mapping) -> bool:
