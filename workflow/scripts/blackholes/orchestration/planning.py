@@ -6,6 +6,7 @@ that ends, and what digests of code stand for. Imports no torch.
 
 import json
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,19 @@ def described(dag: Any, job: Any) -> dict[str, Any]:
         "old": sorted(map(str, changed.only_old)) if changed else [],
         "new": sorted(map(str, changed.only_new)) if changed else [],
     }
+
+
+def in_order(jobs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The jobs, each behind those whose files it reads, and those of a rule together where that allows it."""
+    makes = {file: job for job in jobs for file in job["outputs"]}
+    depths = dict[int, int]()
+
+    def depth(job: dict[str, Any]) -> int:
+        if id(job) not in depths:
+            depths[id(job)] = max((1 + depth(makes[file]) for file in job["after"] if file in makes), default=0)
+        return depths[id(job)]
+
+    return sorted(jobs, key=lambda job: (depth(job), job["rule"], list(job["wildcards"].values())))
 
 
 def remember() -> None:

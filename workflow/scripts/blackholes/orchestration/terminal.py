@@ -54,7 +54,7 @@ class _Watch(logging.Filter):
         self.dag, self.jobs = workflow.dag, {job.jobid: job for job in needed}
         jobs = {number: planning.described(workflow.dag, job) for number, job in self.jobs.items()}
         past = costs.recorded(Path(results))
-        self.again = reasons.again(list(jobs.values()), planning.digests())
+        self.again = reasons.again(planning.in_order(list(jobs.values())), planning.digests())
         seconds = {job: costs.cost(one, past).seconds for job, one in jobs.items()}
         self.names = {job: job_name(one["rule"], one["wildcards"]) for job, one in jobs.items()}
         cores = workflow.resource_settings.cores

@@ -12,7 +12,7 @@ from typing import Any
 from blackholes.config import files
 from blackholes.errors import UserError
 from blackholes.orchestration import costs, inputs, reasons
-from blackholes.orchestration.planning import ASK, digests
+from blackholes.orchestration.planning import ASK, digests, in_order
 from blackholes.verify.plan import refusal
 
 
@@ -32,19 +32,6 @@ def ask(arguments: Sequence[str]) -> tuple[list[dict[str, Any]], dict[str, dict[
             raise UserError(f"Snakemake cannot say what it would run: {refusal(ended.stderr + ended.stdout)}")
         said = json.loads(place.read_text(encoding="utf-8")) if place.exists() else {"jobs": [], "digests": {}}
     return in_order(said["jobs"]), said["digests"]
-
-
-def in_order(jobs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The jobs, each behind those whose files it reads, and those of a rule together where that allows it."""
-    makes = {file: job for job in jobs for file in job["outputs"]}
-    depths = dict[int, int]()
-
-    def depth(job: dict[str, Any]) -> int:
-        if id(job) not in depths:
-            depths[id(job)] = max((1 + depth(makes[file]) for file in job["after"] if file in makes), default=0)
-        return depths[id(job)]
-
-    return sorted(jobs, key=lambda job: (depth(job), job["rule"], list(job["wildcards"].values())))
 
 
 def run(results: Path, arguments: Sequence[str], cores: int, log: Callable[[str], None]) -> float:
