@@ -10,7 +10,8 @@ SCRIPTS = Path(__file__).parents[2] / "workflow/scripts"
 BEGIN = """
 import os, sys, time
 from blackholes.orchestration.live import Screen
-screen = Screen(lambda: "0:07 so far, about 1:00 left")
+jobs = {"train qwen/run_001", "distances qwen/run_002", "a"}
+screen = Screen(jobs, lambda: "0:07 so far, about 1:00 left")
 def say(text):
     os.write(2, (text + "\\n").encode())
 """
@@ -53,9 +54,11 @@ say("after")
     assert looks[-1] == [*said, "after"], "what ran has left the screen"
 
 
-def test_how_far_a_job_was_is_not_told_after_its_end():
-    """On a busy machine its last line is read after Snakemake has said that it ended."""
+def test_how_far_a_job_was_is_told_neither_before_its_start_nor_after_its_end():
+    """On a busy machine its lines are read before Snakemake has said that it started, or after it has ended."""
     looks, _ = shown("""
+say("train qwen/run_001: step 1/100 · 5.0 steps/s · 0:20 left")
+time.sleep(1)
 screen.start("train qwen/run_001")
 screen.end("train qwen/run_001")
 say("train qwen/run_001: step 100/100 · 5.0 steps/s · 0:00 left")

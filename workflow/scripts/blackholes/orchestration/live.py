@@ -9,7 +9,7 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from rich.console import Console, Group
@@ -30,11 +30,12 @@ class _Console(Console):
 class Screen:
     """Takes over the standard error until `stop`."""
 
-    def __init__(self, summary: Callable[[], str] = str):
+    def __init__(self, jobs: Iterable[str], summary: Callable[[], str] = str):
         """Args:
-        summary: of the call as a whole, for the last line.
+        jobs: names of those that will run. summary: of the call as a whole, for the last line.
         """
-        self._summary, self._said, self._rows, self._ended = summary, "", dict[str, str](), set[str]()
+        self._jobs, self._summary, self._said = frozenset(jobs), summary, ""
+        self._rows, self._ended = dict[str, str](), set[str]()
         self._lock = threading.Lock()
         self._terminal = os.dup(2)
         reading, writing = os.pipe()
@@ -101,9 +102,10 @@ class Screen:
                 self._said = plain
                 return
             job = found["job"] if (found := _FAR.fullmatch(plain)) else ""
-            if job in self._rows:
+            # on a busy machine what a job writes may be read before its start is known, or after its end
+            if job in self._jobs and job not in self._ended:
                 self._rows[job] = plain
-            if job in self._rows or job in self._ended:  # what it wrote last may be read after its end is known
+            if job in self._jobs:
                 return
         self._console.print(Text.from_ansi(line), soft_wrap=True)
 

@@ -123,7 +123,7 @@ def watch(workflow: Any, results: str) -> None:
     if workflow.local_exec and watched:
         from blackholes.orchestration.live import Screen
 
-        _watch.screen = Screen(_watch.words)
+        _watch.screen = Screen(_watch.names.values(), _watch.words)
         return
     for handler in handlers:
         handler.setFormatter(_Formatter(handler.formatter, _watch))
