@@ -22,7 +22,7 @@ def test_in_a_terminal(clone):
 
 def test_elsewhere(clone):
     said = clone.run("results/qwen/summary.csv", "--forcerun", "black_holes").said
-    assert "Why jobs run again that have ended before:\n  black_holes qwen/001, qwen/002: it was asked for\n" in said
+    assert "Why finished jobs run again:\n  black_holes qwen/001, qwen/002: it was asked for\n" in said
     counts = [line for line in said.splitlines() if "steps (" in line]
     assert counts
     assert all(ALL.fullmatch(line) for line in counts)

@@ -8,7 +8,7 @@ import pytest
 from blackholes.config import model
 from blackholes.errors import UserError
 from blackholes.orchestration import code, costs, work
-from blackholes.orchestration.reasons import again, reasons
+from blackholes.orchestration.reasons import again, indented, reasons
 from blackholes.plan import run
 
 A, B = "0123456789abcdef", "fedcba9876543210"
@@ -64,6 +64,12 @@ def test_jobs_that_run_again():
         "census: changed: x",
         "train qwen/001, qwen/002, qwen/003, 2 more: steps: 10 → 20",
     ]
+
+
+def test_many_lines_are_cut():
+    lines = [str(i) for i in range(14)]
+    assert indented(lines[:12]) == [f"  {line}" for line in lines[:12]]
+    assert indented(lines) == [*(f"  {line}" for line in lines[:12]), "  and 2 more"]
 
 
 def test_a_digest_of_code_knows_its_modules(tmp_path):

@@ -55,7 +55,9 @@ DEFAULTS = {  # rule → (seconds, work, megabytes of memory) of the quick confi
     "explorer": (0.2, 1.0, 300.0),
     "page": (4.0, 1.0, 300.0),
 }
-AT_MOST = {"overdensity_distances"}  # rules whose jobs may need far less disk: how many tokens they compare shows later
+AT_MOST = {
+    "overdensity_distances"
+}  # rules that may need far less disk: what they compare is not known before
 _OTHER = (2.0, 350.0)  # seconds and megabytes of a rule that is not in the list, whatever its work
 
 

@@ -103,9 +103,9 @@ class Screen:
                 return
             job = found["job"] if (found := _FAR.fullmatch(plain)) else ""
             # on a busy machine what a job writes may be read before its start is known, or after its end
-            if job in self._jobs and job not in self._ended:
-                self._rows[job] = plain
             if job in self._jobs:
+                if job not in self._ended:
+                    self._rows[job] = plain
                 return
         self._console.print(Text.from_ansi(line), soft_wrap=True)
 

@@ -5,8 +5,7 @@ from typing import Any
 
 from blackholes.config import compare
 from blackholes.config.model import Config
-
-_SHOWN = 12  # lines of runs that are told at once
+from blackholes.orchestration.reasons import indented
 
 
 def refuse(workflow: Any, config: Config) -> None:
@@ -61,12 +60,9 @@ def replaced(dag: Any, config: Config) -> dict[str, list[str]]:
 
 def said(runs: dict[str, list[str]], results: str) -> list[str]:
     """The lines of a refusal."""
-    told = [f"  {name}: {'; '.join(lines)}" for name, lines in compare.together(runs).items()]
-    more = [f"  and {len(told) - _SHOWN} more"] if len(told) > _SHOWN else []
     return [
         f"{results}: finished results of other settings would be replaced:",
-        *told[:_SHOWN],
-        *more,
+        *indented([f"{name}: {'; '.join(lines)}" for name, lines in compare.together(runs).items()]),
         "Keep them: another folder for the new ones, `results: …` in your overlay or --config results=results/other.",
         "Or replace them: --config overwrite=true.",
     ]

@@ -8,6 +8,7 @@ from typing import Any
 
 _DIGEST = re.compile(r"[0-9a-f]{16}")
 _LONGEST = 60  # characters of a value
+_LINES = 12  # that are told at once
 _MISSING, _DERIVED = "it is missing", "jobs before it run"
 
 
@@ -45,7 +46,7 @@ def grouped(
 
 
 def again(jobs: Sequence[Mapping[str, Any]], digests: Mapping[str, Mapping[str, str]]) -> list[str]:
-    """A line for each rule whose jobs have run before and run again, other than because of jobs before them.
+    """Why finished jobs run again, a line a rule and reason; not those that only follow others that run.
 
     Jobs that make no file, as `verify`, run whenever they are asked for, and are not told.
     """
@@ -55,6 +56,12 @@ def again(jobs: Sequence[Mapping[str, Any]], digests: Mapping[str, Mapping[str, 
         for (rule, why), members in grouped(makers, digests).items()
         if not {_MISSING, _DERIVED} & set(why)
     ]
+
+
+def indented(lines: Sequence[str]) -> list[str]:
+    """The lines, to stand below another; of many the first, and how many more there are."""
+    more = [f"and {len(lines) - _LINES} more"] if len(lines) > _LINES else []
+    return [f"  {line}" for line in [*lines[:_LINES], *more]]
 
 
 def named(rule: str, jobs: Sequence[Mapping[str, Any]]) -> str:

@@ -22,7 +22,6 @@ HIDDEN = {
     *(LogEvent.JOB_INFO, LogEvent.GROUP_INFO, LogEvent.JOB_STARTED, LogEvent.JOB_FINISHED),
     *(LogEvent.SHELLCMD, LogEvent.RESOURCES_INFO),
 }
-_SHOWN = 12  # lines of reasons at once
 
 
 def show_work_only(workflow: Any) -> None:
@@ -114,9 +113,7 @@ def watch(workflow: Any, results: str) -> None:
         return
     _watch = _Watch(workflow, results)
     if _watch.again:
-        more = [f"  and {len(_watch.again) - _SHOWN} more"] if len(_watch.again) > _SHOWN else []
-        told = [f"  {line}" for line in _watch.again[:_SHOWN]]
-        logger.info("\n".join(["Why jobs run again that have ended before:", *told, *more]))
+        logger.info("\n".join(["Why finished jobs run again:", *reasons.indented(_watch.again)]))
     for handler in handlers:
         handler.filters.insert(0, _watch)  # before the one that hides jobs
     watched = os.isatty(2) and os.environ.get("TERM", "dumb") != "dumb" and not os.environ.get("CI")
