@@ -55,9 +55,7 @@ DEFAULTS = {  # rule → (seconds, work, megabytes of memory) of the quick confi
     "explorer": (0.2, 1.0, 300.0),
     "page": (4.0, 1.0, 300.0),
 }
-AT_MOST = {
-    "overdensity_distances"
-}  # rules that may need far less disk: what they compare is not known before
+AT_MOST = {"overdensity_distances"}  # rules that may need far less disk: what they compare is not known before
 _OTHER = (2.0, 350.0)  # seconds and megabytes of a rule that is not in the list, whatever its work
 
 
