@@ -106,6 +106,7 @@ rule all:
 
 
 onstart:  # of a call that runs jobs; the executor is known by now
+    planning.refuse_targets(workflow)
     overwrites.refuse(workflow, CONFIG)
     planning.remember()
     gpu_node.start(workflow)

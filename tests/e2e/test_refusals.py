@@ -29,6 +29,13 @@ def test_configuration(fresh, overlay, line):
     assert not fresh.path("results").exists()
 
 
+def test_a_plan_beside_other_targets_which_would_run(fresh):
+    said = fresh.run("plan", "corpus", status=1).said
+    assert "To plan other targets: python -m blackholes.plan -- corpus" in said
+    assert "Traceback" not in said
+    assert not fresh.path("results/corpus").exists()
+
+
 def bad_input(checkout, overlay, line, target="corpus", log="results/logs/prepare_corpus/text.log"):
     """One line, in the terminal and in the log, and no file."""
     said = refused(checkout, overlay, target)

@@ -47,6 +47,22 @@ def install(workflow: Any) -> None:
     DAG.finish = finish_and_note
 
 
+def refuse_targets(workflow: Any) -> None:
+    """End a call that asks for `plan` beside other targets, which it would run. For `onstart`.
+
+    Raises:
+        WorkflowError: with the command that plans these targets.
+    """
+    from snakemake.exceptions import WorkflowError
+
+    targets = [str(target) for target in workflow.dag_settings.targets]
+    if "plan" in targets and (others := [target for target in targets if target != "plan"]):
+        raise WorkflowError(
+            f"plan: {', '.join(others)} would run now, since `plan` is a target of its own, for all that `all` makes. "
+            f"To plan other targets: python -m blackholes.plan -- {' '.join(others)}"
+        )
+
+
 def described(dag: Any, job: Any) -> dict[str, Any]:
     """What a plan says of a job that is to run. Whatever Snakemake does not know of it is left out."""
     reason, records = dag.reason(job), dag.workflow.persistence
