@@ -59,7 +59,7 @@ def refuse_targets(workflow: Any) -> None:
     if "plan" in targets and (others := [target for target in targets if target != "plan"]):
         raise WorkflowError(
             f"plan: {', '.join(others)} would run now, since `plan` is a target of its own, for all that `all` makes. "
-            f"To plan other targets: python -m blackholes.plan -- {' '.join(others)}"
+            f"To plan other targets: PYTHONPATH=workflow/scripts python -m blackholes.plan -- {' '.join(others)}"
         )
 
 
