@@ -58,8 +58,9 @@ def refuse_targets(workflow: Any) -> None:
     targets = [str(target) for target in workflow.dag_settings.targets]
     if "plan" in targets and (others := [target for target in targets if target != "plan"]):
         raise WorkflowError(
-            f"plan: {', '.join(others)} would run now, since `plan` is a target of its own, for all that `all` makes. "
-            f"To plan other targets: PYTHONPATH=workflow/scripts python -m blackholes.plan -- {' '.join(others)}"
+            f"plan: refused beside other targets, which would run: {', '.join(others)}. "
+            "To plan them, with the --configfile of this call: "
+            f"PYTHONPATH=workflow/scripts python -m blackholes.plan -- {' '.join(others)}"
         )
 
 
