@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from blackholes.artifacts import digests
+from blackholes.artifacts import digests, tables
 from blackholes.artifacts.files import guarded, write_table, write_text
 from blackholes.artifacts.histories import open_history, write_hdf5
 from blackholes.artifacts.job import open_job
@@ -175,12 +175,12 @@ def made(folder, name, **tensors):
     return path
 
 
-def read_by(folder, path, config=None, **options):
+def read_by(folder, path, config=None, use=lambda job: None, **options):
     """A job that reads it, whose exit status is returned; what it said is in its log."""
     snakemake = fake(folder, input={"it": str(path)}, rule="next", **(config or {}))
     try:
-        with open_job(snakemake, **options):
-            pass
+        with open_job(snakemake, **options) as job:
+            use(job)
     except SystemExit as ended:
         return ended.code
     return 0
@@ -213,6 +213,59 @@ def test_a_flipped_bit_of_an_input_is_an_error_that_names_it(tmp_path, name):
     assert made(tmp_path, name).read_bytes() == before
     assert not kept.exists()
     assert read_by(tmp_path, path) == 0
+
+
+def read_to_a_damaged_end(job):
+    raise DamagedFile(job.input.it, "damaged: its tensors are not those that were written")
+
+
+USES = {
+    "provenance": lambda job: job.metadata,
+    "table": lambda job: tables.read_tokens(job.input.it),
+    "bytes": lambda job: Path(job.input.it).read_bytes(),
+    "stream": read_to_a_damaged_end,  # opened before the other job took its name
+}
+
+
+@pytest.mark.parametrize("use", [*USES.values()], ids=USES)
+def test_an_input_that_another_job_sets_aside_meanwhile_is_one_line(tmp_path, use):
+    """Two jobs read a damaged file: one sets it aside after the start of the other."""
+    path, kept = made(tmp_path, "a.csv"), tmp_path / ".a.csv.damaged"
+
+    def late(job):
+        Records(tmp_path).set_aside(path)
+        use(job)
+
+    assert read_by(tmp_path, path, use=late) == 1
+    said = log_of(tmp_path)
+    assert said.startswith(f"next: error: {path}: ")
+    assert said.endswith(f"; it is kept as {kept}, and the next call makes it anew\n")
+    assert said.count("\n") == 1
+
+
+def test_an_input_that_is_set_aside_while_it_is_compared_passes(tmp_path, monkeypatch):
+    path = made(tmp_path, "a.csv")
+    monkeypatch.setattr(digests, "own_header", lambda file: os.unlink(file))
+    Records(tmp_path).check(path)
+    assert not path.exists()
+
+
+def test_an_input_that_is_deleted_meanwhile_is_one_line(tmp_path):
+    path = made(tmp_path, "a.csv")
+
+    def late(job):
+        path.unlink()
+        assert job.metadata
+
+    assert read_by(tmp_path, path, use=late) == 1
+    assert log_of(tmp_path) == f"next: error: {path}: no such file\n"
+
+
+def test_another_file_that_is_missing_keeps_its_traceback(tmp_path):
+    path = made(tmp_path, "a.csv")
+    with pytest.raises(FileNotFoundError, match="elsewhere"):
+        read_by(tmp_path, path, use=lambda job: (tmp_path / "elsewhere").read_bytes())
+    assert "Traceback" in log_of(tmp_path)
 
 
 def test_every_byte_of_a_file_counts(tmp_path):

@@ -17,7 +17,7 @@ from typing import Any, TextIO
 from blackholes.artifacts import digests, gpu_leases, provenance
 from blackholes.artifacts.files import guarded
 from blackholes.artifacts.parents import end_with_snakemake
-from blackholes.artifacts.records import Records, write_json
+from blackholes.artifacts.records import Records, aside, write_json
 from blackholes.errors import DamagedFile, UserError, printable
 
 
@@ -62,6 +62,16 @@ class Job:
         for name, paths in self._inputs.items():
             for path in paths:
                 records.check(path, whole=name not in streamed)
+
+    def lost_input(self) -> str:
+        """An input that is no longer there, and what became of it; empty if all are. Snakemake starts no job without
+        its inputs, but another job that reads one may find it damaged, and set it aside."""
+        for path in (path for paths in self._inputs.values() for path in paths):
+            if not Path(path).exists():
+                kept = aside(path)
+                found = f": another job found it damaged; it is kept as {kept}, and the next call makes it anew"
+                return f"{path}: no such file{found if kept.exists() else ''}"
+        return ""
 
     @property
     def _settings(self) -> dict[str, Any]:
@@ -179,9 +189,15 @@ def open_job(snakemake, streamed: Sequence[str] = ()) -> Iterator[Job]:
             write_json(record, job.record(records))
             records.complete(job.output, job.name, record)
         job.note(f"{job.name}: done in {time.monotonic() - began:.1f} s, without its start-up")
-    except UserError as error:
-        kept = records.set_aside(error.path) if records and isinstance(error, DamagedFile) else ""
-        job.log(f"error: {error}{kept}")
+    except DamagedFile as error:
+        job.log(f"error: {error}{records.set_aside(error.path) if records else ''}")
+        sys.exit(1)
+    except (UserError, FileNotFoundError) as error:
+        lost = job.lost_input()
+        if not lost and not isinstance(error, UserError):
+            job.note(traceback.format_exc().rstrip())
+            raise
+        job.log(f"error: {lost or error}")
         sys.exit(1)
     except Exception:
         job.note(traceback.format_exc().rstrip())

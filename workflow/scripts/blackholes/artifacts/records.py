@@ -99,7 +99,9 @@ class Records:
         return self.read(file).get("digest")
 
     def check(self, file: str | os.PathLike, whole: bool = True) -> None:
-        """Return if a file is what its job wrote, as far as that was recorded. A missing file passes.
+        """Return if a file is what its job wrote, as far as that was recorded.
+
+        A missing file passes, and one that another job sets aside meanwhile.
 
         Args:
             whole: false: of a tensor file the header only, for a job that checks the tensors while it reads them.
@@ -113,7 +115,7 @@ class Records:
                 difference = _difference(file, known, whole)
             except OSError as error:
                 difference = f"cannot be read: {error.strerror}"
-            if difference:
+            if difference and os.path.isfile(file):
                 raise DamagedFile(file, difference)
 
     def set_aside(self, file: str | os.PathLike) -> str:
@@ -121,7 +123,8 @@ class Records:
         if not self.digest(file):
             return ""
         with suppress(OSError):
-            os.replace(file, aside(file))
+            with suppress(FileNotFoundError):  # another job that reads it was first
+                os.replace(file, aside(file))
             return f"; it is kept as {aside(file)}, and the next call makes it anew"
         return "; delete it, and the next call makes it anew"
 
