@@ -162,6 +162,25 @@ def test_what_cannot_be_compared_is_refused(pair, expected):
     assert str(caught.value) == f"figures.compare[0]: {pair} is not allowed; expected {expected}"
 
 
+def test_which_experiments_are_shown_side_by_side():
+    """Those of the corpus with the most runs, wherever they stand: Snakemake puts an overlay's experiments first."""
+    other = {"corpus": {"vocabulary": "bpe", "vocabulary_size": 300}, "steps": 100}
+    for experiments, expected in (
+        ({"large": other | {"runs": 1}, "a": {"runs": 2}, "b": {"runs": 2}}, ["a", "b"]),
+        ({"a": {"runs": 2}, "large": other | {"runs": 3}, "b": {"runs": 2}}, ["a", "b"]),
+        ({"a": {"runs": 2}, "large": other | {"runs": 3}}, ["large"]),
+        ({"a": {"runs": 2}, "large": other | {"runs": 2}}, ["a"]),
+        ({}, []),
+    ):
+        others = {"lattice": {}, "checkpoints": {}, "snowballs": {}}
+        overlay = others | {"experiments": {"qwen": False, "normal": False} | experiments}
+        assert config.load(overlay).side_by_side() == expected
+    gatsby = yaml.safe_load((ROOT / "config/gatsby.yaml").read_text())
+    gatsby["experiments"] |= yaml.safe_load((ROOT / "config/config.yaml").read_text())["experiments"]
+    assert next(iter(gatsby["experiments"])) == "thimble"
+    assert config.load(gatsby).side_by_side() == ["qwen", "normal"]
+
+
 @pytest.mark.parametrize(
     ("name", "experiments", "runs", "pairs"),
     [("precision", 5, 8, 4), ("freeze", 12, 4, 20)],

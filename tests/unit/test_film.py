@@ -95,6 +95,60 @@ def test_the_film_runs_and_holds_at_the_end(tmp_path):
     assert all((one != other).any() for one, other in pairwise(pixels))
 
 
+def test_all_frames_have_the_same_colours(tmp_path):
+    """A dot keeps its colour from frame to frame, though the frames differ in how many colours they have."""
+    V = 400
+    rows = [[1 + token // 20 for token in range(V)], [1] * 40 + [0] * (V - 40), [0] * V]
+    found = escapes(rows)
+    film.write(found, [str(token) for token in range(V)], str(tmp_path / "a.gif"))
+    drawn = film.frames(found, [str(token) for token in range(V)], [0, 1, 2])
+    with Image.open(tmp_path / "a.gif") as picture:
+        for frame, wanted in enumerate(drawn):
+            picture.seek(frame)
+            difference = np.abs(np.asarray(picture.convert("RGB")).astype(int) - np.asarray(wanted))
+            assert difference.max() <= 24, frame
+
+
+def frame_figure(monkeypatch, found, names=None):
+    """The figure of the last frame, and for each frame (title, step of the mark)."""
+    kept, seen = [], []
+
+    class Canvas(film.FigureCanvasAgg):
+        def draw(self):
+            super().draw()
+            kept.append(self.figure)
+            (mark,) = [line for line in self.figure.axes[1].lines if len(set(line.get_xdata())) == 1]
+            seen.append((self.figure.get_suptitle(), mark.get_xdata()[0]))
+
+    monkeypatch.setattr(film, "FigureCanvasAgg", Canvas)
+    film.frames(found, names or [""] * len(found.dead), list(range(len(found.steps))))
+    return kept[-1], seen
+
+
+def test_the_axis_of_steps_reaches_the_last_frame(monkeypatch):
+    figure, seen = frame_figure(monkeypatch, escapes(SOME, [0, 1, 2, 3, 5000]))
+    assert [step for _, step in seen] == [0, 1, 2, 3, 5000]
+    low, high = figure.axes[1].get_xlim()
+    assert low < 0
+    assert high > 5000
+
+
+def test_the_title_lies_above_the_panels(monkeypatch):
+    """In two lines of its own, whatever the names."""
+    found = escapes(SOME)
+    found.title = "an_experiment_of_a_long_name, run 001: escape from the holes"
+    figure, seen = frame_figure(monkeypatch, found, list("abcd"))
+    assert [title for title, _ in seen][:2] == [
+        f"{found.title}\nstep 0, 1 hole, 4 tokens",
+        f"{found.title}\nstep 1, 2 holes, 4 tokens",
+    ]
+    box = figure._suptitle.get_window_extent()  # matplotlib has no public name for it
+    assert box.x1 <= figure.bbox.width
+    for axes in figure.axes:
+        assert box.y0 >= axes.get_tightbbox().y1
+    assert box.y1 <= figure.bbox.height
+
+
 def test_an_mp4_needs_ffmpeg(tmp_path, monkeypatch):
     monkeypatch.setattr(film.shutil, "which", lambda name: None)
     with pytest.raises(UserError, match="needs ffmpeg, which is not on this machine"):

@@ -446,6 +446,12 @@ def test_escapes(tmp_path):
     figure = drawn(escapes, {"escapes": files, "curves": curves, "statistics": statistics}, experiment="qwen")
     assert [text.get_text() for text in figure.axes[0].texts] == ["c", "b", "a"]
 
+    beside = [(0, "4", 5, 90, 0, 60, 50), (1, "b", 50, 4, 0, 4, 8), (2, "X", 5, 90, 0, 1, 1)]
+    write_table(tmp_path / "run_002" / "escapes.csv", columns, *beside)
+    write_table(tmp_path / "run_001" / "escapes.csv", columns, *((*row[:3], row[3] - 1, *row[4:]) for row in beside))
+    figure = drawn(escapes, {"escapes": files, "curves": curves, "statistics": statistics}, experiment="qwen")
+    assert sorted(text.get_text() for text in figure.axes[0].texts) == ["4, X", "b"]
+
 
 def levels_of(line):
     """Whether a line is where both coordinates are equal."""
@@ -914,7 +920,8 @@ def test_snowball_sweep(tmp_path):
         "scores": write_table(tmp_path / "z.csv", ["label", "sigma", "statistic", "checkpoint"], *scores),
         "latent": str(tmp_path / "latent.safetensors"),
     }
-    save_file({"sigma_latent_low": np.array(0.002), "sigma_latent_high": np.array(0.03)}, files["latent"])
+    interval = {"sigma_latent_low": np.array(0.002), "sigma_latent_high": np.array(0.03)}
+    save_file(interval | {"component_ids": np.arange(3)}, files["latent"])
     figure = drawn(snowball_sweep, files)
     panels = ("unique vectors", "singletons (tokens)", "black holes (number)", "population of the largest hole")
     places = [-0.5, 0, 2]  # in decades from the smallest number; 0 a quarter of them before it

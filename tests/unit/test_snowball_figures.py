@@ -24,10 +24,11 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
 MODULES = ["snowball_sweep", "snowball_singletons", "snowball_permutation", "z_scores", "snowball_elements"]
-CASES = {  # populations of the checkpoint's holes (none: no checkpoint), σ, trials
+CASES = {  # populations of the checkpoint's holes (none: no checkpoint; of one token each: no hole), σ, trials
     "several holes": ([9, 5, 2], ["within", "global", "latent", 1e-4, 1e-3, 1e-2], 5),
     "one hole": ([9], ["within", "global", "latent", 1e-3, 10.0], 5),
     "no spread at all": ([9], ["within"], 1),
+    "no hole": ([1] * 9, ["within", "global", 1e-3], 3),
     "the range of holes": ([9, 5, 2], ["holes_1of3", "holes_2of3", "holes_3of3"], 2),
     "no noise": ([], [0.0], 1),
     "no checkpoint": ([], [1e-5, 1e-2], 3),
@@ -47,11 +48,15 @@ def write_sweep(folder, populations, sigmas, number, n_tokens=8):
     clouds = []
     if populations:
         W = torch.randn(6, generator=generator).bfloat16().repeat(sum(populations), 1)
-        for place, rows in enumerate(W.split(populations)):
+        if set(populations) == {1}:
+            W, populations = torch.randn(len(W), 6, generator=generator).bfloat16(), []
+        for place, rows in enumerate(W.split(populations) if populations else []):
             rows.view(torch.int16)[:, place] += int(place > 0)  # all within a cell of the first
         path, embedding, centroid = (str(folder / f"{name}.safetensors") for name in ("latent", "W", "c"))
         ids = {"n_tokens": torch.tensor(len(W)), "token_ids": torch.arange(len(W))}
-        write_tensors(centroid, overdensity.statistics(W) | ids | {"populations": torch.tensor(populations)})
+        write_tensors(
+            centroid, overdensity.statistics(W) | ids | {"populations": torch.tensor(populations, dtype=torch.int64)}
+        )
         write_tensors(embedding, {"W": W})
         latent.write(centroid, embedding, path)
         made.latent = path
@@ -118,6 +123,14 @@ def test_the_labels(made):
     assert "not tested: all 9 tokens" in words(draw("snowball_permutation", made["one hole"]))
     assert "not tested: there is no checkpoint" in words(draw("snowball_permutation", made["no checkpoint"]))
     assert "joint p" in words(draw("snowball_permutation", made["several holes"]))
+
+
+def test_a_checkpoint_without_a_hole_has_no_tokens_of_holes(made):
+    """Its box stands in for them, and no figure says that there are holes."""
+    for module in ("snowball_sweep", "snowball_elements", "z_scores"):
+        assert "checkpoint's box (no hole)" in words(draw(module, made["no hole"])), module
+        assert "checkpoint's holes" not in words(draw(module, made["no hole"])), module
+        assert "checkpoint's holes" in words(draw(module, made["several holes"])), module
 
 
 def test_an_interval_too_narrow_to_be_seen_has_no_patch_in_the_legend(made):

@@ -16,8 +16,7 @@ FIGURES = {  # category in the report → name of the figure → its title there
 }
 EXPERIMENT_FIGURES = {name: title for titles in FIGURES.values() for name, title in titles.items()}
 COMPARISONS = {"experiments": "experiments side by side", "distinct_vectors": "distinct vectors"}
-# experiments shown side by side: those with the tokens of the first
-SIDE_BY_SIDE = [name for name, it in CONFIG.experiments.items() if it.corpus.name == list(CONFIG.corpora())[0]]
+SIDE_BY_SIDE = CONFIG.side_by_side()
 
 
 def compared_rounded(*experiments):

@@ -242,6 +242,15 @@ class Config(Section):
             if len(self._paired(*pair)) < 2:
                 refuse(key, list(pair), "experiments with at least two seeds in common")
 
+    def side_by_side(self) -> list[str]:
+        """The experiments that the comparing figures show: of those with the same corpus and vocabulary, the ones that
+        have the most runs together; of as many, those that come first.
+        """
+        groups: dict[str, list[str]] = {}
+        for name, it in self.experiments.items():
+            groups.setdefault(it.corpus.folder, []).append(name)
+        return max(groups.values(), key=lambda group: sum(self.experiments[name].runs for name in group), default=[])
+
     def corpora(self) -> dict[str, Corpus]:
         """Every corpus that an experiment trains on, by name."""
         return {experiment.corpus.folder: experiment.corpus for experiment in self.experiments.values()}

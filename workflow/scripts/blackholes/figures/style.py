@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.text import Text
 from matplotlib.typing import ColorType
 
 from blackholes.artifacts.files import atomic
@@ -148,20 +149,20 @@ def panels(rows: int, columns: int, size: tuple[float, float], title: str = "", 
     """(figure, axes (rows, columns)); `size` in inches. Without pyplot, so there is no global state."""
     figure = Figure(figsize=size, layout="constrained")
     if title:
-        _title(figure, title)
+        set_title(figure, title)
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
 
 def qualify(figure: Figure, note: str) -> None:
     """Add to a figure's title, as a line of its own, what limits all that it shows."""
-    _title(figure, "\n".join(part for part in (figure.get_suptitle(), note) if part))
+    set_title(figure, "\n".join(part for part in (figure.get_suptitle(), note) if part))
 
 
-def _title(figure: Figure, text: str) -> None:
-    """The title of a figure, in as many lines as its width asks for."""
+def set_title(figure: Figure, text: str) -> Text:
+    """The title of a figure, in as many lines as its width asks for. The layout keeps room for it."""
     most = max(int(figure.get_figwidth() / _LETTER), 20)
     text = "\n".join(textwrap.fill(line, most) for line in text.split("\n"))
-    figure.suptitle(text, x=0.008, ha="left", fontweight="bold", fontsize=10, color=INK)
+    return figure.suptitle(text, x=0.008, ha="left", fontweight="bold", fontsize=10, color=INK)
 
 
 def experiment_colour(index: int) -> str:

@@ -17,6 +17,7 @@ from blackholes.figures import data, scales, style
 
 _SLOPE, _ONCE_SEEN = "log_hazard_per_tenfold_count", "log_hazard_per_tenfold_count_once_seen"
 _NAMED = 4  # tokens whose names are written, those that are last in the mean over the runs
+_NAME = (10, 8)  # points that a name of one or two characters takes
 
 
 def from_files(inputs, options: Mapping) -> Figure:
@@ -116,13 +117,24 @@ def _hazard(slope: tuple[float, float, float] | None, words: str) -> str:
 
 
 def _name_last(axes: Axes, tokens: pd.DataFrame) -> None:
-    """The name of the latest tokens, beside their latest dot."""
+    """The name of the latest tokens, beside their latest dot. Names that would cover each other share a place."""
     mean = np.log(tokens["escape_step"]).groupby(tokens["token_id"]).mean().sort_values()
+    axes.autoscale_view()  # so that places are known
+    places: dict[tuple[float, float], list[str]] = {}
     for token in mean.index[-_NAMED:]:
         dots = tokens[tokens["token_id"] == token]
         dot = dots.loc[dots["escape_step"] == dots["escape_step"].max()].iloc[0]
         at = (float(dot["count"]), float(dot["escape_step"]))
-        axes.annotate(str(dot["text"]), at, (3, 3), textcoords="offset points", fontsize=7, parse_math=False)
+        near = next((other for other in places if _cover(axes, at, other)), at)
+        places.setdefault(near, []).append(str(dot["text"]))
+    for at, names in places.items():
+        axes.annotate(", ".join(names), at, (3, 3), textcoords="offset points", fontsize=7, parse_math=False)
+
+
+def _cover(axes: Axes, one: tuple[float, float], other: tuple[float, float]) -> bool:
+    """Whether names at these places would lie over each other."""
+    across, up = np.abs(axes.transData.transform(one) - axes.transData.transform(other)) * 72 / axes.figure.dpi
+    return bool(across < _NAME[0] and up < _NAME[1])
 
 
 def _survival(axes: Axes, curves: pd.DataFrame, fills: Mapping[int, str], last: int) -> None:

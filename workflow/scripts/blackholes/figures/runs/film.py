@@ -40,7 +40,7 @@ def write(found: Escapes, names: list[str], out: str) -> int:
             raise UserError(f"{out}: needs ffmpeg, which is not on this machine; the GIF beside it needs nothing")
         _write_mp4(program, frames(found, names, rows), out)
         return len(rows)
-    pictures = [picture.quantize(64, dither=Image.Dither.NONE) for picture in frames(found, names, rows)]
+    pictures = _in_one_palette(frames(found, names, rows))
     durations = [MILLISECONDS] * (len(pictures) - 1) + [HOLD]
     with atomic(out) as temporary:
         first, *others = pictures
@@ -60,23 +60,36 @@ def frames(found: Escapes, names: list[str], rows: list[int]) -> list[Image.Imag
             left.text(*at, short_name(name), ha="center", va="center", fontsize=6, parse_math=False)
     right.set_title("first two principal components; discs are holes", fontsize=8)
     holes = np.array([len(np.unique(row[row > 0])) for row in found.identities])
-    last = max(int(found.steps[rows[-2]]) if len(rows) > 1 else 1, 1)  # before the last of all, which is far away
     below.step(found.steps, holes, where="post", color=style.COLOURS["holes"])
     mark = below.axvline(0, color=style.INK, linewidth=1)
-    scales.step_axis(below, last)
+    scales.step_axis(below, int(found.steps[rows[-1]]))
     scales.count_axis(below, "holes", float(holes.max()), ticks=3)
     canvas = FigureCanvasAgg(figure)
+    says = [f"step {found.steps[row]:,}, {count(found, row)}" for row in rows]
+    title = style.set_title(figure, f"{found.title}\n{says[0]}")
+    above = title.get_text().removesuffix(says[0])
     pictures = []
-    for row in rows:
-        title = f"{found.title}: step {found.steps[row]:,}, {count(found, row)}"
-        figure.suptitle(title, x=0.01, y=0.985, ha="left", fontweight="bold")
+    for row, said in zip(rows, says, strict=True):
+        title.set_text(above + said)
         grid.show(found, row, fills)
         plane.show(found, row, fills)
-        mark.set_xdata([min(found.steps[row], last * 1.05)] * 2)
+        mark.set_xdata([found.steps[row]] * 2)
         canvas.draw()
         figure.set_layout_engine("none")  # from the first frame on nothing moves but what is shown
         pictures.append(Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy()))
     return pictures
+
+
+def _in_one_palette(pictures: Sequence[Image.Image]) -> list[Image.Image]:
+    """The pictures in 256 colours that are the same for all: with colours chosen for each picture anew, the same dot
+    would change its colour from one frame to the next.
+    """
+    width, height = pictures[0].size
+    together = Image.new("RGB", (width, height * len(pictures)))
+    for number, picture in enumerate(pictures):
+        together.paste(picture, (0, height * number))
+    palette = together.quantize(256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    return [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
 
 
 def _places(figure: Figure) -> tuple[SubplotSpec, SubplotSpec, SubplotSpec]:

@@ -11,6 +11,7 @@ import pandas as pd
 from blackholes.figures import data
 
 PERMUTATION = "permutation"
+HOLES, BOX = "checkpoint's holes", "checkpoint's box (no hole)"
 
 
 def trials(file: Path, columns: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -31,6 +32,17 @@ def facts(file: Path) -> dict[str, str]:
     """permutation_test.csv: quantity → value."""
     table = data.read_table(file, ["quantity", "value"], dtype=str)
     return dict(zip(table["quantity"], table["value"], strict=True))
+
+
+def compared(inputs) -> str:
+    """Which tokens of its checkpoint a snowball is compared with: those of its holes, or, where it has none, those of
+    the box of the overdensity.
+    """
+    file = data.optional(inputs, "latent")
+    if file is None:
+        return HOLES  # there is no checkpoint, and nothing is named
+    tensors, _ = data.read_tensors(file)
+    return HOLES if len(tensors["component_ids"]) else BOX
 
 
 def latent_interval(inputs) -> tuple[float, float] | None:

@@ -11,31 +11,39 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from blackholes.figures import data, style
+from blackholes.figures.snowballs import snowball_data
 
-_PARTS = [  # key, whose elements, relative to what, colour
-    ("global", "checkpoint's holes", "about one mean (σ global)", "population"),
-    ("within", "checkpoint's holes", "about their mean (σ within)", "holes"),
-    ("snowball", "snowballs", "about the centroid", "duplicates"),
+_PARTS = [  # key, relative to what, colour
+    ("global", "about one mean (σ global)", "population"),
+    ("within", "about their mean (σ within)", "holes"),
+    ("snowball", "about the centroid", "duplicates"),
 ]
 _KEYS = ("edges", "counts", "z", "quantiles", "fit", "moments")
 
 
 def from_files(inputs, options: Mapping) -> Figure:
-    """inputs: elements. options: snowball."""
+    """inputs: elements; latent, if there is a checkpoint. options: snowball."""
     tensors, metadata = data.read_tensors(data.paths(inputs.elements)[0])
     parts = {
         name: {key: tensors[f"{name}.{key}"] for key in _KEYS} for name, *_ in _PARTS if f"{name}.moments" in tensors
     }
     sigma, trials = float(metadata.get("sigma", "nan")), int(metadata.get("trials", 1))
-    return draw(parts, metadata.get("label", ""), sigma, trials, options.get("snowball"))
+    whose = snowball_data.compared(inputs)
+    return draw(parts, metadata.get("label", ""), sigma, trials, options.get("snowball"), whose)
 
 
 @style.styled
 def draw(
-    parts: Mapping[str, Mapping[str, np.ndarray]], label: str, sigma: float, trials: int, snowball: str | None = None
+    parts: Mapping[str, Mapping[str, np.ndarray]],
+    label: str,
+    sigma: float,
+    trials: int,
+    snowball: str | None = None,
+    whose: str = snowball_data.HOLES,
 ) -> Figure:
     """parts: global, within, snowball → edges, counts, z, quantiles, fit (slope, intercept, R²), moments (mean, σ,
-    skewness, excess kurtosis); label and sigma: of the snowballs shown; trials: how many. Equal elements are left out.
+    skewness, excess kurtosis); label and sigma: of the snowballs shown; trials: how many; whose: the tokens that global
+    and within are of. Equal elements are left out.
     """
     present = [part for part in _PARTS if part[0] in parts]  # without a checkpoint only the snowball
     shown = [part for part in present if parts[part[0]]["moments"][1] > 0]
@@ -46,12 +54,11 @@ def draw(
         grid[0, 0].set_axis_off()
         return figure
     figure, grid = style.panels(2, len(shown), (2.7 * len(shown) + 0.5 * (len(shown) < 3), 5.9), title)
-    for column, (name, whose, about, colour) in enumerate(shown):
+    word = "" if label.startswith("holes") or label == f"{sigma:g}" else f" ({label})"
+    noise = f"{trials:,} snowball{'s' * (trials != 1)}, σ = {sigma:.3g}{word}"
+    for column, (name, about, colour) in enumerate(shown):
         top, bottom = grid[:, column]
-        if name == "snowball":
-            word = "" if label.startswith("holes") or label == f"{sigma:g}" else f" ({label})"
-            whose = f"{trials:,} {whose if trials > 1 else 'snowball'}, σ = {sigma:.3g}{word}"
-        top.set_title(f"{whose}\n{about}")
+        top.set_title(f"{noise if name == 'snowball' else whose}\n{about}")
         _histogram(top, parts[name], style.COLOURS[colour])
         _quantiles(bottom, parts[name], style.COLOURS[colour])
     grid[0, 0].set_ylabel("density × σ (logarithmic)")
@@ -61,7 +68,9 @@ def draw(
         (_fitted(), "line fitted to the quantiles"),
     ]
     equal = [part for part in present if part not in shown]
-    entries += [(style.nothing(), f"not shown: {whose} {about}, since all are equal") for _, whose, about, _ in equal]
+    for name, about, _ in equal:
+        left_out = "snowballs" if name == "snowball" else whose
+        entries.append((style.nothing(), f"not shown: {left_out} {about}, since all are equal"))
     style.legend(figure, entries, 1 if equal else 2)
     return figure
 

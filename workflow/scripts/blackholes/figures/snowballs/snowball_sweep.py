@@ -32,7 +32,8 @@ def from_files(inputs, options: Mapping) -> Figure:
     scores, _ = snowball_data.scores(data.paths(inputs.scores)[0], ["sigma", "statistic", "checkpoint"])
     own = scores.drop_duplicates("statistic").set_index("statistic")["checkpoint"].dropna().to_dict()
     words = sigma_axis.words_of(scores["label"], scores["sigma"])
-    return draw(trials, own, words, snowball_data.latent_interval(inputs), options.get("snowball"))
+    interval, whose = snowball_data.latent_interval(inputs), snowball_data.compared(inputs)
+    return draw(trials, own, words, interval, options.get("snowball"), whose)
 
 
 @style.styled
@@ -42,9 +43,10 @@ def draw(
     words: Mapping[str, float],
     interval: tuple[float, float] | None = None,
     snowball: str | None = None,
+    whose: str = snowball_data.HOLES,
 ) -> Figure:
     """trials: one row per trial with sigma, n_tokens and the four statistics; own: the checkpoint's statistics, if any;
-    words: the σ of `within`, `global` and `latent`; interval: of the latent σ."""
+    words: the σ of `within`, `global` and `latent`; interval: of the latent σ; whose: what tokens of it `own` is of."""
     tokens, number = int(trials["n_tokens"].iloc[0]), trials.groupby("sigma").size().max()
     title = f"{snowball or 'snowballs'}: {number:,} trials of {tokens:,} tokens for each σ"
     figure, grid = style.panels(2, 2, (7.8, 6.2), title, sharex=True)
@@ -66,10 +68,10 @@ def draw(
             axes.axhline(own[name], color=CHECKPOINT, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1.5)
             axes.set_title(label, pad=15)
             said: dict[str, Any] = {"transform": axes.transAxes, "fontsize": 7, "va": "bottom"}
-            axes.text(0, 1.015, f"the checkpoint's holes: {own[name]:,.0f}", **said)
+            axes.text(0, 1.015, f"the {whose}: {own[name]:,.0f}", **said)
         else:
             axes.set_title(label)
-    style.legend(figure, [*_entries(own), *([latent] if latent else [])], 3)
+    style.legend(figure, [*_entries(own, whose), *([latent] if latent else [])], 3)
     return figure
 
 
@@ -97,7 +99,7 @@ def counts(axes: Axes, tokens: int, lines: int = 1) -> None:
     axes.set_ylim(-0.3, 1.6 * (tokens + 1) * (tokens + 3) ** (0.07 + 0.08 * lines))
 
 
-def _entries(own: Mapping[str, float]):
+def _entries(own: Mapping[str, float], whose: str):
     grey = style.COLOURS["run"]
     entries = [
         (Line2D([], [], color=grey, marker="o", markersize=3.5, linewidth=0.8), "mean over the trials"),
@@ -106,5 +108,5 @@ def _entries(own: Mapping[str, float]):
     ]
     if own:
         line = Line2D([], [], color=CHECKPOINT, linewidth=0.9, linestyle=(0, (4, 3)))
-        entries.append((line, "tokens of the checkpoint's holes"))
+        entries.append((line, f"tokens of the {whose}"))
     return entries

@@ -18,14 +18,21 @@ _COLOURS = LinearSegmentedColormap.from_list("z", ["#3565a8", "#dfe8f3", "#f7f8f
 
 
 def from_files(inputs, options: Mapping) -> Figure:
-    """inputs: scores. options: snowball."""
-    return draw(*snowball_data.scores(data.paths(inputs.scores)[0], COLUMNS), options.get("snowball"))
+    """inputs: scores; latent, if there is a checkpoint. options: snowball."""
+    tables = snowball_data.scores(data.paths(inputs.scores)[0], COLUMNS)
+    return draw(*tables, options.get("snowball"), snowball_data.compared(inputs))
 
 
 @style.styled
-def draw(scores: pd.DataFrame, permuted: pd.DataFrame, snowball: str | None = None) -> Figure:
+def draw(
+    scores: pd.DataFrame,
+    permuted: pd.DataFrame,
+    snowball: str | None = None,
+    whose: str = snowball_data.HOLES,
+) -> Figure:
     """scores: one row per σ and statistic with label, sigma, statistic, checkpoint, mean and z; without a checkpoint
-    `checkpoint` and `z` are empty, and the means are shown. permuted: the same of the permutations, with `note`."""
+    `checkpoint` and `z` are empty, and the means are shown. permuted: the same of the permutations, with `note`;
+    whose: what tokens of the checkpoint they are of."""
     names = list(scores["statistic"].unique())
     order = scores.drop_duplicates("label").sort_values("sigma", kind="stable")
     table = scores.pivot(index="statistic", columns="label").reindex(names)
@@ -53,7 +60,7 @@ def draw(scores: pd.DataFrame, permuted: pd.DataFrame, snowball: str | None = No
     axes.grid(visible=False)
     axes.spines[["left", "bottom"]].set_visible(False)
     axes.set_xlabel("noise σ" + _not_tested(permuted, tested is not None))
-    z = "z = (checkpoint − mean) / standard deviation\nbeside the names: the tokens of the checkpoint's holes"
+    z = f"z = (checkpoint − mean) / standard deviation\nbeside the names: the tokens of the {whose}"
     means = "means over the trials;\nthere is no checkpoint to compare with"
     axes.set_title(z if compared else means, fontsize=7.5)
     return figure
