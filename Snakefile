@@ -19,6 +19,7 @@ from blackholes.orchestration import (
     overwrites,
     planning,
     slurm,
+    stopping,
     terminal,
 )
 
@@ -29,6 +30,7 @@ if workflow.is_main_process:
     planning.install(workflow)
     early_cutoff.install(workflow)
     forked_jobs.install(workflow)
+    stopping.install()
     slurm.ask_for_one_at_a_time(workflow)
     terminal.show_work_only(workflow)
     terminal.name_logs_that_cannot_be_written()
