@@ -114,18 +114,21 @@ def apart(found, expected, before) -> float:
     return ((found - expected).norm() / (expected - before).norm()).item()
 
 
-LIMITS = {  # of losses, norms (relative) and snapshots (`apart`)
-    "fp32": (1e-6, 3e-6, 1e-3),
-    "mixed": (5e-4, 1e-2, 0.2),
-    "bf16": (5e-4, 1e-2, 0.2),
+# Of losses and norms (relative), of the first snapshot, where Adam steps by signs, and of the last (`apart`). In
+# float32 one coordinate that rounds to the other bfloat16 value puts a snapshot 7e-4 apart. Norms were seen 1.01e-2
+# apart on an Intel Xeon, whose sums go in another order than those of the AMD EPYC that first set these limits.
+LIMITS = {
+    "fp32": (1e-6, 3e-6, 1e-3, 1e-3),
+    "mixed": (5e-4, 1.5e-2, 0.2, 0.2 / 3),
+    "bf16": (5e-4, 1.5e-2, 0.2, 0.2 / 3),
 }
 
 
 def assert_close(found, expected, before, precision, slack=1):
-    """Blocks of one run, against `LIMITS`; the last snapshot's is a third of the first's, where Adam steps by signs."""
+    """Blocks of one run, against `LIMITS`."""
     (losses, norms, snapshots), (their_losses, their_norms, theirs) = found, expected
-    loss, norm, snapshot = (slack * limit for limit in LIMITS[precision])
+    loss, norm, first, last = (slack * limit for limit in LIMITS[precision])
     torch.testing.assert_close(losses.double(), their_losses.double(), rtol=loss, atol=0)
     torch.testing.assert_close(norms.double(), their_norms.double(), rtol=norm, atol=0)
-    assert apart(snapshots[0], theirs[0], before) < snapshot
-    assert apart(snapshots[-1], theirs[-1], before) < snapshot / 3
+    assert apart(snapshots[0], theirs[0], before) < first
+    assert apart(snapshots[-1], theirs[-1], before) < last

@@ -1,6 +1,7 @@
 """An embedding on a sphere: principal axes, and every token's coordinates along three of them (row C)."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import torch
@@ -12,7 +13,7 @@ from blackholes.kernels.checks import refuse_non_finite, require
 
 FLOATS = (torch.bfloat16, torch.float16, torch.float32)
 _ROWS = 4096  # converted to float64 at once
-_BLOCKS = 8  # of the covariance's columns; blocks left of the diagonal are not computed
+_BLOCKS = 16  # of the covariance's columns; blocks left of the diagonal are not computed
 _AXES = ("token", "dimension")
 
 
@@ -31,13 +32,19 @@ def principal_axes(W: Float[Tensor, "V D"]) -> tuple[Float64[Tensor, "D D"], Flo
     mean = sum((_double(W[start : start + _ROWS]).sum(0) for start in pieces), _double(W.new_zeros(D))) / V
     _finite(W, mean)
     covariance = mean.new_zeros(D, D)
-    cuts = [D * block // _BLOCKS for block in range(_BLOCKS + 1)]
-    for start in pieces:
-        rows = _double(W[start : start + _ROWS]) - mean
-        for left, right in pairwise(cuts):
-            covariance[left:right, left:] += rows[:, left:right].T @ rows[:, left:]
-    covariance = covariance.triu() + covariance.triu(1).T
-    with backends.one_thread():
+    blocks = list(pairwise(D * block // _BLOCKS for block in range(_BLOCKS + 1)))
+    threads = torch.get_num_threads()
+    # a thread for each product: on some processors MKL's own threads divide a product's sums, and so change last bits
+    with backends.one_thread(), ThreadPoolExecutor(threads) as pool:
+        for start in pieces:
+            rows = _double(W[start : start + _ROWS]) - mean
+
+            def add(block: tuple[int, int], rows: Tensor = rows) -> None:
+                left, right = block
+                covariance[left:right, left:] += rows[:, left:right].T @ rows[:, left:]
+
+            list(pool.map(add, blocks))  # the list, so that an error is raised
+        covariance = covariance.triu() + covariance.triu(1).T
         values, vectors = torch.linalg.eigh(covariance / V)
     values, vectors = values.flip(0), vectors.flip(1)
     largest = vectors.abs().argmax(0, keepdim=True)  # the first of equals
