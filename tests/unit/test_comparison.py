@@ -4,6 +4,7 @@ import csv
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import yaml
@@ -160,6 +161,19 @@ def test_what_cannot_be_compared_is_refused(pair, expected):
     with pytest.raises(UserError) as caught:
         compared(experiments, compare=[pair])
     assert str(caught.value) == f"figures.compare[0]: {pair} is not allowed; expected {expected}"
+
+
+def test_differences_that_are_all_0_have_an_axis_around_0():
+    """Not one of 1e-17, which matplotlib makes of the line at 0 in a panel beside others."""
+    rows = [
+        {"measure": measure, "step": 9, "experiment": f"e{pair}", "reference": "e", "pairs": 4}
+        | dict.fromkeys(("difference", "low", "high"), pair * (measure == "loss"))
+        for pair in range(20)
+        for measure in ("loss", "distinct_vectors", "population", "largest_hole", "black_holes", "dead_distinct")
+    ]
+    axes = figure.draw(pd.DataFrame(rows)).axes
+    assert [panel.get_xlim() for panel in axes[1:]] == [(-1, 1)] * 5
+    assert axes[0].get_xlim()[1] > 19
 
 
 def test_which_experiments_are_shown_side_by_side():

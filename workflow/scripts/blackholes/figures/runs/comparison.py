@@ -63,8 +63,8 @@ def draw(table: pd.DataFrame) -> Figure:
         axes.set_ylim(len(pairs) - 0.5, -0.5)
         axes.grid(axis="y", visible=False)
         axes.margins(x=0.08)
-        if not np.ptp(axes.dataLim.intervalx):  # all differences are 0
-            axes.set_xlim(-1, 1)
+        if not np.nan_to_num(table.loc[table["measure"] == measure, ["difference", "low", "high"]]).any():
+            axes.set_xlim(-1, 1)  # all differences are 0
     for axes in grid.flat[len(shown) :]:
         axes.set_visible(False)
     figure.supxlabel(
