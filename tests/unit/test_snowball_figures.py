@@ -6,6 +6,7 @@ What is drawn: test_plotted_data.py.
 import importlib
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -189,6 +190,16 @@ def test_every_axis_has_ticks(sigmas):
     assert len(ticks) == len(set(np.round(ticks, 6))) >= min(2, len(sigmas))
     low, high = axes.get_xlim()
     assert all(low < tick < high for tick in ticks)
+
+
+def test_numbers_that_would_overlap_are_left_out():
+    """As of a published checkpoint without a hole, whose σ lie far above those that make holes."""
+    axes = Figure(figsize=(3.7, 3)).subplots()
+    sigma_axis.draw(axes, sigma_axis.Layout(np.array([*np.geomspace(4.36e-8, 5.51e-5, 9), 0.0146, 0.0918])), named=True)
+    axes.figure.draw_without_rendering()
+    boxes = [label.get_window_extent() for label in axes.get_xticklabels()]
+    assert len(boxes) == 4
+    assert all(one.x1 < other.x0 for one, other in pairwise(boxes))
 
 
 def test_names_that_would_overlap_go_into_lines_of_their_own():

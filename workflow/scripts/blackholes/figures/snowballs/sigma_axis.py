@@ -13,6 +13,7 @@ from blackholes.figures import style
 
 GAP = 2.0  # decades without any σ, beyond which the axis is broken
 WORDS = ("within", "global", "latent")
+_LETTER = 0.021  # width of a letter in a panel of some 240 points
 
 
 class Layout:
@@ -53,18 +54,21 @@ class Layout:
 
 def draw(axes: Axes, layout: Layout, named: bool) -> None:
     """Ticks, limits, and marks where the axis is broken; `named`: with numbers and a label."""
-    ticks, names = [], []
-    for first, last in layout.groups:
-        for sigma in _ticks(first, last):
-            ticks.append(float(layout.place(sigma)))
-            names.append(_name(sigma))
-    if layout.has_zero:
-        ticks, names = [layout.zero, *ticks], ["0", *names]
+    margin = 0.35 * layout.unit
+    low, high = layout.first - margin, layout.last + margin
+    ticks, names = ([layout.zero], ["0"]) if layout.has_zero else ([], [])
+    end = low  # of the name before
+    for sigma in (sigma for first, last in layout.groups for sigma in _ticks(first, last)):
+        place, name = float(layout.place(sigma)), _name(sigma)
+        half = (high - low) * _LETTER * (4.5 if "cdot" in name else 3) / 2
+        if place - half >= end:  # a name that would lie over the one before is left out
+            ticks.append(place)
+            names.append(name)
+            end = place + half
     axes.xaxis.set_major_locator(FixedLocator(ticks))
     axes.xaxis.set_major_formatter(FixedFormatter(names))
     axes.xaxis.set_minor_locator(NullLocator())
-    margin = 0.35 * layout.unit
-    axes.set_xlim(layout.first - margin, layout.last + margin)
+    axes.set_xlim(low, high)
     for place in [*layout.breaks, *([layout.zero / 2] if layout.has_zero else [])]:
         for shift in (-0.004, 0.008):
             at: dict[str, Any] = {
@@ -111,7 +115,7 @@ def mark(axes: Axes, layout: Layout, words: Mapping[str, float], named: bool) ->
     if not named:
         return 0
     low, high = axes.get_xlim()
-    letter = (high - low) * 0.021  # of a panel of some 240 points
+    letter = (high - low) * _LETTER
     ends: list[float] = []  # of the names in each line
     for place, names in sorted(by_place.items()):
         text = ", ".join(names)
