@@ -116,7 +116,7 @@ def apart(found, expected, before) -> float:
 
 # Of losses and norms (relative), of the first snapshot, where Adam steps by signs, and of the last (`apart`). In
 # float32 one coordinate that rounds to the other bfloat16 value puts a snapshot 7e-4 apart. Norms were seen 1.01e-2
-# apart on an Intel Xeon, whose sums go in another order than those of the AMD EPYC that first set these limits.
+# apart on an Intel Xeon, whose sums go in another order than those of the AMD EPYC where the limits were first found.
 LIMITS = {
     "fp32": (1e-6, 3e-6, 1e-3, 1e-3),
     "mixed": (5e-4, 1.5e-2, 0.2, 0.2 / 3),
