@@ -92,7 +92,7 @@ $(DOCS)/.ready: $(READY) requirements-docs.txt
 	@$(DOCS)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-docs.txt
 	@touch $@
 
-bench: setup  ## ours beside the notebooks' methods and the usual libraries, in one run (20 minutes)
+bench: setup  ## ours beside the notebooks' methods and the usual libraries, in one run (half an hour)
 	@$(BIN)/python benchmarks/training.py
 	@$(BIN)/python benchmarks/training.py --side-by-side
 	@$(BIN)/python benchmarks/arms.py

@@ -131,7 +131,7 @@ def main() -> None:
         seconds, peak = run(folder, arguments.cores)
         check(folder, arguments.tokens, arguments.box)
         size = f"{arguments.tokens:,} × {arguments.dimensions:,} bfloat16, {arguments.box:,} tokens in the box"
-        print(f"\nRow C: {size}\n\n{machine()}, {arguments.cores} cores\n")
+        print(f"\nAll jobs of a checkpoint: {size}\n\n{machine()}, {arguments.cores} cores\n")
         print("| job | seconds | GB |\n|---|---:|---:|")
         for file, words in JOBS.items():
             with open(folder / "results/benchmarks" / f"{file}.tsv", newline="") as table:
