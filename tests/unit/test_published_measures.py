@@ -30,12 +30,15 @@ def history(run):
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """(Runs, histories (R, S, V, D) in float64, losses (R, S − 1))."""
-    folder = tmp_path_factory.mktemp("runs")
+    return runs_of([history(run) for run in range(RUNS)], tmp_path_factory.mktemp("runs"))
+
+
+def runs_of(histories, folder):
     files = {kind: [] for kind in ("models", "logs", "histories", "counts", "graphs", "geometry")}
     random, losses = np.random.default_rng(0), []
-    for run in range(RUNS):
+    for run, vectors in enumerate(histories):
         out = folder / str(run)
-        files["histories"].append(write_history(folder / f"{run}.safetensors", history(run)))
+        files["histories"].append(write_history(folder / f"{run}.safetensors", vectors))
         statistics = run_statistics(files["histories"][-1], out)
         for kind in ("counts", "graphs", "geometry"):
             files[kind].append(str(getattr(statistics, kind)))
@@ -47,7 +50,7 @@ def made(tmp_path_factory):
         rows = zip(range(1, S), losses[-1], 2 * losses[-1], 3 * losses[-1], strict=True)
         write_table(files["logs"][-1], ["step", "loss", "grad_norm", "learning_rate"], rows)
     runs = measured.Runs(files, measured.Corpus(1000, DEAD))
-    return runs, np.stack([history(run).double().numpy() for run in range(RUNS)]), np.stack(losses)
+    return runs, np.stack([vectors.double().numpy() for vectors in histories]), np.stack(losses)
 
 
 def value(quantity, step=str(LAST), form="mean", count=1):
@@ -209,6 +212,20 @@ def test_the_first_step_with_50_duplicates(made, tmp_path):
     assert found[0] == 2
     assert np.isnan(found[1])
     assert MEASURES["steps with 50 duplicates"](short, value("steps with 50 duplicates", "0-4")).tolist() == [2, 0]
+
+
+def test_runs_whose_tokens_never_leave_their_point_have_every_quantity(tmp_path):
+    """One cluster has no second, and tokens that never turn have no step of it: two crashes before."""
+    point = torch.tensor([0.5, -0.25, 1.0], dtype=torch.bfloat16)
+    runs, _, _ = runs_of([point.expand(S, V, D).contiguous()] * 2, tmp_path)
+    steps = dict.fromkeys(AT_LAST, str(LAST)) | {quantity: step for quantity, (step, _) in OF_HISTORY.items()}
+    found = {quantity: MEASURES[quantity](runs, value(quantity, step)).tolist() for quantity, step in steps.items()}
+    assert {quantity: len(numbers) for quantity, numbers in found.items()} == dict.fromkeys(steps, 2)
+    assert found["second touching cluster"] == [0, 0]
+    assert found["largest touching cluster"] == [V, V]
+    assert found["live tokens that turn away"] == [0, 0]
+    for which in ("first", "median", "last"):
+        assert np.isnan(found[f"step of turning away, {which}"]).all()
 
 
 def test_five_black_holes_among_dead_tokens_are_enough(made, tmp_path):

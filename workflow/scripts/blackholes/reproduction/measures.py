@@ -80,8 +80,9 @@ def _spread_of_norms(runs: Runs, value: Value) -> np.ndarray:
 
 
 def _second_cluster(runs: Runs, value: Value) -> np.ndarray:
+    """0 where all tokens are one cluster."""
     labels = runs.rows("graphs", "touching.labels", value.last, value.last)
-    return np.array([float(np.sort(np.bincount(rows[0]))[-2]) for rows in labels])
+    return np.array([float(np.sort([0, *np.bincount(rows[0])])[-2]) for rows in labels])
 
 
 def _of_dead(count: Callable[[np.ndarray], float]) -> Measure:
@@ -158,6 +159,11 @@ def _first_turns(blocks, live: Tensor) -> np.ndarray:
     return first[first >= 0]
 
 
+def _step_of(fold: Callable[[np.ndarray], float]) -> Measure:
+    """NaN for a run in which no token turns."""
+    return _turning(lambda steps: fold(steps) if len(steps) else np.nan)
+
+
 _PER_RUN = 16  # runs of which a sum was published
 
 # published quantity → (runs, value) → its value in every run
@@ -207,7 +213,7 @@ MEASURES: dict[str, Measure] = {
     "isolated beyond 0.01": _of_vectors(_near(lambda sizes: (sizes == 1).sum())),
     "classes of direction": _of_vectors(_classes),
     "live tokens that turn away": _turning(len),
-    "step of turning away, first": _turning(np.min),
-    "step of turning away, median": _turning(np.median),
-    "step of turning away, last": _turning(np.max),
+    "step of turning away, first": _step_of(np.min),
+    "step of turning away, median": _step_of(np.median),
+    "step of turning away, last": _step_of(np.max),
 }
