@@ -192,7 +192,9 @@ def test_which_experiments_are_shown_side_by_side():
     gatsby = yaml.safe_load((ROOT / "config/gatsby.yaml").read_text())
     gatsby["experiments"] |= yaml.safe_load((ROOT / "config/config.yaml").read_text())["experiments"]
     assert next(iter(gatsby["experiments"])) == "thimble"
-    assert config.load(gatsby).side_by_side() == ["qwen", "normal"]
+    loaded = config.load(gatsby)
+    assert loaded.side_by_side() == ["qwen", "normal"]
+    assert loaded.checkpoints["trained"].run == "qwen/run_001"  # not thimble's, which has no hole
 
 
 @pytest.mark.parametrize(
