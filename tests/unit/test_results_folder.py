@@ -1,6 +1,10 @@
 """The key `results`: one folder for a configuration, and everything made is in it."""
 
+import contextlib
+import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -120,6 +124,31 @@ def test_files_are_merged_as_snakemake_does(tmp_path):
     assert (loaded.experiments["qwen"].runs, loaded.experiments["qwen"].steps, loaded.figures.dpi) == (2, 7, 60)
     assert "normal" not in loaded.experiments
     assert load([]) == config.Config()
+
+
+def test_experiments_have_the_order_that_snakemake_gives_them(tmp_path):
+    """The first one's model is the checkpoint `trained`, and tables have this order. Snakemake itself merges here."""
+    overlays = {
+        "one": "experiments: {mine: {steps: 8}, normal: {runs: 3}}\nfigures: {dpi: 60}\n",
+        "two": "experiments: {other: {}, mine: {runs: 5}}\n",
+    }
+    for name, text in overlays.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    (tmp_path / "Snakefile").write_text(
+        f"import json\nconfigfile: {str(ROOT / 'config/config.yaml')!r}\n"
+        "with open('merged.json', 'w') as file:\n    json.dump(config, file)\n"
+        "rule nothing:\n",
+        encoding="utf-8",
+    )
+    arguments = ["--configfile", "one", "two", "--config", "experiments={last: {}}"]
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", "--dry-run", *arguments]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    merged = config.load(json.loads((tmp_path / "merged.json").read_text(encoding="utf-8")))
+    with contextlib.chdir(tmp_path):
+        loaded = load(arguments)
+    assert loaded == merged
+    assert list(loaded.experiments) == list(merged.experiments)
+    assert loaded.checkpoints["trained"].run == "mine/run_001"
 
 
 def test_an_overlay_without_its_base():

@@ -1,6 +1,7 @@
 """Files of the configuration, read without Snakemake, and which folder a call with them writes its results to."""
 
 import argparse
+import copy
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -31,9 +32,12 @@ def load(arguments: Sequence[str]) -> model.Config:
     Raises:
         UserError: a file of it cannot be read, or it is refused.
     """
-    merged = _read(BASE)
-    for overlay in _overlays(_called(arguments)):
-        _merge(merged, overlay)
+    overlays = _overlays(_called(arguments))
+    merged: dict = {}
+    # As Snakemake: what overlays name comes first, then what only config.yaml has; overlays' values replace the base's.
+    # The order counts: tables follow it, and the checkpoint `trained` is the model of the first experiment.
+    for part in (*overlays, _read(BASE), *overlays):
+        _merge(merged, copy.deepcopy(part))
     return model.load(merged)
 
 
@@ -55,7 +59,7 @@ def _called(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _overlays(called: argparse.Namespace) -> list[dict]:
-    """What is merged into config.yaml, in this order."""
+    """What is merged over config.yaml, in this order."""
     import yaml  # comes with snakemake
 
     values = (pair.partition("=") for pair in called.config)
